@@ -1,0 +1,248 @@
+//! An agent: durable settings, a workspace, and at most one container.
+//!
+//! Invariants: a deleting agent only ever becomes gone; a paused agent has no running container;
+//! a prompt wakes a paused agent, reading never does.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+use crate::text::{Argument, Instructions, LabelKey, LabelValue, Name, Slug, VariableName};
+use crate::{AgentId, ContainerId, Machine, RealmId, TemplateId, Timestamp};
+
+/// How an agent is driven. Whatever the driver, what it says is told in ACP's words.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, VariantArray,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Driver {
+    /// A program that speaks the Agent Client Protocol on its standard streams. Without a command
+    /// it is the echo agent, which says back what it is told and can play scripted faults.
+    #[serde(alias = "echo")]
+    Acp,
+    /// Our own tool loop over an Anthropic- or OpenAI-shaped model endpoint.
+    Vanilla,
+}
+
+/// What to answer when an agent asks for permission to use a tool.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Permissions {
+    /// Allow once, each time: the container's walls are the limit.
+    #[default]
+    Allow,
+    /// Reject, each time.
+    Reject,
+}
+
+/// Where a run stops by itself. Zero is refused; a value over the maximum is refused, not clipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RunLimits {
+    /// Model calls in one run.
+    #[serde(alias = "max_turns")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_turns: u32,
+    /// Tokens, in and out, in one run.
+    #[serde(alias = "max_tokens")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_tokens: u64,
+    /// Seconds from the moment the agent gets the prompt.
+    #[serde(alias = "timeout_seconds")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub timeout_seconds: u32,
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        Self { max_turns: 50, max_tokens: 2_000_000, timeout_seconds: 1800 }
+    }
+}
+
+impl RunLimits {
+    /// The first limit that is out of range, as field and reason.
+    pub fn out_of_range(&self) -> Option<(&'static str, &'static str)> {
+        if !(1..=1000).contains(&self.max_turns) {
+            Some(("maxTurns", "must be 1 to 1000"))
+        } else if !(1..=100_000_000).contains(&self.max_tokens) {
+            Some(("maxTokens", "must be 1 to 100000000"))
+        } else if !(1..=86_400).contains(&self.timeout_seconds) {
+            Some(("timeoutSeconds", "must be 1 to 86400"))
+        } else {
+            None
+        }
+    }
+}
+
+/// What an agent is: everything a template can save.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentSpec {
+    /// How it is driven.
+    pub driver: Driver,
+    /// The program and its arguments, for the `acp` driver. Without it, the built-in echo agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub command: Vec<Argument>,
+    /// The model, for the `vanilla` driver. Without it, the first one the installation offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Slug>,
+    /// Instructions put before every conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "system_prompt")]
+    pub system_prompt: Option<Instructions>,
+    /// Environment variables of the agent's processes. Not for secrets: they read back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub env: BTreeMap<VariableName, Argument>,
+    /// Where a run stops by itself.
+    #[serde(default)]
+    pub limits: RunLimits,
+    /// What to answer when the agent asks for permission.
+    #[serde(default)]
+    pub permissions: Permissions,
+    /// Repositories the installation's operator offers, by name; each is mounted read-only at
+    /// `/repositories/<name>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub repositories: Vec<Slug>,
+}
+
+impl AgentSpec {
+    /// A spec with nothing but its driver.
+    pub fn of(driver: Driver) -> Self {
+        Self {
+            driver,
+            command: Vec::new(),
+            model: None,
+            system_prompt: None,
+            env: BTreeMap::new(),
+            limits: RunLimits::default(),
+            permissions: Permissions::default(),
+            repositories: Vec::new(),
+        }
+    }
+
+    /// The first rule the spec breaks that its types do not already keep, as field and reason.
+    pub fn broken_rule(&self) -> Option<(&'static str, &'static str)> {
+        if self.command.len() > 64 {
+            Some(("command", "must have at most 64 parts"))
+        } else if self.command.first().is_some_and(|program| program.as_str().is_empty()) {
+            Some(("command", "must begin with a program"))
+        } else if self.driver != Driver::Acp && !self.command.is_empty() {
+            Some(("command", "only the acp driver runs a command"))
+        } else if self.env.len() > 64 {
+            Some(("env", "must have at most 64 variables"))
+        } else if self.env.keys().any(|name| name.as_str().starts_with("REEVE_")) {
+            Some(("env", "names beginning with REEVE_ are reserved"))
+        } else if self.repositories.len() > 16 {
+            Some(("repositories", "must have at most 16 names"))
+        } else {
+            self.limits.out_of_range()
+        }
+    }
+}
+
+/// Where an agent is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    VariantArray, IntoStaticStr, EnumString,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AgentState {
+    /// Takes prompts.
+    Active,
+    /// Has no running container. A prompt wakes it.
+    Paused,
+    /// Is being taken apart: no route finds it any more.
+    Deleting,
+    /// Is gone.
+    Deleted,
+}
+
+/// What can happen to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum AgentEvent {
+    /// Somebody stops its container. Pausing a paused agent changes nothing.
+    Pause,
+    /// Somebody, or a prompt, lets it go on. Resuming an active agent changes nothing.
+    Resume,
+    /// Somebody removes it for good.
+    Delete,
+    /// Nothing of it is left.
+    Gone,
+}
+
+/// The lifecycle of an agent.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentLifecycle;
+
+impl Machine for AgentLifecycle {
+    type State = AgentState;
+    type Event = AgentEvent;
+    const START: AgentState = AgentState::Active;
+
+    fn next(state: AgentState, event: AgentEvent) -> Option<AgentState> {
+        use AgentEvent as E;
+        use AgentState as S;
+        Some(match (state, event) {
+            (S::Active | S::Paused, E::Pause) => S::Paused,
+            (S::Active | S::Paused, E::Resume) => S::Active,
+            (S::Active | S::Paused | S::Deleting, E::Delete) => S::Deleting,
+            (S::Deleting, E::Gone) => S::Deleted,
+            (S::Active | S::Paused, E::Gone)
+            | (S::Deleting, E::Pause | E::Resume)
+            | (S::Deleted, E::Pause | E::Resume | E::Delete | E::Gone) => return None,
+        })
+    }
+}
+
+/// Free text by which agents are found again.
+pub type Labels = BTreeMap<LabelKey, LabelValue>;
+
+/// The most labels one agent may carry.
+pub const MAX_LABELS: usize = 16;
+
+/// A durable agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Agent {
+    /// Its id.
+    pub id: AgentId,
+    /// The realm it belongs to.
+    pub realm: RealmId,
+    /// What people call it.
+    pub name: Name,
+    /// Free text by which it is found again.
+    pub labels: Labels,
+    /// What it is.
+    pub spec: AgentSpec,
+    /// The template it was made from, where it was.
+    pub template: Option<TemplateId>,
+    /// Where it is.
+    pub state: AgentState,
+    /// Its container, once it has had one.
+    pub container: Option<ContainerId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifecycle() {
+        crate::machine::assert_sound::<AgentLifecycle>();
+        insta::assert_snapshot!(crate::machine::mermaid::<AgentLifecycle>());
+    }
+}

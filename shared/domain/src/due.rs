@@ -1,0 +1,89 @@
+//! What must be done later, or again: the intents of the outbox and the timers, one kind of thing.
+//!
+//! An errand is stored in the same commit as the state it follows from, and is deleted when what it
+//! asks for is done. Carrying it out looks at the state as it is by then, never at what the errand
+//! remembers: so doing it twice, late, or after a crash is the same as doing it once.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentId, ContainerId, RealmId, RunId, SessionId, Timestamp};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Errand {
+    /// See that the session's run in flight reaches its agent: start the container, push.
+    Dispatch {
+        /// The session.
+        session: SessionId,
+    },
+    /// See that a run past its time ends.
+    Expire {
+        /// The session the run is in flight in.
+        session: SessionId,
+        /// The run.
+        run: RunId,
+    },
+    /// Look after one start of a container: missed heartbeats, idleness.
+    Watch {
+        /// The container.
+        container: ContainerId,
+        /// The start. A later one has its own watch.
+        generation: u32,
+    },
+    /// See that a container that is to stop has stopped.
+    Stop {
+        /// The container.
+        container: ContainerId,
+    },
+    /// Take a deleted agent apart.
+    Dismantle {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// Stop whatever a suspended realm runs.
+    Quell,
+    /// Remove the events of a session that has been closed long enough.
+    Forget {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+impl fmt::Display for Errand {
+    /// Names the errand within its realm: two that are written alike are one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dispatch { session } => write!(f, "dispatch:{session}"),
+            Self::Expire { run, .. } => write!(f, "expire:{run}"),
+            Self::Watch { container, generation } => write!(f, "watch:{container}:{generation}"),
+            Self::Stop { container } => write!(f, "stop:{container}"),
+            Self::Dismantle { agent } => write!(f, "dismantle:{agent}"),
+            Self::Quell => f.write_str("quell"),
+            Self::Forget { session } => write!(f, "forget:{session}"),
+        }
+    }
+}
+
+/// An errand with its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Due {
+    /// When it may be carried out.
+    pub at: Timestamp,
+    /// The realm it is in.
+    pub realm: RealmId,
+    /// What is to be done.
+    pub errand: Errand,
+    /// How often it has been tried.
+    pub attempt: u32,
+}
+
+impl Due {
+    /// `errand`, due at `at`, never tried.
+    pub fn new(realm: RealmId, errand: Errand, at: Timestamp) -> Self {
+        Self { at, realm, errand, attempt: 0 }
+    }
+}

@@ -1,0 +1,104 @@
+//! What happened in a session: the durable events, numbered without a gap.
+//!
+//! Types are ACP's `sessionUpdate` names, in ACP's shapes, whatever the driver; `run_state` and
+//! `session_state` are ours. Deltas of a message that is still being said are live only and are not
+//! events: the coalesced message is.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::run::RunState;
+use crate::session::SessionState;
+use crate::{RunId, Timestamp};
+
+/// One durable event of a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Its place in the session: the first is 1, the next is one more.
+    pub seq: u64,
+    /// What kind it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The run it belongs to, where it belongs to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// When the control plane wrote it down.
+    pub time: Timestamp,
+    /// The rest, in the shape its type has.
+    pub data: Box<RawValue>,
+}
+
+/// An event that has not got its place yet.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What kind it is.
+    pub kind: String,
+    /// The run it belongs to, where it belongs to one.
+    pub run: Option<RunId>,
+    /// The rest, in the shape its type has.
+    pub data: Box<RawValue>,
+}
+
+/// A run moved.
+pub const RUN_STATE: &str = "run_state";
+/// A session moved.
+pub const SESSION_STATE: &str = "session_state";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RunMoved<'a> {
+    state: RunState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct SessionMoved {
+    state: SessionState,
+}
+
+#[derive(Serialize)]
+struct Chunk<'a> {
+    content: Text<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "text")]
+struct Text<'a> {
+    text: &'a str,
+}
+
+fn raw(value: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value)
+        .unwrap_or_else(|_| unreachable!("plain structs always serialise"))
+}
+
+impl Draft {
+    /// A run moved to the state it is in.
+    pub fn run_state(run: &crate::run::Run) -> Self {
+        let end = run.end.as_ref();
+        let data = raw(&RunMoved {
+            state: run.state,
+            stop_reason: end.and_then(|end| end.stop_reason.as_deref()),
+            code: end.and_then(|end| end.code.as_deref()),
+            detail: end.and_then(|end| end.detail.as_deref()),
+        });
+        Self { kind: RUN_STATE.to_owned(), run: Some(run.id), data }
+    }
+
+    /// A session moved to `state`.
+    pub fn session_state(state: SessionState) -> Self {
+        Self { kind: SESSION_STATE.to_owned(), run: None, data: raw(&SessionMoved { state }) }
+    }
+
+    /// What the user said, in ACP's shape.
+    pub fn user_message(run: RunId, text: &str) -> Self {
+        let data = raw(&Chunk { content: Text { text } });
+        Self { kind: "user_message_chunk".to_owned(), run: Some(run), data }
+    }
+}

@@ -1,0 +1,204 @@
+//! A run: one prompt turn in a session.
+//!
+//! Invariants: exactly one terminal state, entered once; nothing late, replayed or retried moves
+//! it. A prompt is never sent twice: a run whose container was lost fails and says so.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
+
+use crate::agent::RunLimits;
+use crate::text::Prompt;
+use crate::{AgentId, Machine, RealmId, Refused, RunId, SessionId, Timestamp};
+
+/// Where a run is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, VariantArray,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum RunState {
+    /// Waits behind another run of its session.
+    Queued,
+    /// Is its session's turn; the agent has not begun.
+    Dispatching,
+    /// The agent works on it.
+    Streaming,
+    /// The agent waits for somebody to allow something.
+    AwaitingApproval,
+    /// The agent ended its turn.
+    Completed,
+    /// Somebody stopped it.
+    Cancelled,
+    /// It could not be brought to an end.
+    Failed,
+}
+
+impl RunState {
+    /// Whether nothing can follow.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Cancelled | Self::Failed)
+    }
+}
+
+/// What can happen to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum RunEvent {
+    /// It is its turn.
+    Dispatch,
+    /// The agent began.
+    Start,
+    /// The agent asks for permission.
+    Ask,
+    /// The agent got its answer.
+    Answer,
+    /// The agent ended its turn.
+    Complete,
+    /// It was stopped.
+    Cancel,
+    /// It failed.
+    Fail,
+}
+
+/// The lifecycle of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct RunLifecycle;
+
+impl Machine for RunLifecycle {
+    type State = RunState;
+    type Event = RunEvent;
+    const START: RunState = RunState::Queued;
+
+    fn next(state: RunState, event: RunEvent) -> Option<RunState> {
+        use RunEvent as E;
+        use RunState as S;
+        Some(match (state, event) {
+            (S::Queued, E::Dispatch) => S::Dispatching,
+            (S::Dispatching, E::Start) => S::Streaming,
+            (S::Streaming, E::Ask) => S::AwaitingApproval,
+            (S::AwaitingApproval, E::Answer) => S::Streaming,
+            (S::Dispatching | S::Streaming | S::AwaitingApproval, E::Complete) => S::Completed,
+            (S::Queued | S::Dispatching | S::Streaming | S::AwaitingApproval, E::Cancel) => {
+                S::Cancelled
+            }
+            (S::Queued | S::Dispatching | S::Streaming | S::AwaitingApproval, E::Fail) => S::Failed,
+            (S::Queued, E::Start | E::Ask | E::Answer | E::Complete)
+            | (S::Dispatching, E::Dispatch | E::Ask | E::Answer)
+            | (S::Streaming, E::Dispatch | E::Start | E::Answer)
+            | (S::AwaitingApproval, E::Dispatch | E::Start | E::Ask)
+            | (
+                S::Completed | S::Cancelled | S::Failed,
+                E::Dispatch
+                | E::Start
+                | E::Ask
+                | E::Answer
+                | E::Complete
+                | E::Cancel
+                | E::Fail,
+            ) => return None,
+        })
+    }
+}
+
+/// Tokens a run used, as far as the agent said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// ACP's word for why the agent stopped, where it said one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
+    /// The stable code of a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// One line about a failure, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl End {
+    /// An end with nothing to add.
+    pub fn plain() -> Self {
+        Self::default()
+    }
+
+    /// A failure with its stable code and one line for people.
+    pub fn failure(code: &str, detail: impl Into<String>) -> Self {
+        Self { stop_reason: None, code: Some(code.to_owned()), detail: Some(detail.into()) }
+    }
+}
+
+/// One prompt turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The realm it belongs to.
+    pub realm: RealmId,
+    /// The session it is a turn of.
+    pub session: SessionId,
+    /// The agent that does it.
+    pub agent: AgentId,
+    /// What was asked.
+    pub prompt: Prompt,
+    /// Where it is.
+    pub state: RunState,
+    /// Where it stops by itself.
+    pub limits: RunLimits,
+    /// How it ended, once it has.
+    pub end: Option<End>,
+    /// Tokens it used, once it has ended.
+    pub usage: Option<Usage>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When the agent began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Run {
+    /// The run after `event`, at `now`. An event that ends it takes `end` along.
+    pub fn apply(&self, event: RunEvent, end: Option<End>, now: Timestamp) -> Result<Self, Refused> {
+        let state = RunLifecycle::step(self.state, event)?;
+        let mut next = Self { state, ..self.clone() };
+        if state == RunState::Streaming && self.started_at.is_none() {
+            next.started_at = Some(now);
+        }
+        if state.is_terminal() {
+            next.ended_at = Some(now);
+            next.end = Some(end.unwrap_or_default());
+        }
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifecycle() {
+        crate::machine::assert_sound::<RunLifecycle>();
+        insta::assert_snapshot!(crate::machine::mermaid::<RunLifecycle>());
+    }
+
+    #[test]
+    fn a_state_is_called_terminal_exactly_where_nothing_follows() {
+        for &state in RunState::VARIANTS {
+            assert_eq!(state.is_terminal(), RunLifecycle::is_terminal(state), "{state:?}");
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! A session: one conversation with an agent, one run in flight, the rest in order behind it.
+//!
+//! Invariants
+//! - `active` is the only run of the session that is not terminal and not in `queue`.
+//! - Event numbers are given out here and nowhere else: `last_seq` only grows, by one per event.
+//! - A report counts only if it comes from the start of the container that `reports` names and
+//!   continues where that one stopped: so nothing is lost, doubled or taken from the dead.
+
+use std::collections::VecDeque;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
+
+use crate::event::{Draft, Event};
+use crate::text::Name;
+use crate::{
+    AgentId, ContainerId, Machine, RealmId, Refused, RunId, SessionId, Timestamp,
+};
+
+/// Where a session is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, VariantArray,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum SessionState {
+    /// Open; nothing has been asked yet.
+    Active,
+    /// The agent ended its turn; it is the user's.
+    WaitingInput,
+    /// A run is in flight.
+    Streaming,
+    /// The run in flight is being stopped.
+    Cancelling,
+    /// Closed. It reads as before and takes no more prompts.
+    Completed,
+}
+
+/// What can happen to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum SessionEvent {
+    /// A prompt. Behind a run in flight it waits.
+    Prompt,
+    /// The run in flight is to stop. Cancelling twice changes nothing.
+    Cancel,
+    /// The run in flight ended.
+    Settle,
+    /// Somebody closes it. Closing a closed session changes nothing.
+    Close,
+}
+
+/// The lifecycle of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLifecycle;
+
+impl Machine for SessionLifecycle {
+    type State = SessionState;
+    type Event = SessionEvent;
+    const START: SessionState = SessionState::Active;
+
+    fn next(state: SessionState, event: SessionEvent) -> Option<SessionState> {
+        use SessionEvent as E;
+        use SessionState as S;
+        Some(match (state, event) {
+            (S::Active | S::WaitingInput | S::Streaming, E::Prompt) => S::Streaming,
+            (S::Cancelling, E::Prompt) => S::Cancelling,
+            (S::Streaming | S::Cancelling, E::Cancel) => S::Cancelling,
+            (S::Streaming | S::Cancelling, E::Settle) => S::WaitingInput,
+            (S::Active | S::WaitingInput | S::Completed, E::Close) => S::Completed,
+            (S::Active | S::WaitingInput, E::Cancel | E::Settle)
+            | (S::Streaming | S::Cancelling, E::Close)
+            | (S::Completed, E::Prompt | E::Cancel | E::Settle) => return None,
+        })
+    }
+}
+
+/// Whose reports a session takes, and from where on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reports {
+    /// The container.
+    pub container: ContainerId,
+    /// Which start of it.
+    pub generation: u32,
+    /// The number of the next report event.
+    pub next: u64,
+}
+
+/// One conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The realm it belongs to.
+    pub realm: RealmId,
+    /// The agent it is with.
+    pub agent: AgentId,
+    /// What people call it.
+    pub title: Option<Name>,
+    /// Where it is.
+    pub state: SessionState,
+    /// The run in flight.
+    pub active: Option<RunId>,
+    /// The runs behind it, in order.
+    pub queue: VecDeque<RunId>,
+    /// The number of the last event; 0 before the first.
+    pub last_seq: u64,
+    /// Whose reports it takes.
+    pub reports: Option<Reports>,
+    /// The agent's own id for the conversation, for taking it up again after a restart.
+    pub acp_session: Option<String>,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A prompt was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotQueued {
+    /// The session takes no prompts where it is.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// As many prompts as the realm allows wait already.
+    #[error("{0} prompts wait already; try again when one has ended")]
+    Full(usize),
+}
+
+/// What is to be done with a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Take it from its `skip`th event on; those before are known.
+    Take {
+        /// How many events at its beginning are known already.
+        skip: usize,
+    },
+    /// All of it is known: say again what comes next.
+    Known,
+    /// Something is missing before it: say what comes next.
+    Gap,
+    /// It comes from a start that is over.
+    Stale,
+}
+
+impl Session {
+    /// Puts `run` in line. It is the session's turn at once when nothing is in flight: the answer
+    /// says so.
+    pub fn enqueue(&mut self, run: RunId, limit: usize, now: Timestamp) -> Result<bool, NotQueued> {
+        let state = SessionLifecycle::step(self.state, SessionEvent::Prompt)?;
+        if self.active.is_some() && self.queue.len() >= limit {
+            return Err(NotQueued::Full(self.queue.len()));
+        }
+        self.state = state;
+        self.updated_at = now;
+        if self.active.is_none() {
+            self.active = Some(run);
+            Ok(true)
+        } else {
+            self.queue.push_back(run);
+            Ok(false)
+        }
+    }
+
+    /// Marks the run in flight as to be stopped.
+    pub fn cancel(&mut self, now: Timestamp) -> Result<(), Refused> {
+        self.state = SessionLifecycle::step(self.state, SessionEvent::Cancel)?;
+        self.updated_at = now;
+        Ok(())
+    }
+
+    /// Takes a waiting run out of the line. False where it does not wait.
+    pub fn withdraw(&mut self, run: RunId, now: Timestamp) -> bool {
+        let before = self.queue.len();
+        self.queue.retain(|&waiting| waiting != run);
+        let found = self.queue.len() < before;
+        if found {
+            self.updated_at = now;
+        }
+        found
+    }
+
+    /// The run in flight ended. Answers with the one whose turn it is now, if one waits.
+    pub fn settle(&mut self, now: Timestamp) -> Result<Option<RunId>, Refused> {
+        self.state = SessionLifecycle::step(self.state, SessionEvent::Settle)?;
+        self.updated_at = now;
+        self.active = self.queue.pop_front();
+        if self.active.is_some() {
+            self.state = SessionLifecycle::step(self.state, SessionEvent::Prompt)?;
+        }
+        Ok(self.active)
+    }
+
+    /// Closes the session.
+    pub fn close(&mut self, now: Timestamp) -> Result<(), Refused> {
+        let state = SessionLifecycle::step(self.state, SessionEvent::Close)?;
+        if state != self.state {
+            self.updated_at = now;
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// Gives `drafts` their places in the session.
+    pub fn number(&mut self, drafts: Vec<Draft>, now: Timestamp) -> Vec<Event> {
+        drafts
+            .into_iter()
+            .map(|Draft { kind, run, data }| {
+                self.last_seq += 1;
+                Event { seq: self.last_seq, kind, run_id: run, time: now, data }
+            })
+            .collect()
+    }
+
+    /// Takes reports of this start of this container from now on, from its first.
+    pub fn listen_to(&mut self, container: ContainerId, generation: u32) {
+        let same = self
+            .reports
+            .is_some_and(|r| r.container == container && r.generation == generation);
+        if !same {
+            self.reports = Some(Reports { container, generation, next: 0 });
+        }
+    }
+
+    /// Decides about a report of `count` events that begins at number `first`.
+    pub fn admit(
+        &self,
+        container: ContainerId,
+        generation: u32,
+        first: u64,
+        count: usize,
+    ) -> Admission {
+        let Some(reports) = self.reports else { return Admission::Stale };
+        if reports.container != container || reports.generation != generation {
+            return Admission::Stale;
+        }
+        if first > reports.next {
+            return Admission::Gap;
+        }
+        match usize::try_from(reports.next - first) {
+            Ok(skip) if skip < count => Admission::Take { skip },
+            _ => Admission::Known,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Ulid;
+
+    fn session() -> Session {
+        Session {
+            id: SessionId::new(Ulid::from_parts(1, 1)),
+            realm: RealmId::new(Ulid::from_parts(1, 1)),
+            agent: AgentId::new(Ulid::from_parts(1, 1)),
+            title: None,
+            state: SessionState::Active,
+            active: None,
+            queue: VecDeque::new(),
+            last_seq: 0,
+            reports: None,
+            acp_session: None,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        }
+    }
+
+    fn run(n: u128) -> RunId {
+        RunId::new(Ulid::from_parts(1, n))
+    }
+
+    #[test]
+    fn lifecycle() {
+        // A closed session is the end, though closing it again is no error.
+        insta::assert_snapshot!(crate::machine::mermaid::<SessionLifecycle>());
+    }
+
+    #[test]
+    fn one_run_is_in_flight_and_the_rest_wait_in_order() {
+        let now = Timestamp::from_millis(5);
+        let mut session = session();
+        assert_eq!(session.enqueue(run(1), 2, now), Ok(true));
+        assert_eq!(session.enqueue(run(2), 2, now), Ok(false));
+        assert_eq!(session.enqueue(run(3), 2, now), Ok(false));
+        assert_eq!(session.enqueue(run(4), 2, now), Err(NotQueued::Full(2)));
+        assert!(session.withdraw(run(2), now));
+        assert!(!session.withdraw(run(1), now));
+        assert_eq!(session.settle(now), Ok(Some(run(3))));
+        assert_eq!(session.state, SessionState::Streaming);
+        assert_eq!(session.settle(now), Ok(None));
+        assert_eq!(session.state, SessionState::WaitingInput);
+        assert!(session.settle(now).is_err());
+    }
+
+    #[test]
+    fn a_report_counts_once_and_only_from_the_start_in_force() {
+        let container = ContainerId::new(Ulid::from_parts(1, 7));
+        let mut session = session();
+        assert_eq!(session.admit(container, 1, 0, 3), Admission::Stale);
+        session.listen_to(container, 1);
+        assert_eq!(session.admit(container, 1, 0, 3), Admission::Take { skip: 0 });
+        session.reports = Some(Reports { container, generation: 1, next: 3 });
+        assert_eq!(session.admit(container, 1, 0, 3), Admission::Known);
+        assert_eq!(session.admit(container, 1, 1, 3), Admission::Take { skip: 2 });
+        assert_eq!(session.admit(container, 1, 4, 1), Admission::Gap);
+        assert_eq!(session.admit(container, 2, 0, 1), Admission::Stale);
+        session.listen_to(container, 2);
+        assert_eq!(session.admit(container, 1, 3, 1), Admission::Stale);
+    }
+}

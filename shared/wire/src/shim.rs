@@ -1,0 +1,269 @@
+//! What a shim and the control plane say to each other: JSON text frames on one WebSocket that the
+//! shim dials.
+//!
+//! What holds here
+//! - The shim connects with `Authorization: Bearer <token>`, where the token names container and
+//!   generation and is signed, and says [`Up::Hello`] first.
+//! - Commands repeat: after every connect and every nudge the control plane sends all that is
+//!   pending. A command is idempotent under its run: a shim does each once.
+//! - Report events are numbered per session from 0 in each generation. They are journalled before
+//!   they are sent and kept until an [`Down::Ack`] says that what comes next is behind them. One
+//!   report per session is in flight at a time.
+//! - A frame is at most [`MAX_FRAME`] bytes: the managed WebSocket delivers no more.
+//!
+//! Frames are externally tagged (`{"report":{…}}`), which lets event data pass through unparsed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use domain::plan::AgentPlan;
+use domain::run::Usage;
+use domain::{ContainerId, RunId, SessionId};
+
+/// The version of this protocol. A shim of another version is told so and exits.
+pub const PROTOCOL: u32 = 1;
+
+/// The most bytes one frame may have.
+pub const MAX_FRAME: usize = 120 * 1024;
+
+/// The most bytes the `data` of one event may have; what is longer is cut and marked.
+pub const MAX_EVENT: usize = 64 * 1024;
+
+/// The most events one report may carry.
+pub const MAX_REPORT_EVENTS: usize = 256;
+
+/// Seconds between two [`Up::Heartbeat`]s.
+pub const HEARTBEAT_SECONDS: u64 = 5;
+
+/// From the shim.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Up {
+    /// The first frame of every connection.
+    Hello(Hello),
+    /// Durable events of one session.
+    Report(Report),
+    /// What is being said right now. Lost if nobody listens.
+    Live(Live),
+    /// Still here.
+    Heartbeat,
+}
+
+/// Who connects.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// The container, as its boot document says.
+    pub container: ContainerId,
+    /// The start of it, as its boot document says.
+    pub generation: u32,
+    /// The shim's version, for people.
+    pub version: String,
+}
+
+/// Durable events of one session, in order.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The session.
+    pub session: SessionId,
+    /// The number of the first event.
+    pub first: u64,
+    /// The events; not empty.
+    pub events: Vec<ReportEvent>,
+}
+
+/// One durable event.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportEvent {
+    /// The run it belongs to; none for what an agent says between runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum What {
+    /// The agent has the prompt.
+    Started {
+        /// The agent's own id for the conversation.
+        acp_session: String,
+    },
+    /// An ACP session update, coalesced: `kind` is its `sessionUpdate`, `data` the rest of it.
+    Update {
+        /// ACP's name of the variant.
+        kind: String,
+        /// The update without that name.
+        data: Box<RawValue>,
+    },
+    /// The run is over. Nothing of it follows.
+    Ended(Ended),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// Which way.
+    pub outcome: Outcome,
+    /// ACP's stop reason, where the agent said one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
+    /// The stable code of a failure, one of [`failure`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// One line about a failure, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Tokens used, as far as the agent said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// Which way a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// The agent ended its turn.
+    Completed,
+    /// It was stopped as asked.
+    Cancelled,
+    /// It could not be brought to an end.
+    Failed,
+}
+
+/// The stable codes of failed runs.
+pub mod failure {
+    /// The agent's process ended while it had the prompt.
+    pub const AGENT_EXITED: &str = "agent_exited";
+    /// The agent's program could not be started.
+    pub const AGENT_UNAVAILABLE: &str = "agent_unavailable";
+    /// The agent did not answer `initialize` or `session/new` in time.
+    pub const AGENT_SILENT: &str = "agent_silent";
+    /// The agent broke the protocol.
+    pub const AGENT_PROTOCOL: &str = "agent_protocol";
+    /// The agent answered with an error.
+    pub const AGENT_ERROR: &str = "agent_error";
+    /// The agent wants credentials it does not have.
+    pub const AUTH_REQUIRED: &str = "auth_required";
+    /// The run took longer than its limit.
+    pub const TIMEOUT: &str = "timeout";
+    /// The run used up its model calls.
+    pub const TURN_LIMIT: &str = "turn_limit";
+    /// The run used up its tokens.
+    pub const TOKEN_LIMIT: &str = "token_limit";
+    /// The model asked for the same thing again and again.
+    pub const LOOP: &str = "loop";
+    /// The model endpoint failed or refused.
+    pub const MODEL_ERROR: &str = "model_error";
+    /// No model endpoint is set up for the model asked for.
+    pub const MODEL_UNAVAILABLE: &str = "model_unavailable";
+    /// The container was lost while the run was in it.
+    pub const CONTAINER_LOST: &str = "container_lost";
+    /// The container could not be started.
+    pub const CONTAINER_UNAVAILABLE: &str = "container_unavailable";
+    /// The installation was stopped while the run was in flight.
+    pub const INTERRUPTED: &str = "interrupted";
+}
+
+/// A piece of what is being said right now.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// The session.
+    pub session: SessionId,
+    /// The run.
+    pub run: RunId,
+    /// `agent_message_delta` or `agent_thought_delta`.
+    pub kind: String,
+    /// `{"messageId","text"}`: the message it is a piece of, and the piece.
+    pub data: Box<RawValue>,
+}
+
+/// To the shim.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Down {
+    /// What is pending, all of it. Known ones are repeated.
+    Commands(Vec<Command>),
+    /// Events of `session` before `next` are durable; `next` is what to send.
+    Ack {
+        /// The session.
+        session: SessionId,
+        /// The number of the next event to send.
+        next: u64,
+    },
+    /// This generation is over, or the protocol is not spoken here: end everything and exit.
+    Refused {
+        /// A stable code.
+        code: String,
+    },
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Command {
+    /// Give the agent a prompt. Idempotent under `run`.
+    Prompt(Box<PromptCommand>),
+    /// Stop a run. One that is not known ends as cancelled.
+    Cancel {
+        /// The session it is in flight in.
+        session: SessionId,
+        /// The run.
+        run: RunId,
+    },
+    /// End every agent and exit.
+    Stop,
+}
+
+/// A prompt for an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PromptCommand {
+    /// The session.
+    pub session: SessionId,
+    /// The run.
+    pub run: RunId,
+    /// What was asked.
+    pub prompt: String,
+    /// The agent to give it to. A process started from another plan is replaced once it is idle.
+    pub agent: AgentPlan,
+    /// The agent's own id for the conversation, where it has had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acp_session: Option<String>,
+}
+
+/// What the platform hands a shim at its start, as a JSON file that the shim removes once read.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Boot {
+    /// The container.
+    pub container: ContainerId,
+    /// The start of it.
+    pub generation: u32,
+    /// How the shim proves itself. Never logged.
+    pub token: String,
+    /// The path of the Unix socket that is the container's only way out.
+    pub socket: String,
+    /// Where the journal is kept: a directory only the shim can enter.
+    pub journal: String,
+    /// The agents' working directory.
+    pub workspace: String,
+    /// The agents' home.
+    pub home: String,
+    /// Seconds without a connection after which the shim ends everything and exits.
+    pub orphan_seconds: u64,
+}
+
+impl std::fmt::Debug for Boot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Boot({} generation {})", self.container, self.generation)
+    }
+}
