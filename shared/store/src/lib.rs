@@ -7,23 +7,23 @@
 //!
 //! Deliberately absent: scans, unconditional writes, and any implementation of [`Table`].
 
-// pub mod agent;
-// pub mod audit;
-// pub mod container;
-// pub mod document;
-// pub mod due;
-// pub mod event;
-// pub mod idempotency;
-// pub mod key;
-// pub mod keys;
-// pub mod realm;
-// pub mod run;
-// pub mod session;
+pub mod agent;
+pub mod audit;
+pub mod container;
+pub mod document;
+pub mod due;
+pub mod event;
+pub mod idempotency;
+pub mod key;
+pub mod keys;
+pub mod realm;
+pub mod run;
+pub mod session;
 mod table;
-// pub mod template;
+pub mod template;
 
-// pub use document::{Loaded, Malformed};
-// pub use keys::Scope;
+pub use document::{Loaded, Malformed};
+pub use keys::Scope;
 pub use table::{
     Commit, Conflict, Cursor, Direction, Error, Expect, Index, Item, Key, MAX_BODY, MAX_WRITES,
     NotACursor, Page, Query, Range, Table, Write,

@@ -1,0 +1,279 @@
+//! Every key in the table, and the only place one is spelled.
+//!
+//! | item        | pk                        | sk                   | index pk                 | index sk | read by |
+//! |-------------|---------------------------|----------------------|--------------------------|----------|---------|
+//! | realm       | `RLM#<rlm>`               | `REALM`              | `REALM`                  | `<rlm>`  | every request; operators' list |
+//! | counter     | `RLM#<rlm>`               | `COUNT#<what>`       |                          |          | admission |
+//! | API key     | `KEY#<key>`               | `KEY`                | `RLM#<rlm>#KEY`          | `<key>`  | every request; list |
+//! | idempotency | `KEY#<key>`               | `IDEM#<key's text>`  |                          |          | replay of a mutating request |
+//! | template    | `RLM#<rlm>#TPL`           | `<tpl>`              |                          |          | get, list |
+//! | agent       | `RLM#<rlm>#AGT`           | `<agt>`              | `RLM#<rlm>#AGT#<state>`  | `<agt>`  | get, list, list by state |
+//! | agent label | `RLM#<rlm>#LBL#<key>=<v>` | `<agt>`              |                          |          | list agents by label |
+//! | container   | `RLM#<rlm>#CTR`           | `<ctr>`              |                          |          | get; commands of a shim |
+//! | session     | `RLM#<rlm>#SES`           | `<ses>`              | `RLM#<rlm>#AGT#<agt>#SES`| `<ses>`  | get, list, list by agent |
+//! | run         | `RLM#<rlm>#RUN`           | `<run>`              | `RLM#<rlm>#SES#<ses>#RUN`| `<run>`  | get, list, list by session |
+//! | events      | `RLM#<rlm>#SES#<ses>#EVT` | `<last seq:020>`     |                          |          | page and tail by session |
+//! | audit entry | `RLM#<rlm>#AUD`           | `<aud>`              |                          |          | list |
+//! | due         | `DUE#<shard>`             | `<ms:013>#<rlm>#<errand>` |                     |          | scheduler |
+//!
+//! Numbers are padded with zeros, so that byte order is their order.
+
+use domain::due::Due;
+use domain::text::{LabelKey, LabelValue};
+use domain::{
+    AgentId, AuditId, ContainerId, KeyId, RealmId, RunId, SessionId, TemplateId, Timestamp,
+};
+
+use crate::{Index, Key};
+
+/// The right to name what lives in one realm.
+///
+/// Only [`Scope::grant`] makes one, and a lint lets nobody call that but authentication and the
+/// worker: so code that serves a request can name no other realm's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope(RealmId);
+
+impl Scope {
+    /// The right, inside this crate: for entities, which know their realm.
+    pub(crate) const fn of(realm: RealmId) -> Self {
+        Self(realm)
+    }
+
+    /// Grants the right. For authentication, and for the worker on behalf of a stored errand.
+    pub const fn grant(realm: RealmId) -> Self {
+        Self(realm)
+    }
+
+    /// The realm.
+    pub const fn realm(self) -> RealmId {
+        self.0
+    }
+}
+
+/// How many partitions the due index is spread over: each tick asks each once.
+pub const DUE_SHARDS: u8 = 4;
+
+/// The realm itself.
+pub fn realm(scope: Scope) -> Key {
+    Key { pk: format!("RLM#{}", scope.0), sk: "REALM".to_owned() }
+}
+
+/// Where operators list realms.
+pub fn realm_index(scope: Scope) -> Index {
+    Index { pk: realms(), sk: scope.0.to_string() }
+}
+
+/// The index partition of all realms.
+pub fn realms() -> String {
+    "REALM".to_owned()
+}
+
+/// A counter of a realm.
+pub fn counter(scope: Scope, what: &'static str) -> Key {
+    Key { pk: format!("RLM#{}", scope.0), sk: format!("COUNT#{what}") }
+}
+
+/// An API key: found before its realm is known.
+pub fn api_key(id: KeyId) -> Key {
+    Key { pk: format!("KEY#{id}"), sk: "KEY".to_owned() }
+}
+
+/// Where a realm's keys are listed.
+pub fn api_key_index(scope: Scope, id: KeyId) -> Index {
+    Index { pk: api_keys(scope), sk: id.to_string() }
+}
+
+/// The index partition of a realm's keys.
+pub fn api_keys(scope: Scope) -> String {
+    format!("RLM#{}#KEY", scope.0)
+}
+
+/// The first answer to a request that `caller` made under `idempotency_key`.
+pub fn idempotency(caller: KeyId, idempotency_key: &str) -> Key {
+    Key { pk: format!("KEY#{caller}"), sk: format!("IDEM#{idempotency_key}") }
+}
+
+/// A template.
+pub fn template(scope: Scope, id: TemplateId) -> Key {
+    Key { pk: templates(scope), sk: id.to_string() }
+}
+
+/// The partition of a realm's templates.
+pub fn templates(scope: Scope) -> String {
+    format!("RLM#{}#TPL", scope.0)
+}
+
+/// An agent.
+pub fn agent(scope: Scope, id: AgentId) -> Key {
+    Key { pk: agents(scope), sk: id.to_string() }
+}
+
+/// The partition of a realm's agents.
+pub fn agents(scope: Scope) -> String {
+    format!("RLM#{}#AGT", scope.0)
+}
+
+/// Where agents in one state are listed.
+pub fn agent_state_index(scope: Scope, state: &str, id: AgentId) -> Index {
+    Index { pk: agents_in_state(scope, state), sk: id.to_string() }
+}
+
+/// The index partition of a realm's agents in one state.
+pub fn agents_in_state(scope: Scope, state: &str) -> String {
+    format!("RLM#{}#AGT#{state}", scope.0)
+}
+
+/// That an agent carries a label.
+pub fn agent_label(scope: Scope, label: &LabelKey, value: &LabelValue, id: AgentId) -> Key {
+    Key { pk: agents_with_label(scope, label, value), sk: id.to_string() }
+}
+
+/// The partition of a realm's agents that carry a label. A label's key holds no `=`.
+pub fn agents_with_label(scope: Scope, label: &LabelKey, value: &LabelValue) -> String {
+    format!("RLM#{}#LBL#{label}={value}", scope.0)
+}
+
+/// A container.
+pub fn container(scope: Scope, id: ContainerId) -> Key {
+    Key { pk: format!("RLM#{}#CTR", scope.0), sk: id.to_string() }
+}
+
+/// A session.
+pub fn session(scope: Scope, id: SessionId) -> Key {
+    Key { pk: sessions(scope), sk: id.to_string() }
+}
+
+/// The partition of a realm's sessions.
+pub fn sessions(scope: Scope) -> String {
+    format!("RLM#{}#SES", scope.0)
+}
+
+/// Where an agent's sessions are listed.
+pub fn session_index(scope: Scope, agent: AgentId, id: SessionId) -> Index {
+    Index { pk: sessions_of(scope, agent), sk: id.to_string() }
+}
+
+/// The index partition of an agent's sessions.
+pub fn sessions_of(scope: Scope, agent: AgentId) -> String {
+    format!("RLM#{}#AGT#{agent}#SES", scope.0)
+}
+
+/// A run.
+pub fn run(scope: Scope, id: RunId) -> Key {
+    Key { pk: runs(scope), sk: id.to_string() }
+}
+
+/// The partition of a realm's runs.
+pub fn runs(scope: Scope) -> String {
+    format!("RLM#{}#RUN", scope.0)
+}
+
+/// Where a session's runs are listed.
+pub fn run_index(scope: Scope, session: SessionId, id: RunId) -> Index {
+    Index { pk: runs_of(scope, session), sk: id.to_string() }
+}
+
+/// The index partition of a session's runs.
+pub fn runs_of(scope: Scope, session: SessionId) -> String {
+    format!("RLM#{}#SES#{session}#RUN", scope.0)
+}
+
+/// A batch of events, under the number of its last: the first batch at or behind a number is the
+/// one that holds it.
+pub fn events(scope: Scope, session: SessionId, last_seq: u64) -> Key {
+    Key { pk: events_of(scope, session), sk: seq(last_seq) }
+}
+
+/// The partition of a session's events.
+pub fn events_of(scope: Scope, session: SessionId) -> String {
+    format!("RLM#{}#SES#{session}#EVT", scope.0)
+}
+
+/// An event number, as it is ordered.
+pub fn seq(seq: u64) -> String {
+    format!("{seq:020}")
+}
+
+/// The session whose events a partition holds, if it holds events.
+pub(crate) fn session_of_events(pk: &str) -> Option<(RealmId, SessionId)> {
+    let (realm, rest) = pk.strip_prefix("RLM#")?.split_once("#SES#")?;
+    Some((realm.parse().ok()?, rest.strip_suffix("#EVT")?.parse().ok()?))
+}
+
+/// A line of the audit log.
+pub fn audit(scope: Scope, id: AuditId) -> Key {
+    Key { pk: audits(scope), sk: id.to_string() }
+}
+
+/// The partition of a realm's audit log.
+pub fn audits(scope: Scope) -> String {
+    format!("RLM#{}#AUD", scope.0)
+}
+
+/// An errand that is due at its time.
+pub fn due(due: &Due) -> Key {
+    let name = format!("{}#{}", due.realm, due.errand);
+    // FNV-1a: spreads errands over the shards; not a secret and never stored elsewhere.
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let shard = u8::try_from(hash % u32::from(DUE_SHARDS)).unwrap_or_default();
+    Key { pk: due_shard(shard), sk: format!("{}#{name}", due_at(due.at)) }
+}
+
+/// What a scheduler reads: the shard's partition. Its keys begin with [`due_at`].
+pub fn due_shard(shard: u8) -> String {
+    format!("DUE#{shard}")
+}
+
+/// A time, as the due index orders it.
+pub fn due_at(at: Timestamp) -> String {
+    format!("{:013}", at.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::due::Errand;
+    use domain::id::Ulid;
+
+    use super::*;
+
+    /// Pins every spelling: a key that changes loses what is stored under the old one.
+    #[test]
+    fn keys_are_spelled_as_they_were() {
+        let scope = Scope::of(RealmId::new(Ulid::from_parts(1, 1)));
+        let (agent_id, session_id) = (AgentId::new(Ulid::from_parts(1, 2)), SessionId::new(Ulid::from_parts(1, 3)));
+        let (run_id, key_id) = (RunId::new(Ulid::from_parts(1, 4)), KeyId::new(Ulid::from_parts(1, 5)));
+        let label = (LabelKey::new("team").unwrap(), LabelValue::new("a b").unwrap());
+        let lines = [
+            format!("{:?}", realm(scope)),
+            format!("{:?}", realm_index(scope)),
+            format!("{:?}", counter(scope, "agents")),
+            format!("{:?}", api_key(key_id)),
+            format!("{:?}", api_key_index(scope, key_id)),
+            format!("{:?}", idempotency(key_id, "once")),
+            format!("{:?}", template(scope, TemplateId::new(Ulid::from_parts(1, 6)))),
+            format!("{:?}", agent(scope, agent_id)),
+            format!("{:?}", agent_state_index(scope, "active", agent_id)),
+            format!("{:?}", agent_label(scope, &label.0, &label.1, agent_id)),
+            format!("{:?}", container(scope, ContainerId::new(Ulid::from_parts(1, 7)))),
+            format!("{:?}", session(scope, session_id)),
+            format!("{:?}", session_index(scope, agent_id, session_id)),
+            format!("{:?}", run(scope, run_id)),
+            format!("{:?}", run_index(scope, session_id, run_id)),
+            format!("{:?}", events(scope, session_id, 42)),
+            format!("{:?}", audit(scope, AuditId::new(Ulid::from_parts(1, 8)))),
+            format!("{:?}", due(&Due::new(scope.realm(), Errand::Dispatch { session: session_id }, Timestamp::from_millis(7)))),
+        ];
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_session_is_read_from_its_events_partition() {
+        let scope = Scope::of(RealmId::new(Ulid::from_parts(1, 1)));
+        let id = SessionId::new(Ulid::from_parts(1, 3));
+        assert_eq!(session_of_events(&events_of(scope, id)), Some((scope.realm(), id)));
+        assert_eq!(session_of_events(&sessions(scope)), None);
+        assert_eq!(session_of_events(&runs_of(scope, id)), None);
+    }
+}
