@@ -6,7 +6,19 @@
 //!
 //! Deliberately absent: behaviour. A shape converts from what it shows and nothing more.
 
+pub mod agent;
+pub mod audit;
+pub mod event;
+pub mod field;
+pub mod key;
+pub mod page;
 pub mod problem;
+pub mod realm;
+pub mod session;
 pub mod shim;
+pub mod template;
 
-pub use problem::{Problem, ProblemKind};
+pub use domain::key::Scope;
+pub use field::Field;
+pub use page::{Order, Page};
+pub use problem::{FieldError, Problem, ProblemKind};

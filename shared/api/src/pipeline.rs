@@ -1,0 +1,250 @@
+//! What every request goes through: an id, authentication, authorisation, a bounded body, the first
+//! answer again where there is one; then the handler; then problems written down and figures kept.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use sha2::{Digest, Sha256};
+use wire::{Problem, ProblemKind};
+
+use crate::output::json_bytes;
+use crate::{Access, Caller, Failure, Route, problem_response};
+
+/// The most bytes a body may have.
+pub(crate) const MAX_BODY: usize = 1024 * 1024;
+
+/// What the routes ask of the system behind them.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// Who calls, once known.
+    type Caller: Clone + Debug + Send + Sync + 'static;
+
+    /// What a route may be allowed to touch.
+    type Grant: Copy + Debug + Send + Sync + 'static;
+
+    /// The same service, refusing whatever `grants` does not name.
+    #[must_use]
+    fn narrow(&self, grants: &'static [Self::Grant]) -> Self;
+
+    /// A fresh id for a request.
+    fn request_id(&self) -> String;
+
+    /// Finds out who presents `bearer` and whether they may do what `access` names.
+    fn admit(
+        &self,
+        bearer: Option<&str>,
+        access: Access,
+        request: &str,
+    ) -> impl Future<Output = Result<Self::Caller, Problem>> + Send;
+
+    /// The body of the first answer to this request, if it was answered before.
+    fn replay(
+        &self,
+        caller: &Self::Caller,
+        idempotency: &Idempotency,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, Problem>> + Send;
+
+    /// The caller, whose next commit keeps its answer for [`Service::replay`].
+    fn remember(&self, caller: Self::Caller, idempotency: Idempotency) -> Self::Caller;
+}
+
+/// What makes two requests the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The `Idempotency-Key` header: 1 to 128 visible ASCII characters.
+    pub key: String,
+    /// SHA-256 of method, path and body, in hexadecimal.
+    pub fingerprint: String,
+}
+
+struct Entry<S: Service> {
+    route: Route<S>,
+    service: S,
+}
+
+/// Mounts routes on one router: all of them on one machine, exactly one of them in a Lambda.
+/// Paths are matched in their [`canonical`](crate::canonical) spelling.
+pub fn router<S: Service>(routes: &[Route<S>], service: &S) -> Router {
+    let router = routes.iter().fold(Router::new(), |router, route| {
+        let service = service.narrow(route.grants);
+        let entry = Arc::new(Entry { route: *route, service: service.clone() });
+        let mounted = (route.handler.mount)(route.verb.filter())
+            .with_state(service)
+            .route_layer(from_fn_with_state(entry, serve::<S>));
+        router.route(route.path, mounted)
+    });
+    let lost = service.clone();
+    let mistaken = service.clone();
+    router
+        .fallback(move || {
+            let id = lost.request_id();
+            async move { refuse(ProblemKind::NoSuchRoute, "no route has this path", id) }
+        })
+        .method_not_allowed_fallback(move |method: Method| {
+            let id = mistaken.request_id();
+            async move {
+                let detail = format!("the path does not take {method}");
+                refuse(ProblemKind::MethodNotAllowed, &detail, id)
+            }
+        })
+}
+
+fn refuse(kind: ProblemKind, detail: &str, id: String) -> Response {
+    finish(Failure(Problem::new(kind, detail)).into_response(), &id)
+}
+
+async fn serve<S: Service>(
+    State(entry): State<Arc<Entry<S>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let id = entry.service.request_id();
+    let response = match prepare(&entry, request, &id).await {
+        Ok(Prepared::Go(request, None)) => next.run(request).await,
+        Ok(Prepared::Go(request, Some((caller, idempotency)))) => {
+            let response = next.run(request).await;
+            let raced = response
+                .extensions()
+                .get::<Failure>()
+                .is_some_and(|failure| failure.0.code == ProblemKind::IdempotencyInProgress);
+            if raced {
+                // The other request with this key won: its answer is there, or will be.
+                match entry.service.replay(&caller, &idempotency).await {
+                    Ok(Some(body)) => answer_again(&entry.route, body),
+                    Ok(None) => response,
+                    Err(problem) => Failure(problem).into_response(),
+                }
+            } else {
+                response
+            }
+        }
+        Ok(Prepared::Answer(response)) => response,
+        Err(failure) => failure.into_response(),
+    };
+    let response = finish(response, &id);
+    let status = response.status().as_u16().to_string();
+    metrics::histogram!(
+        "http_server_request_duration_seconds",
+        "http_route" => entry.route.id, "http_response_status_code" => status
+    )
+    .record(started.elapsed().as_secs_f64());
+    response
+}
+
+enum Prepared<C> {
+    Go(Request, Option<(C, Idempotency)>),
+    Answer(Response),
+}
+
+async fn prepare<S: Service>(
+    entry: &Entry<S>,
+    request: Request,
+    id: &str,
+) -> Result<Prepared<S::Caller>, Failure> {
+    let (mut parts, body) = request.into_parts();
+    let caller = match entry.route.access {
+        Access::Public => None,
+        access => Some(entry.service.admit(bearer(&parts.headers), access, id).await?),
+    };
+    if !entry.route.verb.mutates() {
+        if let Some(caller) = caller {
+            parts.extensions.insert(Caller(caller));
+        }
+        return Ok(Prepared::Go(Request::from_parts(parts, Body::empty()), None));
+    }
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let detail = format!("a body may have at most {MAX_BODY} bytes");
+            return Err(Failure(Problem::new(ProblemKind::BodyTooLarge, detail)));
+        }
+        Err(_) => {
+            let detail = "the body ended before it was complete";
+            return Err(Failure(Problem::new(ProblemKind::InvalidBody, detail)));
+        }
+    };
+    let mut kept = None;
+    if let Some(mut caller) = caller {
+        if let Some(key) = idempotency_key(&parts.headers)? {
+            let mut hash = Sha256::new();
+            hash.update(parts.method.as_str());
+            hash.update([0]);
+            hash.update(parts.uri.path());
+            hash.update([0]);
+            hash.update(&body);
+            let fingerprint = hex(&hash.finalize());
+            let idempotency = Idempotency { key, fingerprint };
+            if let Some(body) = entry.service.replay(&caller, &idempotency).await? {
+                return Ok(Prepared::Answer(answer_again(&entry.route, body)));
+            }
+            kept = Some((caller.clone(), idempotency.clone()));
+            caller = entry.service.remember(caller, idempotency);
+        }
+        parts.extensions.insert(Caller(caller));
+    }
+    Ok(Prepared::Go(Request::from_parts(parts, Body::from(body)), kept))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    if (1..=128).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(Some(key.to_owned()));
+    }
+    Err(Failure(
+        Problem::new(ProblemKind::InvalidIdempotencyKey, "the idempotency key is malformed")
+            .at("Idempotency-Key", "must be 1 to 128 visible ASCII characters"),
+    ))
+}
+
+fn answer_again<S: Service>(route: &Route<S>, body: Vec<u8>) -> Response {
+    let mut response = if route.status() == 204 {
+        axum::http::StatusCode::NO_CONTENT.into_response()
+    } else {
+        json_bytes(route.status(), body)
+    };
+    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    response
+}
+
+fn finish(mut response: Response, id: &str) -> Response {
+    if let Some(Failure(mut problem)) = response.extensions_mut().remove::<Failure>() {
+        problem.instance = Some(id.to_owned());
+        if problem.status >= 500 {
+            tracing::error!(request.id = id, code = problem.code.code(), "{}", problem.detail);
+        }
+        let allow = response.headers_mut().remove(axum::http::header::ALLOW);
+        response = problem_response(&problem);
+        if let Some(allow) = allow {
+            response.headers_mut().insert(axum::http::header::ALLOW, allow);
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

@@ -1,0 +1,175 @@
+//! Agents, and the fields of a spec as requests give them.
+
+use std::collections::BTreeMap;
+
+use domain::agent::{Agent, AgentSpec, AgentState, Driver, Labels, Permissions, RunLimits};
+use domain::text::{Argument, Instructions, Name, Slug, VariableName};
+use domain::{AgentId, ContainerId, TemplateId, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Field;
+
+/// Declares a request with the fields of a spec beside its own. (`flatten` would let unknown fields
+/// through.)
+macro_rules! with_spec_fields {
+    ($(#[$meta:meta])* pub struct $name:ident { $($own:tt)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name {
+            $($own)*
+            /// How it is driven.
+            #[serde(default)]
+            pub driver: Option<Driver>,
+            /// The program and its arguments, for the `acp` driver; without it, the echo agent.
+            #[serde(default)]
+            #[schemars(length(max = 64))]
+            pub command: Field<Vec<Argument>>,
+            /// The model, for the `vanilla` driver.
+            #[serde(default)]
+            pub model: Field<Slug>,
+            /// Instructions put before every conversation.
+            #[serde(default, alias = "system_prompt")]
+            pub system_prompt: Field<Instructions>,
+            /// Environment variables of the agent's processes. Not for secrets: they read back.
+            #[serde(default)]
+            #[schemars(extend("maxProperties" = 64))]
+            pub env: Field<BTreeMap<VariableName, Argument>>,
+            /// Where a run stops by itself.
+            #[serde(default)]
+            pub limits: Field<RunLimits>,
+            /// What to answer when the agent asks for permission.
+            #[serde(default)]
+            pub permissions: Field<Permissions>,
+            /// Repositories the installation's operator offers, by name.
+            #[serde(default)]
+            #[schemars(length(max = 16))]
+            pub repositories: Field<Vec<Slug>>,
+        }
+
+        impl $name {
+            /// The spec that comes of laying this request over `base`.
+            pub fn spec_over(&self, base: AgentSpec) -> AgentSpec {
+                AgentSpec {
+                    driver: self.driver.unwrap_or(base.driver),
+                    command: self.command.clone().overlay(base.command, Vec::new()),
+                    model: self.model.clone().overlay_optional(base.model),
+                    system_prompt: self.system_prompt.clone().overlay_optional(base.system_prompt),
+                    env: self.env.clone().overlay(base.env, BTreeMap::new()),
+                    limits: self.limits.clone().overlay(base.limits, RunLimits::default()),
+                    permissions: self
+                        .permissions
+                        .clone()
+                        .overlay(base.permissions, Permissions::default()),
+                    repositories: self.repositories.clone().overlay(base.repositories, Vec::new()),
+                }
+            }
+        }
+    };
+}
+pub(crate) use with_spec_fields;
+
+with_spec_fields! {
+    /// An agent to be made: from a template, or from scratch with at least a driver. What is given
+    /// beside a template replaces what the template says.
+    pub struct NewAgent {
+        /// What people call it.
+        pub name: Name,
+        /// The template to make it from.
+        #[serde(default, alias = "template_id")]
+        pub template_id: Option<TemplateId>,
+        /// Free text by which it is found again; at most 16.
+        #[serde(default)]
+        #[schemars(extend("maxProperties" = 16))]
+        pub labels: Labels,
+    }
+}
+
+with_spec_fields! {
+    /// What to change of an agent. What is left out stays; null goes back to the default.
+    pub struct AgentPatch {
+        /// What people call it.
+        #[serde(default)]
+        pub name: Option<Name>,
+        /// Free text by which it is found again; replaces all labels; at most 16.
+        #[serde(default)]
+        #[schemars(extend("maxProperties" = 16))]
+        pub labels: Field<Labels>,
+    }
+}
+
+/// How to pause an agent.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pause {
+    /// Whether to stop runs that are in flight; without it a busy agent is not paused.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// An agent.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentView {
+    /// Its id.
+    pub id: AgentId,
+    /// What people call it.
+    pub name: Name,
+    /// Where it is.
+    pub state: AgentState,
+    /// Free text by which it is found again.
+    pub labels: Labels,
+    /// The template it was made from, where it was.
+    pub template_id: Option<TemplateId>,
+    /// How it is driven.
+    pub driver: Driver,
+    /// The program and its arguments.
+    pub command: Vec<Argument>,
+    /// The model.
+    pub model: Option<Slug>,
+    /// Instructions put before every conversation.
+    pub system_prompt: Option<Instructions>,
+    /// Environment variables of its processes.
+    pub env: BTreeMap<VariableName, Argument>,
+    /// Where a run stops by itself.
+    pub limits: RunLimits,
+    /// What to answer when it asks for permission.
+    pub permissions: Permissions,
+    /// Repositories it sees.
+    pub repositories: Vec<Slug>,
+    /// Its container, once it has had one.
+    pub container_id: Option<ContainerId>,
+    /// Which version this is: what `If-Match` compares.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl AgentView {
+    /// What a caller sees of `agent` at `version`.
+    pub fn new(agent: &Agent, version: u64) -> Self {
+        let spec = agent.spec.clone();
+        Self {
+            id: agent.id,
+            name: agent.name.clone(),
+            state: agent.state,
+            labels: agent.labels.clone(),
+            template_id: agent.template,
+            driver: spec.driver,
+            command: spec.command,
+            model: spec.model,
+            system_prompt: spec.system_prompt,
+            env: spec.env,
+            limits: spec.limits,
+            permissions: spec.permissions,
+            repositories: spec.repositories,
+            container_id: agent.container,
+            version,
+            created_at: agent.created_at,
+            updated_at: agent.updated_at,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Sessions and their runs.
+
+use domain::run::{Run, RunState, Usage};
+use domain::session::{Session, SessionState};
+use domain::text::{Name, Prompt};
+use domain::{AgentId, RunId, SessionId, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A session to be opened.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewSession {
+    /// The agent to talk with.
+    #[serde(alias = "agent_id")]
+    pub agent_id: AgentId,
+    /// What people call it.
+    #[serde(default)]
+    pub title: Option<Name>,
+}
+
+/// A session.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionView {
+    /// Its id.
+    pub id: SessionId,
+    /// The agent it is with.
+    pub agent_id: AgentId,
+    /// What people call it.
+    pub title: Option<Name>,
+    /// Where it is.
+    pub state: SessionState,
+    /// The run in flight.
+    pub active_run_id: Option<RunId>,
+    /// How many prompts wait behind it.
+    pub queued_runs: usize,
+    /// The number of the last event; 0 before the first.
+    pub last_seq: u64,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl From<&Session> for SessionView {
+    fn from(session: &Session) -> Self {
+        Self {
+            id: session.id,
+            agent_id: session.agent,
+            title: session.title.clone(),
+            state: session.state,
+            active_run_id: session.active,
+            queued_runs: session.queue.len(),
+            last_seq: session.last_seq,
+            created_at: session.created_at,
+            updated_at: session.updated_at,
+        }
+    }
+}
+
+/// A prompt.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewPrompt {
+    /// What to ask.
+    pub prompt: Prompt,
+}
+
+/// What to cancel.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cancel {
+    /// The run; left out: the one in flight.
+    #[serde(default, alias = "run_id")]
+    pub run_id: Option<RunId>,
+}
+
+/// A run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunView {
+    /// Its id.
+    pub id: RunId,
+    /// The session it is a turn of.
+    pub session_id: SessionId,
+    /// The agent that does it.
+    pub agent_id: AgentId,
+    /// Where it is.
+    pub state: RunState,
+    /// What was asked.
+    pub prompt: Prompt,
+    /// ACP's word for why the agent stopped.
+    pub stop_reason: Option<String>,
+    /// The stable code of a failure.
+    pub code: Option<String>,
+    /// One line about a failure, for people.
+    pub detail: Option<String>,
+    /// Tokens it used, as far as the agent said.
+    pub usage: Option<Usage>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When the agent began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl From<&Run> for RunView {
+    fn from(run: &Run) -> Self {
+        let end = run.end.clone().unwrap_or_default();
+        Self {
+            id: run.id,
+            session_id: run.session,
+            agent_id: run.agent,
+            state: run.state,
+            prompt: run.prompt.clone(),
+            stop_reason: end.stop_reason,
+            code: end.code,
+            detail: end.detail,
+            usage: run.usage,
+            created_at: run.created_at,
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+        }
+    }
+}
