@@ -1,1 +1,13 @@
+//! The ports on one machine. No account, no daemon, nothing to install.
+//!
+//! What holds here: each module implements one port and passes that port's conformance suite in
+//! `tests`. All state is in one directory, which one process owns ([`lock`]).
+//!
+//! Deliberately absent: rules, routes, key shapes.
 
+pub mod clock;
+pub mod faults;
+pub mod feed;
+pub mod lock;
+pub mod push;
+pub mod sqlite;

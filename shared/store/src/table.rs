@@ -1,5 +1,6 @@
 //! The narrow waist between what is stored and where it is stored.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64::Engine;
@@ -12,6 +13,19 @@ pub const MAX_WRITES: usize = 100;
 /// The most bytes a body may have: a DynamoDB item is 400 KB with its keys and attributes.
 pub const MAX_BODY: usize = 390 * 1024;
 
+/// The most bytes of either half of a key, of the table or of the index. Neither half is empty.
+pub const MAX_KEY: usize = 1024;
+
+/// The most keys of one [`Table::batch_get`]: what `BatchGetItem` takes.
+pub const MAX_BATCH: usize = 100;
+
+/// The most items of one page.
+pub const MAX_LIMIT: usize = 1000;
+
+/// The most bytes of bodies in one page, unless its first item alone has more: what a DynamoDB query
+/// reads at once, and what keeps a page from filling the memory.
+pub const MAX_PAGE: usize = 1024 * 1024;
+
 /// Where an item is: a partition and a place in its order. Made by [`crate::keys`] only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -21,7 +35,8 @@ pub struct Key {
     pub sk: String,
 }
 
-/// A second place under which an item is found: sparse, and on DynamoDB eventually consistent.
+/// A second place under which an item is found: sparse, and on DynamoDB eventually consistent. No
+/// two items share one: of two that did, a page that ends between them would hide the second.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Index {
     /// The partition of the index.
@@ -113,8 +128,53 @@ impl Write {
 pub struct Commit {
     /// What it is for, as `noun.verb`: names it in metrics, traces and fault tests.
     pub name: &'static str,
-    /// At most [`MAX_WRITES`], each about another item.
+    /// At least one, at most [`MAX_WRITES`], each about another item.
     pub writes: Vec<Write>,
+}
+
+impl Commit {
+    /// Refuses what breaks a limit of this module. Every table asks this first.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.writes.is_empty() {
+            return Err(Error::Invalid("a commit holds at least one write"));
+        }
+        if self.writes.len() > MAX_WRITES {
+            return Err(Error::Invalid("a commit holds at most 100 writes"));
+        }
+        let mut seen = BTreeSet::new();
+        for write in &self.writes {
+            write.key().check()?;
+            if !seen.insert(write.key()) {
+                return Err(Error::Invalid("two writes of a commit are about one item"));
+            }
+            if let Write::Put { body, index, .. } = write {
+                if body.len() > MAX_BODY {
+                    return Err(Error::Invalid("a body has at most 390 KiB"));
+                }
+                if let Some(index) = index {
+                    check_key(&index.pk, &index.sk)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Key {
+    /// Refuses a key that is empty or too long. Every table asks this first.
+    pub fn check(&self) -> Result<(), Error> {
+        check_key(&self.pk, &self.sk)
+    }
+}
+
+fn check_key(pk: &str, sk: &str) -> Result<(), Error> {
+    if pk.is_empty() || sk.is_empty() {
+        return Err(Error::Invalid("neither half of a key is empty"));
+    }
+    if pk.len() > MAX_KEY || sk.len() > MAX_KEY {
+        return Err(Error::Invalid("either half of a key has at most 1024 bytes"));
+    }
+    Ok(())
 }
 
 /// Which way a query reads.
@@ -149,8 +209,22 @@ pub struct Query {
     pub direction: Direction,
     /// Begin behind this place (in the direction of reading), wherever or not an item is there.
     pub after: Option<Cursor>,
-    /// The most items of the page, at least 1.
+    /// The most items of the page, from 1 to [`MAX_LIMIT`]. A page also ends before it has more than
+    /// [`MAX_PAGE`] bytes of bodies: whether it was the last, only [`Page::next`] says.
     pub limit: usize,
+}
+
+impl Query {
+    /// Refuses what breaks a limit of this module. Every table asks this first.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.pk.is_empty() || self.pk.len() > MAX_KEY {
+            return Err(Error::Invalid("a partition has a name of at most 1024 bytes"));
+        }
+        if !(1..=MAX_LIMIT).contains(&self.limit) {
+            return Err(Error::Invalid("a page has from 1 to 1000 items"));
+        }
+        Ok(())
+    }
 }
 
 /// A place in a query's order. Opaque to callers; worthless outside its partition.
@@ -240,7 +314,7 @@ pub trait Table: Send + Sync + fmt::Debug {
     /// Reads one item.
     async fn get(&self, key: &Key) -> Result<Option<Item>, Error>;
 
-    /// Reads up to 100 items in one round trip, in the order of `keys`.
+    /// Reads up to [`MAX_BATCH`] items in one round trip, in the order of `keys`.
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, Error>;
 
     /// Reads a run of one partition, in the byte order of its sort keys.

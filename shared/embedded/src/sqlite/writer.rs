@@ -1,0 +1,264 @@
+//! Writes: one thread, one transaction and one `fsync` for all commits that wait.
+
+use std::sync::{Arc, PoisonError};
+
+use app::ports::Clock;
+use domain::Timestamp;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use store::{Commit, Conflict, Error, Expect, Index, Key, Write};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Observers;
+
+/// The most jobs of one transaction: bounds how long the first waits for the last.
+const MAX_GROUP: usize = 512;
+
+/// The bytes of bodies after which a transaction takes no further job, for the same reason.
+const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+const FIND: &str = "SELECT version, count, expires_ms FROM items WHERE pk = ?1 AND sk = ?2";
+
+// Also replaces an expired item that is still there.
+const PUT: &str = "INSERT INTO items (pk, sk, version, body, count, idx_pk, idx_sk, expires_ms)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+    ON CONFLICT (pk, sk) DO UPDATE SET version = ?3, body = ?4, count = ?5, idx_pk = ?6,
+        idx_sk = ?7, expires_ms = ?8";
+
+const COUNT: &str = "UPDATE items SET version = ?3, count = ?4 WHERE pk = ?1 AND sk = ?2";
+
+const DELETE: &str = "DELETE FROM items WHERE pk = ?1 AND sk = ?2";
+
+const SWEEP: &str = "DELETE FROM items WHERE (pk, sk) IN (
+    SELECT pk, sk FROM items WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)";
+
+/// What the writer is asked for.
+pub(super) enum Work {
+    /// Apply a commit that keeps the limits.
+    Commit(Commit),
+    /// Remove expired items.
+    Sweep { limit: usize },
+}
+
+/// Work, and who waits for it.
+pub(super) struct Job {
+    pub(super) work: Work,
+    /// Told how many items were swept, once that is durable.
+    pub(super) reply: oneshot::Sender<Result<usize, Error>>,
+}
+
+/// The transaction of a group failed, and with it every commit of the group.
+#[derive(Debug, thiserror::Error)]
+#[error("a group of commits failed")]
+struct GroupFailed(#[source] Arc<rusqlite::Error>);
+
+pub(super) struct Writer {
+    connection: Connection,
+    clock: Arc<dyn Clock>,
+    observers: Arc<Observers>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        clock: Arc<dyn Clock>,
+        observers: Arc<Observers>,
+    ) -> Self {
+        Self { connection, clock, observers }
+    }
+
+    /// Runs until every sender is gone and all they sent is done.
+    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
+        let mut group = Vec::with_capacity(MAX_GROUP);
+        while let Some(first) = waiting.blocking_recv() {
+            let mut bytes = first.bytes();
+            group.push(first);
+            while group.len() < MAX_GROUP
+                && bytes < MAX_GROUP_BYTES
+                && let Ok(next) = waiting.try_recv()
+            {
+                bytes += next.bytes();
+                group.push(next);
+            }
+            self.finish(&mut group);
+        }
+    }
+
+    /// Makes the group durable, then tells the observers and who waits; empties it.
+    fn finish(&mut self, group: &mut Vec<Job>) {
+        match self.transact(group) {
+            Ok(outcomes) => {
+                let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
+                for (job, outcome) in group.drain(..).zip(outcomes) {
+                    if let (Work::Commit(commit), Ok(_)) = (&job.work, &outcome) {
+                        observers.iter().for_each(|observe| observe(commit));
+                    }
+                    job.answer(outcome.map_err(Error::Conflict));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, commits = group.len(), "a group of commits failed");
+                let error = Arc::new(error);
+                for job in group.drain(..) {
+                    let error = GroupFailed(Arc::clone(&error));
+                    job.answer(Err(Error::Unavailable(Box::new(error))));
+                }
+            }
+        }
+    }
+
+    /// One transaction for all. On an error it is rolled back by being dropped.
+    fn transact(&mut self, group: &[Job]) -> rusqlite::Result<Vec<Result<usize, Conflict>>> {
+        let now = self.clock.now();
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let outcomes = group
+            .iter()
+            .map(|job| match &job.work {
+                Work::Commit(commit) => {
+                    apply(&transaction, &commit.writes, now).map(|done| done.map(|()| 0))
+                }
+                Work::Sweep { limit } => sweep(&transaction, *limit, now).map(Ok),
+            })
+            .collect::<rusqlite::Result<_>>()?;
+        transaction.commit()?;
+        Ok(outcomes)
+    }
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        match &self.work {
+            Work::Commit(commit) => commit
+                .writes
+                .iter()
+                .map(|write| match write {
+                    Write::Put { body, .. } => body.len(),
+                    Write::Delete { .. } | Write::Check { .. } | Write::Add { .. } => 0,
+                })
+                .sum(),
+            Work::Sweep { .. } => 0,
+        }
+    }
+
+    fn answer(self, outcome: Result<usize, Error>) {
+        // Who has gone in the meantime does not hear it; it has happened all the same.
+        drop(self.reply.send(outcome));
+    }
+}
+
+/// Milliseconds as SQLite counts them.
+pub(super) fn millis(time: Timestamp) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// An item that has not expired.
+#[derive(Clone, Copy)]
+struct Found {
+    version: i64,
+    count: i64,
+}
+
+/// What a write does, once it is known that its commit happens.
+enum Effect<'a> {
+    Nothing,
+    Put {
+        version: i64,
+        body: &'a str,
+        count: i64,
+        index: Option<&'a Index>,
+        expires: Option<Timestamp>,
+    },
+    Count {
+        version: i64,
+        count: i64,
+    },
+    Delete,
+}
+
+/// Applies all writes or none. All are decided before the first is done: they are about different
+/// items, so none changes what another finds, and a refused commit has nothing to take back. That
+/// saves a savepoint per commit.
+fn apply(
+    connection: &Connection,
+    writes: &[Write],
+    now: Timestamp,
+) -> rusqlite::Result<Result<(), Conflict>> {
+    let mut effects = Vec::with_capacity(writes.len());
+    for (index, write) in writes.iter().enumerate() {
+        match decide(write, find(connection, write.key(), now)?) {
+            Some(effect) => effects.push(effect),
+            None => return Ok(Err(Conflict { index })),
+        }
+    }
+    for (write, effect) in writes.iter().zip(effects) {
+        carry_out(connection, write.key(), effect)?;
+    }
+    Ok(Ok(()))
+}
+
+fn find(connection: &Connection, key: &Key, now: Timestamp) -> rusqlite::Result<Option<Found>> {
+    let row = connection
+        .prepare_cached(FIND)?
+        .query_row(params![key.pk, key.sk], |row| {
+            let expires: Option<i64> = row.get(2)?;
+            Ok((expires, Found { version: row.get(0)?, count: row.get(1)? }))
+        })
+        .optional()?;
+    Ok(row
+        .filter(|(expires, _)| expires.is_none_or(|expires| expires > millis(now)))
+        .map(|(_, found)| found))
+}
+
+/// What `write` does where `found` is; none where it is not what it expects.
+fn decide(write: &Write, found: Option<Found>) -> Option<Effect<'_>> {
+    let holds = |expect: &Expect| match expect {
+        Expect::Absent => found.is_none(),
+        Expect::Version(version) => {
+            found.is_some_and(|found| u64::try_from(found.version) == Ok(*version))
+        }
+    };
+    let version = found.map_or(1, |found| found.version + 1);
+    match write {
+        Write::Put { body, index, expires, expect, .. } => holds(expect).then_some(Effect::Put {
+            version,
+            body,
+            count: 0,
+            index: index.as_ref(),
+            expires: *expires,
+        }),
+        Write::Delete { expect, .. } => holds(expect).then_some(Effect::Delete),
+        Write::Check { expect, .. } => holds(expect).then_some(Effect::Nothing),
+        Write::Add { delta, at_least, at_most, .. } => {
+            let count = found.map_or(0, |found| found.count).checked_add(*delta)?;
+            let made = Effect::Put { version, body: "", count, index: None, expires: None };
+            (*at_least..=*at_most).contains(&count).then_some(match found {
+                Some(_) => Effect::Count { version, count },
+                None => made,
+            })
+        }
+    }
+}
+
+fn carry_out(connection: &Connection, key: &Key, effect: Effect<'_>) -> rusqlite::Result<()> {
+    let Key { pk, sk } = key;
+    match effect {
+        Effect::Nothing => 0,
+        Effect::Put { version, body, count, index, expires } => {
+            let (idx_pk, idx_sk) = index.map(|index| (&index.pk, &index.sk)).unzip();
+            let expires = expires.map(millis);
+            connection
+                .prepare_cached(PUT)?
+                .execute(params![pk, sk, version, body, count, idx_pk, idx_sk, expires])?
+        }
+        Effect::Count { version, count } => {
+            connection.prepare_cached(COUNT)?.execute(params![pk, sk, version, count])?
+        }
+        Effect::Delete => connection.prepare_cached(DELETE)?.execute(params![pk, sk])?,
+    };
+    Ok(())
+}
+
+fn sweep(connection: &Connection, limit: usize, now: Timestamp) -> rusqlite::Result<usize> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection.prepare_cached(SWEEP)?.execute(params![millis(now), limit])
+}
