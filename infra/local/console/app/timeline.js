@@ -29,6 +29,8 @@ export class Timeline {
     this.context = null;
     this.runs = new Map();
     this.tools = new Map();
+    /** Tool calls that have not ended. */
+    this.working = new Set();
     this.plans = new Map();
     /** Rows that show text which is not durable yet. */
     this.loose = new Set();
@@ -168,7 +170,12 @@ function tool(timeline, event, data) {
     // An update names what changed; null leaves it as it is.
     if (value !== null && name !== "__proto__") row.call[name] = value;
   }
-  row.ended = ["completed", "failed"].includes(row.call.status) ? event.time : null;
+  if (["completed", "failed"].includes(row.call.status)) {
+    timeline.working.delete(row);
+    row.abandoned = false;
+  } else if (!terminal(timeline.runs.get(event.runId)?.state)) {
+    timeline.working.add(row);
+  }
   timeline.touch(row);
 }
 
@@ -224,8 +231,9 @@ const folds = {
     if (run.state === "streaming") run.startedAt ??= event.time;
     if (!terminal(run.state)) return;
     for (const row of [...timeline.loose]) if (row.run === event.runId) timeline.settle(row);
-    for (const row of timeline.tools.values()) {
-      if (row.run !== event.runId || ["completed", "failed"].includes(row.call.status)) continue;
+    for (const row of [...timeline.working]) {
+      if (row.run !== event.runId) continue;
+      timeline.working.delete(row);
       row.abandoned = true;
       timeline.touch(row);
     }
