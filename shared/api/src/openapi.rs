@@ -28,7 +28,8 @@ impl Operation<'_> {
         let required = schema["required"].as_array().cloned().unwrap_or_default();
         for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
             let mut schema = schema.clone();
-            let description = schema.as_object_mut().and_then(|object| object.remove("description"));
+            let description =
+                schema.as_object_mut().and_then(|object| object.remove("description"));
             self.parameters.push(json!({
                 "name": name, "in": location, "schema": schema,
                 "description": description.unwrap_or_else(|| json!("")),
@@ -65,9 +66,10 @@ impl Operation<'_> {
 
     /// It answers in another form than JSON, or in one more.
     pub fn reply_as(&mut self, status: u16, form: &str, schema: Value) {
-        let reply = self.replies.entry(status.to_string()).or_insert_with(|| {
-            json!({ "description": reason(status), "content": {} })
-        });
+        let reply = self
+            .replies
+            .entry(status.to_string())
+            .or_insert_with(|| json!({ "description": reason(status), "content": {} }));
         reply["content"][form] = json!({ "schema": schema });
     }
 

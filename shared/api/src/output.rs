@@ -96,7 +96,8 @@ impl<E: Into<Problem>> From<E> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
         response.extensions_mut().insert(self);
         response
@@ -108,9 +109,12 @@ pub fn problem_response(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(problem).unwrap_or_default();
     let form = HeaderValue::from_static("application/problem+json");
-    let mut response =
-        (status, [(CONTENT_TYPE, form), (CACHE_CONTROL, HeaderValue::from_static("no-store"))], body)
-            .into_response();
+    let mut response = (
+        status,
+        [(CONTENT_TYPE, form), (CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        body,
+    )
+        .into_response();
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, scheme);

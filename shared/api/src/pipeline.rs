@@ -75,10 +75,10 @@ struct Entry<S: Service> {
 /// Paths are matched in their [`canonical`](crate::canonical) spelling.
 pub fn router<S: Service>(routes: &[Route<S>], service: &S) -> Router {
     let router = routes.iter().fold(Router::new(), |router, route| {
-        let service = service.narrow(route.grants);
+        // The pipeline authenticates with the whole service; the handler gets what it declared.
         let entry = Arc::new(Entry { route: *route, service: service.clone() });
         let mounted = (route.handler.mount)(route.verb.filter())
-            .with_state(service)
+            .with_state(service.narrow(route.grants))
             .route_layer(from_fn_with_state(entry, serve::<S>));
         router.route(route.path, mounted)
     });

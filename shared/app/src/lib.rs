@@ -1,2 +1,130 @@
-//! placeholder
+//! The use cases, one module per resource, and the ports they need.
+//!
+//! What holds here: a command is validated, authorised, admitted, committed, and only then acted on.
+//! One commit writes the new state, the audit entry, the first answer and the errand that is left to
+//! do outside. What is done outside is done by [`errands`], which look at the state as it is by then.
+//!
+//! Deliberately absent: HTTP, `SQLite`, DynamoDB, ECS, and anything that sleeps or spawns.
+
+pub mod agents;
+pub mod audit;
+mod caller;
+mod commit;
+pub mod containers;
+pub mod errands;
+mod error;
+pub mod events;
+mod grants;
+pub mod keys;
 pub mod ports;
+pub mod realms;
+pub mod runs;
+pub mod sessions;
+pub mod shim;
+pub mod templates;
+mod turn;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::id::Ulid;
+use store::Table;
+
+pub use caller::{Caller, Once};
+pub use error::Error;
+pub use grants::Grant;
+use ports::{Clock, Compute, Feed, Ids, Push};
+
+/// What a platform gives the use cases.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// Where everything is stored.
+    pub table: Arc<dyn Table>,
+    /// Where containers run.
+    pub compute: Arc<dyn Compute>,
+    /// How frames reach connections.
+    pub push: Arc<dyn Push>,
+    /// What happens in sessions, as it happens.
+    pub feed: Arc<dyn Feed>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and secrets.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// What an installation decides.
+#[derive(Clone)]
+pub struct Settings {
+    /// Signs the tokens of shims. The same for every process of an installation, forever.
+    pub signing_key: [u8; 32],
+    /// How long a shim may be silent before its container counts as lost.
+    pub silence: Duration,
+    /// How long a container may take from its start to the first word of its shim.
+    pub start: Duration,
+    /// How long a scheduler may take over one errand before another takes it.
+    pub lease: Duration,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("silence", &self.silence).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// The usual times, with this key.
+    pub const fn new(signing_key: [u8; 32]) -> Self {
+        Self {
+            signing_key,
+            silence: Duration::from_secs(20),
+            start: Duration::from_secs(30),
+            lease: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The use cases over one platform. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    ports: Ports,
+    settings: Arc<Settings>,
+}
+
+impl App {
+    /// The use cases over `ports`.
+    pub fn new(ports: Ports, settings: Settings) -> Self {
+        Self { ports, settings: Arc::new(settings) }
+    }
+
+    /// The same use cases, refusing every call of a port that `grants` does not name: what IAM does
+    /// in the cloud, done here, so that a forgotten grant fails on a laptop.
+    #[must_use]
+    pub fn narrow(&self, grants: &'static [Grant]) -> Self {
+        Self { ports: grants::narrow(&self.ports, grants), settings: Arc::clone(&self.settings) }
+    }
+
+    /// Whether the table and the platform answer. Costs one read and one look at the platform.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.table().get(&store::keys::api_key(domain::KeyId::new(Ulid::nil()))).await?;
+        self.ports.compute.ready().await.map_err(Error::from)
+    }
+
+    /// A fresh id for a request.
+    pub fn request_id(&self) -> domain::RequestId {
+        domain::RequestId::new(self.ulid(self.now()))
+    }
+
+    pub(crate) fn table(&self) -> &dyn Table {
+        &*self.ports.table
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    pub(crate) fn ulid(&self, now: Timestamp) -> Ulid {
+        self.ports.ids.ulid(now)
+    }
+}

@@ -14,7 +14,15 @@ use crate::{AgentId, ContainerId, Machine, RealmId, TemplateId, Timestamp};
 
 /// How an agent is driven. Whatever the driver, what it says is told in ACP's words.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    VariantArray,
     IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
@@ -150,8 +158,19 @@ impl AgentSpec {
 
 /// Where an agent is.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-    VariantArray, IntoStaticStr, EnumString,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    VariantArray,
+    IntoStaticStr,
+    EnumString,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

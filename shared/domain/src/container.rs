@@ -12,11 +12,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::run::End;
 use crate::{AgentId, ContainerId, Machine, RealmId, Refused, SessionId, Timestamp};
 
 /// Where a container is.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    VariantArray,
     IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +76,24 @@ impl ContainerState {
     /// Whether its shim has connected and takes commands.
     pub const fn is_connected(self) -> bool {
         matches!(self, Self::Ready | Self::Busy | Self::Idle)
+    }
+
+    /// Whether its present start will do what it is given: it runs, or is about to.
+    pub const fn takes_work(self) -> bool {
+        match self {
+            Self::Provisioning
+            | Self::Starting
+            | Self::Recovering
+            | Self::Ready
+            | Self::Busy
+            | Self::Idle => true,
+            Self::Requested
+            | Self::Hibernating
+            | Self::Stopped
+            | Self::Failed
+            | Self::Deleting
+            | Self::Deleted => false,
+        }
     }
 
     /// Whether the platform has still to be asked for a process before anything can run in it.
@@ -262,6 +289,8 @@ pub struct Container {
     pub busy: BTreeSet<SessionId>,
     /// When its shim was last heard of, or when this generation was started.
     pub seen_at: Timestamp,
+    /// Why its last start ended, where it did not end as it was told.
+    pub fault: Option<End>,
     /// When it last became idle.
     pub idle_at: Option<Timestamp>,
     /// When it was first asked for.
@@ -282,6 +311,7 @@ impl Container {
             connection: None,
             busy: BTreeSet::new(),
             seen_at: now,
+            fault: None,
             idle_at: None,
             created_at: now,
             updated_at: now,

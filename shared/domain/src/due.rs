@@ -79,11 +79,14 @@ pub struct Due {
     pub errand: Errand,
     /// How often it has been tried.
     pub attempt: u32,
+    /// Whether a scheduler holds it: `at` is then when that scheduler is given up.
+    #[serde(default)]
+    pub claimed: bool,
 }
 
 impl Due {
     /// `errand`, due at `at`, never tried.
     pub fn new(realm: RealmId, errand: Errand, at: Timestamp) -> Self {
-        Self { at, realm, errand, attempt: 0 }
+        Self { at, realm, errand, attempt: 0, claimed: false }
     }
 }

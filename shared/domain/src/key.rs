@@ -17,8 +17,19 @@ use crate::{KeyId, RealmId, Timestamp};
 
 /// One thing a key may do. A key holds a set of them; a route names the one it needs.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-    VariantArray, IntoStaticStr, EnumString,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    VariantArray,
+    IntoStaticStr,
+    EnumString,
 )]
 pub enum Scope {
     /// Make, list, change and suspend realms: the operator of the installation.
@@ -141,7 +152,11 @@ impl FromStr for PresentedKey {
         let fits = (16..=128).contains(&secret.len())
             && secret.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
             && ulid.to_string() == id;
-        if fits { Ok(Self { id: KeyId::new(ulid), secret: secret.to_owned() }) } else { Err(NotAKey) }
+        if fits {
+            Ok(Self { id: KeyId::new(ulid), secret: secret.to_owned() })
+        } else {
+            Err(NotAKey)
+        }
     }
 }
 
@@ -160,7 +175,14 @@ mod tests {
 
     #[test]
     fn what_is_not_a_key_is_refused() {
-        for bad in ["", "rk_", "rk_x_y", "tk_live_x", "rk_01JD3Z6V0QK5S8M2W4X7Y9ABCD", "rk_01JD3Z6V0QK5S8M2W4X7Y9ABCD_short"] {
+        for bad in [
+            "",
+            "rk_",
+            "rk_x_y",
+            "tk_live_x",
+            "rk_01JD3Z6V0QK5S8M2W4X7Y9ABCD",
+            "rk_01JD3Z6V0QK5S8M2W4X7Y9ABCD_short",
+        ] {
             assert!(bad.parse::<PresentedKey>().is_err(), "{bad}");
         }
     }

@@ -13,7 +13,15 @@ use crate::{AgentId, Machine, RealmId, Refused, RunId, SessionId, Timestamp};
 
 /// Where a run is.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    VariantArray,
     IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
@@ -90,13 +98,7 @@ impl Machine for RunLifecycle {
             | (S::AwaitingApproval, E::Dispatch | E::Start | E::Ask)
             | (
                 S::Completed | S::Cancelled | S::Failed,
-                E::Dispatch
-                | E::Start
-                | E::Ask
-                | E::Answer
-                | E::Complete
-                | E::Cancel
-                | E::Fail,
+                E::Dispatch | E::Start | E::Ask | E::Answer | E::Complete | E::Cancel | E::Fail,
             ) => return None,
         })
     }
@@ -171,7 +173,12 @@ pub struct Run {
 
 impl Run {
     /// The run after `event`, at `now`. An event that ends it takes `end` along.
-    pub fn apply(&self, event: RunEvent, end: Option<End>, now: Timestamp) -> Result<Self, Refused> {
+    pub fn apply(
+        &self,
+        event: RunEvent,
+        end: Option<End>,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
         let state = RunLifecycle::step(self.state, event)?;
         let mut next = Self { state, ..self.clone() };
         if state == RunState::Streaming && self.started_at.is_none() {

@@ -14,13 +14,19 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::event::{Draft, Event};
 use crate::text::Name;
-use crate::{
-    AgentId, ContainerId, Machine, RealmId, Refused, RunId, SessionId, Timestamp,
-};
+use crate::{AgentId, ContainerId, Machine, RealmId, Refused, RunId, SessionId, Timestamp};
 
 /// Where a session is.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    VariantArray,
     IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
@@ -217,9 +223,8 @@ impl Session {
 
     /// Takes reports of this start of this container from now on, from its first.
     pub fn listen_to(&mut self, container: ContainerId, generation: u32) {
-        let same = self
-            .reports
-            .is_some_and(|r| r.container == container && r.generation == generation);
+        let same =
+            self.reports.is_some_and(|r| r.container == container && r.generation == generation);
         if !same {
             self.reports = Some(Reports { container, generation, next: 0 });
         }

@@ -53,9 +53,8 @@ pub fn update(before: &Loaded<Agent>, agent: &Agent) -> Vec<Write> {
     writes.extend(
         old.iter().filter(|&pair| lacks(&agent.labels, pair)).map(|pair| unmark(agent, pair)),
     );
-    writes.extend(
-        agent.labels.iter().filter(|&pair| lacks(old, pair)).map(|pair| mark(agent, pair)),
-    );
+    writes
+        .extend(agent.labels.iter().filter(|&pair| lacks(old, pair)).map(|pair| mark(agent, pair)));
     writes
 }
 

@@ -76,6 +76,11 @@ pub(crate) fn decode<T: DeserializeOwned>(item: &Item) -> Result<Loaded<T>, Erro
     Ok(Loaded { value: read.doc, version: item.version })
 }
 
+/// The entity of an item that was read.
+pub fn read<T: Document>(item: &Item) -> Result<Loaded<T>, Error> {
+    decode(item)
+}
+
 /// Writes an entity, with what must be there before.
 pub fn put<T: Document>(value: &T, expect: Expect) -> Write {
     Write::Put {
@@ -104,9 +109,17 @@ pub async fn get<T: Document>(table: &dyn Table, key: &Key) -> Result<Option<Loa
 
 /// Reads a page of entities: one round trip.
 pub async fn list<T: Document>(table: &dyn Table, query: Query) -> Result<Listed<T>, Error> {
+    let Listed { items, next } = list_versions(table, query).await?;
+    Ok(Listed { items: items.into_iter().map(|loaded: Loaded<T>| loaded.value).collect(), next })
+}
+
+/// Reads a page of entities with their versions: one round trip.
+pub async fn list_versions<T: Document>(
+    table: &dyn Table,
+    query: Query,
+) -> Result<Listed<Loaded<T>>, Error> {
     let Page { items, next } = table.query(query).await?;
-    let items = items.iter().map(|item| decode(item).map(|loaded| loaded.value));
-    Ok(Listed { items: items.collect::<Result<_, _>>()?, next })
+    Ok(Listed { items: items.iter().map(decode).collect::<Result<_, _>>()?, next })
 }
 
 /// A page of entities.

@@ -4,7 +4,7 @@ use domain::Timestamp;
 use domain::due::Due;
 
 use crate::document::{self, Document, Loaded, decode};
-use crate::{Direction, Error, Expect, Key, Query, Range, Table, Write, keys};
+use crate::{Cursor, Direction, Error, Expect, Key, Query, Range, Table, Write, keys};
 
 impl Document for Due {
     fn key(&self) -> Key {
@@ -17,43 +17,40 @@ pub fn put(due: &Due) -> Write {
     document::put(due, Expect::Absent)
 }
 
-/// Moves an errand to another time: the claim of a scheduler, and the next try.
-pub fn reschedule(before: &Loaded<Due>, at: Timestamp) -> (Due, [Write; 2]) {
-    let due = Due { at, attempt: before.value.attempt + 1, ..before.value.clone() };
+/// Takes an errand for oneself until `until`: of two that try, one gets a conflict.
+pub fn claim(before: &Loaded<Due>, until: Timestamp) -> (Due, [Write; 2]) {
+    let due =
+        Due { at: until, attempt: before.value.attempt + 1, claimed: true, ..before.value.clone() };
     let writes = [document::delete(before), put(&due)];
     (due, writes)
 }
 
-/// Up to `limit` errands of one shard that are due before `now`, oldest first: one round trip.
-pub async fn before(
-    table: &dyn Table,
-    shard: u8,
-    now: Timestamp,
-    limit: usize,
-) -> Result<Vec<Loaded<Due>>, Error> {
-    let range = Range::Between(keys::due_at(Timestamp::default()), keys::due_at(now));
-    read(table, shard, range, limit).await
+/// Writes that put an errand one holds back in line, to be tried again at `at`.
+pub fn release(held: &Due, at: Timestamp, attempt: u32) -> [Write; 2] {
+    [done(held), put(&Due { at, attempt, claimed: false, ..held.clone() })]
 }
 
-/// When the next errand of a shard is due, if one is: one round trip.
-pub async fn next(table: &dyn Table, shard: u8) -> Result<Option<Timestamp>, Error> {
-    let first = read(table, shard, Range::Prefix(String::new()), 1).await?;
-    Ok(first.first().map(|due| due.value.at))
+/// Removes an errand one holds: what it asks for is done.
+pub fn done(held: &Due) -> Write {
+    // An errand is written once at each of its times.
+    Write::Delete { key: held.key(), expect: Expect::Version(1) }
 }
 
-async fn read(
+/// The first `limit` errands of one shard by time, due or not: one round trip.
+pub async fn head(
     table: &dyn Table,
     shard: u8,
-    range: Range,
+    after: Option<Cursor>,
     limit: usize,
-) -> Result<Vec<Loaded<Due>>, Error> {
+) -> Result<(Vec<Loaded<Due>>, Option<Cursor>), Error> {
     let query = Query {
         pk: keys::due_shard(shard),
         on_index: false,
-        range,
+        range: Range::Prefix(String::new()),
         direction: Direction::Ascending,
-        after: None,
+        after,
         limit,
     };
-    table.query(query).await?.items.iter().map(decode).collect()
+    let page = table.query(query).await?;
+    Ok((page.items.iter().map(decode).collect::<Result<_, _>>()?, page.next))
 }

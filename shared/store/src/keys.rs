@@ -135,7 +135,12 @@ pub fn agents_with_label(scope: Scope, label: &LabelKey, value: &LabelValue) -> 
 
 /// A container.
 pub fn container(scope: Scope, id: ContainerId) -> Key {
-    Key { pk: format!("RLM#{}#CTR", scope.0), sk: id.to_string() }
+    Key { pk: containers(scope), sk: id.to_string() }
+}
+
+/// The partition of a realm's containers.
+pub fn containers(scope: Scope) -> String {
+    format!("RLM#{}#CTR", scope.0)
 }
 
 /// A session.
@@ -242,8 +247,10 @@ mod tests {
     #[test]
     fn keys_are_spelled_as_they_were() {
         let scope = Scope::of(RealmId::new(Ulid::from_parts(1, 1)));
-        let (agent_id, session_id) = (AgentId::new(Ulid::from_parts(1, 2)), SessionId::new(Ulid::from_parts(1, 3)));
-        let (run_id, key_id) = (RunId::new(Ulid::from_parts(1, 4)), KeyId::new(Ulid::from_parts(1, 5)));
+        let (agent_id, session_id) =
+            (AgentId::new(Ulid::from_parts(1, 2)), SessionId::new(Ulid::from_parts(1, 3)));
+        let (run_id, key_id) =
+            (RunId::new(Ulid::from_parts(1, 4)), KeyId::new(Ulid::from_parts(1, 5)));
         let label = (LabelKey::new("team").unwrap(), LabelValue::new("a b").unwrap());
         let lines = [
             format!("{:?}", realm(scope)),
@@ -263,7 +270,14 @@ mod tests {
             format!("{:?}", run_index(scope, session_id, run_id)),
             format!("{:?}", events(scope, session_id, 42)),
             format!("{:?}", audit(scope, AuditId::new(Ulid::from_parts(1, 8)))),
-            format!("{:?}", due(&Due::new(scope.realm(), Errand::Dispatch { session: session_id }, Timestamp::from_millis(7)))),
+            format!(
+                "{:?}",
+                due(&Due::new(
+                    scope.realm(),
+                    Errand::Dispatch { session: session_id },
+                    Timestamp::from_millis(7)
+                ))
+            ),
         ];
         insta::assert_snapshot!(lines.join("\n"));
     }

@@ -1,0 +1,317 @@
+//! Agents: make, read, change, pause, resume, delete; and how every list pages.
+
+use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentSpec, AgentState, Labels, MAX_LABELS};
+use domain::container::ContainerEvent;
+use domain::due::{Due, Errand};
+use domain::text::{LabelKey, LabelValue};
+use domain::{AgentId, Machine};
+use store::document::{self, Loaded};
+use store::realm::{Counter, count};
+use store::{Cursor, Direction, Query, Range, keys};
+use wire::agent::{AgentPatch, AgentView, NewAgent};
+use wire::{Order, Page};
+
+use crate::commit::retry_conflict;
+use crate::turn::container_of;
+use crate::{App, Caller, Error};
+
+/// The use cases about agents.
+#[derive(Clone, Copy, Debug)]
+pub struct Agents<'a>(&'a App);
+
+impl App {
+    /// The use cases about agents.
+    pub const fn agents(&self) -> Agents<'_> {
+        Agents(self)
+    }
+}
+
+/// Which page of a list.
+#[derive(Clone, Debug, Default)]
+pub struct Paging {
+    /// How many items, 1 to 100.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// Which end comes first.
+    pub order: Order,
+}
+
+impl Paging {
+    /// The most items of a page.
+    pub const MAX: usize = 100;
+
+    pub(crate) fn query(&self, pk: String) -> Result<Query, Error> {
+        Ok(Query {
+            pk,
+            on_index: false,
+            range: Range::Prefix(String::new()),
+            direction: match self.order {
+                Order::Desc => Direction::Descending,
+                Order::Asc => Direction::Ascending,
+            },
+            after: self.after()?,
+            limit: self.limit,
+        })
+    }
+
+    pub(crate) fn after(&self) -> Result<Option<Cursor>, Error> {
+        self.cursor.as_deref().map(Cursor::parse).transpose().map_err(|_| Error::Cursor)
+    }
+}
+
+pub(crate) fn page<T>(items: impl Iterator<Item = T>, next: Option<&Cursor>) -> Page<T> {
+    Page { items: items.collect(), next_cursor: next.map(ToString::to_string) }
+}
+
+/// Which agents.
+#[derive(Clone, Debug, Default)]
+pub struct AgentFilter {
+    /// Only those in this state.
+    pub state: Option<AgentState>,
+    /// Only those with this label.
+    pub label: Option<(LabelKey, LabelValue)>,
+}
+
+impl Agents<'_> {
+    /// Makes an agent, from a template or from scratch. Reads the template, where one is named; one
+    /// commit, in which the realm's quota is counted.
+    pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<AgentView, Error> {
+        let base = match (new.template_id, new.driver) {
+            (Some(template), _) => self.0.templates().load(caller, template).await?.value.spec,
+            (None, Some(driver)) => AgentSpec::of(driver),
+            (None, None) => {
+                let detail = "or templateId must be given".to_owned();
+                return Err(Error::Invalid { field: "driver", detail });
+            }
+        };
+        let spec = new.spec_over(base);
+        check_spec(&spec)?;
+        check_labels(&new.labels)?;
+        let app = self.0;
+        let now = app.now();
+        let agent = Agent {
+            id: AgentId::new(app.ulid(now)),
+            realm: caller.realm(),
+            name: new.name,
+            labels: new.labels,
+            spec,
+            template: new.template_id,
+            state: AgentState::Active,
+            container: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let view = AgentView::new(&agent, 1);
+        let limit = caller.realm.limits.max_agents;
+        // First, so that its refusal is known by its place.
+        let mut writes = vec![count(caller.scope, Counter::Agents, 1, i64::from(limit))];
+        writes.extend(store::agent::create(&agent));
+        match app.commit(caller, "agent.create", agent.id, writes, &view).await {
+            // Every other item is new: only the counter can stand in the way.
+            Err(Error::Conflict) => Err(Error::QuotaReached { what: "agents", limit }),
+            done => done.map(|()| view),
+        }
+    }
+
+    /// A page of agents. One read; two with a label.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        filter: AgentFilter,
+        paging: Paging,
+    ) -> Result<Page<AgentView>, Error> {
+        let scope = caller.scope;
+        let AgentFilter { state, label } = filter;
+        let query = match (&label, state) {
+            (Some((key, value)), _) => paging.query(keys::agents_with_label(scope, key, value))?,
+            (None, Some(state)) => {
+                let pk = keys::agents_in_state(scope, state.into());
+                Query { on_index: true, ..paging.query(pk)? }
+            }
+            (None, None) => paging.query(keys::agents(scope))?,
+        };
+        let store::Page { mut items, next } = self.0.table().query(query).await?;
+        if label.is_some() {
+            let keys: Vec<_> = items
+                .iter()
+                .filter_map(|mark| mark.key.sk.parse().ok())
+                .map(|id| keys::agent(scope, id))
+                .collect();
+            items = self.0.table().batch_get(&keys).await?.into_iter().flatten().collect();
+        }
+        let agents = items.iter().map(document::read::<Agent>).collect::<Result<Vec<_>, _>>()?;
+        let shown = agents
+            .iter()
+            .filter(|agent| is_there(&agent.value))
+            .filter(|agent| state.is_none_or(|state| agent.value.state == state))
+            .map(|agent| AgentView::new(&agent.value, agent.version));
+        Ok(page(shown, next.as_ref()))
+    }
+
+    /// One agent. One read.
+    pub async fn get(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
+        let agent = self.load(caller, id).await?;
+        Ok(AgentView::new(&agent.value, agent.version))
+    }
+
+    pub(crate) async fn load(&self, caller: &Caller, id: AgentId) -> Result<Loaded<Agent>, Error> {
+        let key = keys::agent(caller.scope, id);
+        document::get::<Agent>(self.0.table(), &key)
+            .await?
+            .filter(|agent| is_there(&agent.value))
+            .ok_or(Error::NotFound("agent"))
+    }
+
+    /// Changes an agent. What runs goes on as it began; the next run has the new settings, mounts
+    /// from the container's next start on. One read, one commit.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        version: Option<u64>,
+        patch: AgentPatch,
+    ) -> Result<AgentView, Error> {
+        retry_conflict(|| async {
+            let before = self.load(caller, id).await?;
+            check_version(&before, version)?;
+            let agent = Agent {
+                spec: patch.spec_over(before.value.spec.clone()),
+                name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
+                labels: patch.labels.clone().overlay(before.value.labels.clone(), Labels::new()),
+                updated_at: self.0.now(),
+                ..before.value.clone()
+            };
+            check_spec(&agent.spec)?;
+            check_labels(&agent.labels)?;
+            let view = AgentView::new(&agent, before.version + 1);
+            let writes = store::agent::update(&before, &agent);
+            self.0.commit(caller, "agent.update", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
+    }
+
+    /// Stops an agent's container and keeps everything else. A busy agent is refused, or with
+    /// `force` has its runs cancelled first, waiting ones too. Two reads, one commit; with `force`
+    /// one more for each busy session.
+    pub async fn pause(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        force: bool,
+    ) -> Result<AgentView, Error> {
+        retry_conflict(|| self.try_pause(caller, id, force)).await
+    }
+
+    async fn try_pause(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        force: bool,
+    ) -> Result<AgentView, Error> {
+        let app = self.0;
+        let before = self.load(caller, id).await?;
+        let now = app.now();
+        let state = AgentLifecycle::step(before.value.state, AgentEvent::Pause)?;
+        let container = container_of(app, caller.scope, id).await?;
+        let busy = container.as_ref().map_or(0, |container| container.value.busy.len());
+        if busy > 0 && !force {
+            return Err(Error::AgentBusy(busy));
+        }
+        for &session in container.iter().flat_map(|container| &container.value.busy) {
+            app.containers().call_off(caller.scope, session).await?;
+        }
+        let agent = Agent { state, updated_at: now, ..before.value.clone() };
+        let changed = agent.state != before.value.state;
+        let version = before.version + u64::from(changed);
+        let mut writes = if changed {
+            store::agent::update(&before, &agent)
+        } else {
+            vec![document::check(&before)]
+        };
+        if let Some(container) = container
+            && let Ok(next) = container.value.apply(ContainerEvent::Hibernate, now)
+            && next.state != container.value.state
+        {
+            writes.push(document::put(&next, container.expect()));
+            let errand = Errand::Stop { container: next.id };
+            writes.push(store::due::put(&Due::new(caller.realm(), errand, now)));
+        }
+        let agent = if changed { agent } else { before.value };
+        let view = AgentView::new(&agent, version);
+        app.commit(caller, "agent.pause", id, writes, &view).await?;
+        Ok(view)
+    }
+
+    /// Lets an agent go on. Starts nothing: the next prompt does. One read, one commit.
+    pub async fn resume(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
+        retry_conflict(|| async {
+            let before = self.load(caller, id).await?;
+            let state = AgentLifecycle::step(before.value.state, AgentEvent::Resume)?;
+            let (view, writes) = if state == before.value.state {
+                (AgentView::new(&before.value, before.version), vec![document::check(&before)])
+            } else {
+                let agent = Agent { state, updated_at: self.0.now(), ..before.value.clone() };
+                let view = AgentView::new(&agent, before.version + 1);
+                (view, store::agent::update(&before, &agent))
+            };
+            self.0.commit(caller, "agent.resume", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
+    }
+
+    /// Removes an agent for good: its runs are stopped, its container, workspace, sessions and
+    /// events go. It is not found any more once this answers; the rest follows. One read, one
+    /// commit.
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        version: Option<u64>,
+    ) -> Result<(), Error> {
+        retry_conflict(|| async {
+            let before = self.load(caller, id).await?;
+            check_version(&before, version)?;
+            let now = self.0.now();
+            let state = AgentLifecycle::step(before.value.state, AgentEvent::Delete)?;
+            let agent = Agent { state, updated_at: now, ..before.value.clone() };
+            let mut writes = store::agent::update(&before, &agent);
+            let errand = Due::new(caller.realm(), Errand::Dismantle { agent: id }, now);
+            writes.push(store::due::put(&errand));
+            self.0.commit(caller, "agent.delete", id, writes, &()).await
+        })
+        .await
+    }
+}
+
+fn is_there(agent: &Agent) -> bool {
+    match agent.state {
+        AgentState::Active | AgentState::Paused => true,
+        AgentState::Deleting | AgentState::Deleted => false,
+    }
+}
+
+pub(crate) fn check_spec(spec: &AgentSpec) -> Result<(), Error> {
+    match spec.broken_rule() {
+        Some((field, detail)) => Err(Error::Invalid { field, detail: detail.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+fn check_labels(labels: &Labels) -> Result<(), Error> {
+    if labels.len() <= MAX_LABELS {
+        return Ok(());
+    }
+    Err(Error::Invalid { field: "labels", detail: format!("must have at most {MAX_LABELS}") })
+}
+
+pub(crate) fn check_version<T>(loaded: &Loaded<T>, asked: Option<u64>) -> Result<(), Error> {
+    match asked {
+        Some(asked) if asked != loaded.version => {
+            Err(Error::VersionMismatch { actual: loaded.version, asked })
+        }
+        Some(_) | None => Ok(()),
+    }
+}

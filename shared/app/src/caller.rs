@@ -1,0 +1,161 @@
+//! Who calls: authentication, authorisation, and the first answer to a repeated request.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use domain::key::{ApiKey, PresentedKey, Scope as KeyScope};
+use domain::realm::{Realm, RealmState};
+use domain::{KeyId, RealmId};
+use sha2::{Digest, Sha256};
+use store::document::{self, Loaded};
+use store::{Scope, idempotency};
+use subtle::ConstantTimeEq;
+
+use crate::{App, Error};
+
+/// Somebody with a working key. Holding one proves that the key was checked and the realm is active.
+#[derive(Clone)]
+pub struct Caller {
+    pub(crate) key: KeyId,
+    pub(crate) scope: Scope,
+    pub(crate) realm: Realm,
+    pub(crate) scopes: BTreeSet<KeyScope>,
+    sealing: [u8; 32],
+    once: Option<Once>,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Caller({} in {})", self.key, self.realm.id)
+    }
+}
+
+/// What makes two requests the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// The caller's word for it.
+    pub key: String,
+    /// A digest of the whole request.
+    pub fingerprint: String,
+}
+
+impl Caller {
+    /// The realm it acts in.
+    pub fn realm(&self) -> RealmId {
+        self.realm.id
+    }
+
+    /// The key it presented.
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// The same caller, whose next commit keeps its answer under `once`.
+    #[must_use]
+    pub fn once(self, once: Once) -> Self {
+        Self { once: Some(once), ..self }
+    }
+
+    pub(crate) fn may(&self, scope: KeyScope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// The first answer of this request, for the commit it answers for.
+    pub(crate) fn answer(&self, app: &App, body: &[u8]) -> Result<Option<store::Write>, Error> {
+        let Some(once) = &self.once else { return Ok(None) };
+        let random = app.ports.ids.secret();
+        let nonce = XNonce::try_from(&random[..24]).map_err(|_| Error::Bug("nonce length"))?;
+        let sealed = self
+            .cipher()?
+            .encrypt(&nonce, Payload { msg: body, aad: once.fingerprint.as_bytes() })
+            .map_err(|_| Error::Bug("sealing an answer"))?;
+        let sealed = STANDARD_NO_PAD.encode([&random[..24], &sealed].concat());
+        let answer = idempotency::Answer { fingerprint: once.fingerprint.clone(), sealed };
+        let expires = app.now().after(std::time::Duration::from_secs(24 * 3600));
+        Ok(Some(idempotency::put(idempotency::key(self.key, &once.key), &answer, expires)))
+    }
+
+    fn cipher(&self) -> Result<XChaCha20Poly1305, Error> {
+        XChaCha20Poly1305::new_from_slice(&self.sealing).map_err(|_| Error::Bug("key length"))
+    }
+
+    fn open(&self, answer: &idempotency::Answer) -> Result<Vec<u8>, Error> {
+        let bytes = STANDARD_NO_PAD
+            .decode(&answer.sealed)
+            .map_err(|_| Error::Bug("a sealed answer is not base64"))?;
+        let (nonce, sealed) =
+            bytes.split_at_checked(24).ok_or(Error::Bug("a sealed answer is too short"))?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| Error::Bug("nonce length"))?;
+        self.cipher()?
+            .decrypt(&nonce, Payload { msg: sealed, aad: answer.fingerprint.as_bytes() })
+            .map_err(|_| Error::Bug("a sealed answer does not open"))
+    }
+}
+
+/// SHA-256 of a key's secret, as it is kept.
+pub(crate) fn digest(secret: &str) -> String {
+    use fmt::Write;
+    Sha256::digest(secret.as_bytes()).iter().fold(String::with_capacity(64), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+impl App {
+    /// Finds out who presents `bearer`. Two reads: the key and its realm.
+    ///
+    /// Fails alike for a malformed, unknown, expired and revoked key, at the cost of one look-up.
+    pub async fn authenticate(&self, bearer: Option<&str>) -> Result<Caller, Error> {
+        let bearer = bearer.ok_or(Error::Unauthenticated(
+            "send an API key as `Authorization: Bearer rk_<id>_<secret>`",
+        ))?;
+        let refused =
+            Error::Unauthenticated("the API key is malformed, unknown, expired or revoked");
+        let Ok(presented) = bearer.parse::<PresentedKey>() else { return Err(refused) };
+        let key =
+            document::get::<ApiKey>(self.table(), &store::keys::api_key(presented.id)).await?;
+        let Some(Loaded { value: key, .. }) = key else { return Err(refused) };
+        let same = digest(presented.secret()).as_bytes().ct_eq(key.secret_sha256.as_bytes());
+        if !bool::from(same) || !key.is_live(self.now()) {
+            return Err(refused);
+        }
+        #[expect(clippy::disallowed_methods, reason = "this is authentication")]
+        let scope = Scope::grant(key.realm);
+        let realm = document::get::<Realm>(self.table(), &store::keys::realm(scope)).await?;
+        let Some(Loaded { value: realm, .. }) = realm else { return Err(refused) };
+        match realm.state {
+            RealmState::Active => {}
+            RealmState::Suspended => return Err(Error::RealmSuspended),
+        }
+        let sealing = Sha256::new()
+            .chain_update("reeve/first-answer/1\0")
+            .chain_update(presented.secret())
+            .finalize()
+            .into();
+        Ok(Caller { key: key.id, scope, realm, scopes: key.scopes, sealing, once: None })
+    }
+
+    /// Fails unless the caller may do what `scope` names.
+    pub fn authorise(&self, caller: &Caller, scope: KeyScope) -> Result<(), Error> {
+        if caller.may(scope) { Ok(()) } else { Err(Error::ScopeMissing(scope)) }
+    }
+
+    /// The first answer to this request, if it was answered before. One read.
+    pub async fn first_answer(
+        &self,
+        caller: &Caller,
+        once: &Once,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let key = idempotency::key(caller.key, &once.key);
+        let Some(item) = self.table().get(&key).await? else { return Ok(None) };
+        let answer = idempotency::read(&item)?;
+        if answer.fingerprint != once.fingerprint {
+            return Err(Error::KeyReused);
+        }
+        caller.open(&answer).map(Some)
+    }
+}

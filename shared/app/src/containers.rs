@@ -1,0 +1,302 @@
+//! Containers: started when a run needs one, watched, stopped, and given up when they are lost.
+//!
+//! What a container's end means for its sessions is decided once, in [`Containers::settle`]: a run
+//! that was given to a start that is over has ended, whatever it was doing. Each session is settled
+//! by its own commit, and by an errand of its own, so a crash between two leaves the rest in line.
+
+use domain::agent::Agent;
+use domain::container::{Container, ContainerEvent, ContainerState};
+use domain::due::{Due, Errand};
+use domain::plan::ContainerPlan;
+use domain::run::{End, RunEvent};
+use domain::session::{Session, SessionState};
+use domain::{ContainerId, SessionId, Timestamp};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use store::document::{self, Loaded};
+use store::{Scope, Write, keys};
+use wire::shim::failure;
+
+use crate::commit::retry_conflict;
+use crate::ports::Observed;
+use crate::turn::{Turn, load_run};
+use crate::{App, Error};
+
+/// The use cases about containers.
+#[derive(Clone, Copy, Debug)]
+pub struct Containers<'a>(pub(crate) &'a App);
+
+impl App {
+    /// The use cases about containers.
+    pub const fn containers(&self) -> Containers<'_> {
+        Containers(self)
+    }
+}
+
+impl Containers<'_> {
+    /// The platform says that a start of a container is over. What ran in it has ended. A start that
+    /// is not the present one changes nothing.
+    pub async fn exited(&self, observed: Observed) -> Result<(), Error> {
+        #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
+        let scope = Scope::grant(observed.realm);
+        let Some(container) = self.load(scope, observed.container).await? else { return Ok(()) };
+        if container.value.generation != observed.generation {
+            return Ok(());
+        }
+        let end = End::failure(failure::CONTAINER_LOST, "the container ended while it was needed");
+        self.over(scope, observed.container, observed.generation, end).await
+    }
+
+    /// What the platform runs and nobody needs is stopped; what it runs and somebody needs is kept.
+    /// For when a control plane starts. Answers with how many were kept.
+    pub async fn reconcile(&self) -> Result<usize, Error> {
+        let mut kept = 0;
+        for observed in self.0.ports.compute.list().await? {
+            #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
+            let scope = Scope::grant(observed.realm);
+            let needed = self.load(scope, observed.container).await?.is_some_and(|container| {
+                container.value.generation == observed.generation && container.value.state.may_run()
+            });
+            if needed {
+                kept += 1;
+            } else {
+                self.0.ports.compute.stop(observed.container).await?;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Stops every container of this platform, because the installation stops. What is in flight
+    /// fails as interrupted; what waits, waits.
+    pub async fn stop_all(&self) -> Result<(), Error> {
+        let all = self.0.ports.compute.list().await?;
+        let stopped = futures::future::join_all(all.into_iter().map(async |observed| {
+            #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
+            let scope = Scope::grant(observed.realm);
+            let end = End::failure(failure::INTERRUPTED, "the installation was stopped");
+            self.give_up(scope, observed.container, observed.generation, end).await
+        }));
+        stopped.await.into_iter().collect()
+    }
+
+    pub(crate) async fn load(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+    ) -> Result<Option<Loaded<Container>>, Error> {
+        Ok(document::get(self.0.table(), &keys::container(scope, id)).await?)
+    }
+
+    /// Marks what a session has in flight as to be stopped, and takes what waits out of the line.
+    pub(crate) async fn call_off(&self, scope: Scope, session: SessionId) -> Result<(), Error> {
+        retry_conflict(|| async {
+            let app = self.0;
+            let mut turn = Turn::of(app, scope, session).await?;
+            let waiting: Vec<_> = turn.session.queue.iter().copied().collect();
+            for id in waiting {
+                let run = load_run(app, scope, id).await?;
+                let expect = run.expect();
+                let now = turn.now;
+                turn.session.withdraw(id, now);
+                let run = turn.step(run, RunEvent::Cancel, Some(End::plain()))?;
+                turn.keep(run.value, expect);
+            }
+            if turn.session.active.is_some() && turn.session.state == SessionState::Streaming {
+                let now = turn.now;
+                turn.session.cancel(now)?;
+                turn.errand(Errand::Dispatch { session });
+            }
+            app.commit_own("session.call_off", turn.into_writes()).await
+        })
+        .await
+    }
+
+    /// Begins a start: the container gets its next generation, and every session that needs it
+    /// listens to that one. Answers with the container as it is now.
+    pub(crate) async fn begin(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+    ) -> Result<Option<Container>, Error> {
+        retry_conflict(|| async {
+            let app = self.0;
+            let Some(before) = self.load(scope, id).await? else { return Ok(None) };
+            if !before.value.state.needs_start() {
+                return Ok(Some(before.value));
+            }
+            let now = app.now();
+            let event = match before.value.state {
+                ContainerState::Failed => ContainerEvent::Recover,
+                _ => ContainerEvent::Provision,
+            };
+            let mut container = before.value.apply(event, now)?;
+            container.generation += 1;
+            container.connection = None;
+            container.fault = None;
+            container.seen_at = now;
+            let mut writes = vec![document::put(&container, before.expect())];
+            for session in &container.busy {
+                let key = keys::session(scope, *session);
+                let Some(loaded) = document::get::<Session>(app.table(), &key).await? else {
+                    continue;
+                };
+                let expect = loaded.expect();
+                let mut session = loaded.value;
+                if session.reports.is_none() {
+                    session.listen_to(id, container.generation);
+                    writes.push(document::put(&session, expect));
+                }
+            }
+            let watch = Errand::Watch { container: id, generation: container.generation };
+            let at = now.after(app.settings.start);
+            writes.push(store::due::put(&Due::new(scope.realm(), watch, at)));
+            app.commit_own("container.begin", writes).await?;
+            Ok(Some(container))
+        })
+        .await
+    }
+
+    /// Asks the platform for the start a container is at. Idempotent.
+    pub(crate) async fn provision(&self, scope: Scope, container: &Container) -> Result<(), Error> {
+        let app = self.0;
+        let key = keys::agent(scope, container.agent);
+        let agent =
+            document::get::<Agent>(app.table(), &key).await?.ok_or(Error::NotFound("agent"))?;
+        let plan = ContainerPlan {
+            realm: scope.realm(),
+            agent: container.agent,
+            container: container.id,
+            generation: container.generation,
+            token: app.shim_token(scope, container.id, container.generation),
+            repositories: agent.value.spec.repositories,
+        };
+        app.ports.compute.provision(&plan).await?;
+        retry_conflict(|| async {
+            let Some(before) = self.load(scope, container.id).await? else { return Ok(()) };
+            if before.value.generation != container.generation {
+                return Ok(());
+            }
+            // A shim that was faster has made this true already; a stop that was, has overtaken it.
+            match before.value.apply(ContainerEvent::Started, app.now()) {
+                Ok(next) if next.state != before.value.state => {
+                    let writes = vec![document::put(&next, before.expect())];
+                    app.commit_own("container.started", writes).await
+                }
+                Ok(_) | Err(_) => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Stops a start on the platform, and then counts it as over.
+    pub(crate) async fn give_up(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+        generation: u32,
+        end: End,
+    ) -> Result<(), Error> {
+        self.0.ports.compute.stop(id).await?;
+        self.over(scope, id, generation, end).await
+    }
+
+    /// A start is over: the container is stopped where that was wanted, failed where not, and each
+    /// session it served is put in line to be settled.
+    async fn over(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+        generation: u32,
+        end: End,
+    ) -> Result<(), Error> {
+        self.0.ports.compute.stop(id).await?;
+        retry_conflict(|| async {
+            let app = self.0;
+            let Some(before) = self.load(scope, id).await? else { return Ok(()) };
+            if before.value.generation != generation {
+                return Ok(());
+            }
+            let now = app.now();
+            let wanted = before.value.state == ContainerState::Hibernating;
+            let event = if wanted { ContainerEvent::Stopped } else { ContainerEvent::Fail };
+            let Ok(mut next) = before.value.apply(event, now) else { return Ok(()) };
+            next.connection = None;
+            next.fault = Some(end.clone());
+            let mut writes = vec![document::put(&next, before.expect())];
+            writes.extend(in_line(scope, &next, now));
+            app.commit_own("container.over", writes).await
+        })
+        .await
+    }
+
+    /// Ends the run a session has in flight, if it was given to a start that is over. Answers whether
+    /// it was.
+    pub(crate) async fn settle(
+        &self,
+        scope: Scope,
+        session: SessionId,
+        container: &Loaded<Container>,
+    ) -> Result<bool, Error> {
+        let app = self.0;
+        let mut turn = Turn::of(app, scope, session).await?;
+        let Some(active) = turn.session.active else { return Ok(false) };
+        let cancelling = turn.session.state == SessionState::Cancelling;
+        let over = |generation| {
+            generation < container.value.generation || container.value.state.needs_start()
+        };
+        let lost = turn.session.reports.is_some_and(|reports| over(reports.generation));
+        // A run that was called off before any start had it needs none.
+        let unwanted =
+            cancelling && turn.session.reports.is_none() && container.value.state.needs_start();
+        if !lost && !unwanted {
+            return Ok(false);
+        }
+        let run = load_run(app, scope, active).await?;
+        turn.session.reports = None;
+        turn.with_container(container.value.clone(), container.expect());
+        if cancelling {
+            turn.finish(app, run, RunEvent::Cancel, End::plain(), None).await?;
+        } else {
+            let fault = container.value.fault.clone();
+            let end = fault.unwrap_or_else(|| {
+                End::failure(failure::CONTAINER_LOST, "the container was stopped")
+            });
+            turn.finish(app, run, RunEvent::Fail, end, None).await?;
+        }
+        app.commit_own("session.settle", turn.into_writes()).await?;
+        Ok(true)
+    }
+}
+
+/// Errands for every session a container serves, due at once.
+pub(crate) fn in_line(
+    scope: Scope,
+    container: &Container,
+    now: Timestamp,
+) -> impl Iterator<Item = Write> {
+    container.busy.iter().map(move |&session| {
+        store::due::put(&Due::new(scope.realm(), Errand::Dispatch { session }, now))
+    })
+}
+
+impl App {
+    /// The token by which the shim of one start of a container proves itself:
+    /// `st_<realm>_<container>_<generation>_<HMAC-SHA-256>`. It says nothing that is secret but its
+    /// signature, and is worth nothing once that start is over.
+    pub(crate) fn shim_token(&self, scope: Scope, id: ContainerId, generation: u32) -> String {
+        let claim = format!("st_{}_{}_{generation}", scope.realm().ulid(), id.ulid());
+        let signature = self.sign(&claim);
+        format!("{claim}_{signature}")
+    }
+
+    pub(crate) fn sign(&self, claim: &str) -> String {
+        use std::fmt::Write;
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.settings.signing_key)
+            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        mac.update(claim.as_bytes());
+        mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+    }
+}

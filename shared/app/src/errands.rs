@@ -1,0 +1,493 @@
+//! What is done outside, later or again: the one worker's work.
+//!
+//! An errand is claimed by a conditional write, carried out by looking at the state as it is, and
+//! then removed or put back in line. Any number of schedulers may run. A claim that its scheduler
+//! did not live to finish falls due again when its lease ends.
+//!
+//! A tick costs one read for each shard and what is due; it does not grow with what exists.
+
+use std::time::Duration;
+
+use domain::agent::{Agent, AgentState};
+use domain::container::{ContainerEvent, ContainerState};
+use domain::due::{Due, Errand};
+use domain::event::Draft;
+use domain::realm::{Realm, RealmState};
+use domain::run::{End, Run, RunEvent, RunState};
+use domain::session::{Session, SessionState};
+use domain::{AgentId, ContainerId, RunId, SessionId, Timestamp};
+use store::document::{self, Loaded};
+use store::realm::{Counter, count};
+use store::{Direction, Query, Range, Scope, Write, keys};
+use wire::shim::{Command, Down, failure};
+
+use crate::commit::retry_conflict;
+use crate::ports::ComputeError;
+use crate::turn::{Turn, container_id, load_run};
+use crate::{App, Error};
+
+/// The worker's use cases.
+#[derive(Clone, Copy, Debug)]
+pub struct Errands<'a>(&'a App);
+
+impl App {
+    /// The worker's use cases.
+    pub const fn errands(&self) -> Errands<'_> {
+        Errands(self)
+    }
+}
+
+/// What a tick found.
+#[derive(Debug)]
+pub struct Tick {
+    /// What is due, oldest first.
+    pub due: Vec<Loaded<Due>>,
+    /// When the next errand falls due, where one waits and none is due.
+    pub next: Option<Timestamp>,
+}
+
+/// What became of an errand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What it asks for is done, or not wanted any more.
+    Done,
+    /// It is to be tried again after this long.
+    Again(Duration),
+}
+
+/// The most errands a tick takes from one shard.
+const PER_SHARD: usize = 64;
+
+/// How often a platform that does not answer is asked for one start.
+const START_TRIES: u32 = 3;
+
+impl Errands<'_> {
+    /// What is due. One read for each shard.
+    pub async fn tick(&self) -> Result<Tick, Error> {
+        let now = self.0.now();
+        let mut due = Vec::new();
+        let mut next: Option<Timestamp> = None;
+        for shard in 0..keys::DUE_SHARDS {
+            let (head, _) = store::due::head(self.0.table(), shard, None, PER_SHARD).await?;
+            for errand in head {
+                if errand.value.at <= now {
+                    due.push(errand);
+                } else {
+                    next = Some(next.map_or(errand.value.at, |next| next.min(errand.value.at)));
+                    break;
+                }
+            }
+        }
+        due.sort_by_key(|errand| errand.value.at);
+        Ok(Tick { due, next })
+    }
+
+    /// Takes an errand for oneself. None where another scheduler was faster. One commit.
+    pub async fn claim(&self, due: &Loaded<Due>) -> Result<Option<Due>, Error> {
+        let until = self.0.now().after(self.0.settings.lease);
+        let (held, writes) = store::due::claim(due, until);
+        match self.0.commit_own("errand.claim", writes.into()).await {
+            Ok(()) => Ok(Some(held)),
+            Err(Error::Conflict) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does what an errand one holds asks for, and removes it or puts it back in line.
+    pub async fn carry_out(&self, held: &Due) -> Result<Outcome, Error> {
+        let outcome = match self.attempt(held).await {
+            Ok(outcome) => outcome,
+            // Nothing is there any more to do it to.
+            Err(Error::NotFound(_)) => Outcome::Done,
+            Err(error) => {
+                tracing::warn!(errand = %held.errand, attempt = held.attempt, %error, "an errand failed");
+                Outcome::Again(backoff(held.attempt))
+            }
+        };
+        let writes = match outcome {
+            Outcome::Done => vec![store::due::done(held)],
+            Outcome::Again(wait) => {
+                store::due::release(held, self.0.now().after(wait), held.attempt).into()
+            }
+        };
+        match self.0.commit_own("errand.settle", writes).await {
+            // The lease ended and another scheduler has it.
+            Ok(()) | Err(Error::Conflict) => Ok(outcome),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes every claim and every watch due at once: for a control plane that starts and knows that
+    /// no other runs. Costs what is in line.
+    pub async fn take_over(&self) -> Result<(), Error> {
+        for shard in 0..keys::DUE_SHARDS {
+            let mut after = None;
+            loop {
+                let (page, next) = store::due::head(self.0.table(), shard, after, 100).await?;
+                let now = self.0.now();
+                for due in page {
+                    let stale =
+                        due.value.claimed || matches!(due.value.errand, Errand::Watch { .. });
+                    if stale && due.value.at > now {
+                        let writes = store::due::release(&due.value, now, due.value.attempt);
+                        match self.0.commit_own("errand.take_over", writes.into()).await {
+                            Ok(()) | Err(Error::Conflict) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                match next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, held: &Due) -> Result<Outcome, Error> {
+        #[expect(clippy::disallowed_methods, reason = "a stored errand names its realm")]
+        let scope = Scope::grant(held.realm);
+        match held.errand {
+            Errand::Dispatch { session } => self.dispatch(scope, session, held.attempt).await,
+            Errand::Expire { session, run } => self.expire(scope, session, run).await,
+            Errand::Watch { container, generation } => {
+                self.watch(scope, container, generation).await
+            }
+            Errand::Stop { container } => self.stop(scope, container, held.attempt).await,
+            Errand::Dismantle { agent } => self.dismantle(scope, agent).await,
+            Errand::Quell => self.quell(scope).await,
+            Errand::Forget { session } => self.forget(scope, session).await,
+        }
+    }
+
+    /// Sees that the run a session has in flight reaches its agent.
+    async fn dispatch(&self, scope: Scope, id: SessionId, attempt: u32) -> Result<Outcome, Error> {
+        let app = self.0;
+        let key = keys::session(scope, id);
+        let Some(session) = document::get::<Session>(app.table(), &key).await? else {
+            return Ok(Outcome::Done);
+        };
+        let session = session.value;
+        let Some(run) = session.active else { return Ok(Outcome::Done) };
+        let containers = app.containers();
+        let container = containers.load(scope, container_id(session.agent)).await?;
+        let Some(container) = container else { return Ok(Outcome::Done) };
+        if containers.settle(scope, id, &container).await? {
+            return Ok(Outcome::Done);
+        }
+        let state = container.value.state;
+        if state.needs_start() {
+            if self.realm(scope).await?.state == RealmState::Suspended {
+                containers.call_off(scope, id).await?;
+                return Ok(Outcome::Again(Duration::ZERO));
+            }
+            let Some(begun) = containers.begin(scope, container.value.id).await? else {
+                return Ok(Outcome::Done);
+            };
+            return self.provision(scope, &begun, attempt).await;
+        }
+        if matches!(state, ContainerState::Provisioning | ContainerState::Recovering) {
+            // Asked for by somebody who may not have lived to see it: asking again is asking once.
+            return self.provision(scope, &container.value, attempt).await;
+        }
+        if state.is_connected() {
+            let run = load_run(app, scope, run).await?.value;
+            if run.state != RunState::Dispatching && session.state != SessionState::Cancelling {
+                return Ok(Outcome::Done);
+            }
+            let commands = app.commands(scope, &container.value).await?;
+            self.push(container.value.connection.as_deref(), commands).await;
+        }
+        // Confirmed by the shim's report, or by what becomes of the container.
+        Ok(Outcome::Again(Duration::from_secs(1)))
+    }
+
+    async fn provision(
+        &self,
+        scope: Scope,
+        container: &domain::container::Container,
+        attempt: u32,
+    ) -> Result<Outcome, Error> {
+        let why = match self.0.containers().provision(scope, container).await {
+            Ok(()) => return Ok(Outcome::Again(Duration::from_secs(1))),
+            Err(Error::Platform(why)) => why,
+            Err(Error::Unavailable(source)) if attempt >= START_TRIES => {
+                tracing::warn!(container.id = %container.id, error = %source, "a start was given up");
+                "the platform could not start the container".to_owned()
+            }
+            Err(error) => return Err(error),
+        };
+        let end = End::failure(failure::CONTAINER_UNAVAILABLE, why);
+        self.0.containers().give_up(scope, container.id, container.generation, end).await?;
+        Ok(Outcome::Again(Duration::ZERO))
+    }
+
+    async fn push(&self, connection: Option<&str>, commands: Vec<Command>) {
+        let Some(connection) = connection.filter(|_| !commands.is_empty()) else { return };
+        let Ok(frame) = serde_json::to_string(&Down::Commands(commands)) else { return };
+        // A connection that is gone asks for what is pending when it comes again.
+        let _ = self.0.ports.push.deliver(connection, frame).await;
+    }
+
+    /// Ends a run that is past its time and that no shim has ended.
+    async fn expire(&self, scope: Scope, id: SessionId, run: RunId) -> Result<Outcome, Error> {
+        let app = self.0;
+        let turn = Turn::of(app, scope, id).await?;
+        if turn.session.active != Some(run) {
+            return Ok(Outcome::Done);
+        }
+        let end = End::failure(failure::TIMEOUT, "the run took longer than its limit");
+        let container = app.containers().load(scope, container_id(turn.session.agent)).await?;
+        if let Some(container) = container
+            && container.value.state.may_run()
+        {
+            let Loaded { value, .. } = container;
+            app.containers().give_up(scope, value.id, value.generation, end).await?;
+            return Ok(Outcome::Again(Duration::from_secs(1)));
+        }
+        retry_conflict(|| async {
+            let mut turn = Turn::of(app, scope, id).await?;
+            if turn.session.active == Some(run) {
+                let loaded = load_run(app, scope, run).await?;
+                turn.finish(app, loaded, RunEvent::Fail, end.clone(), None).await?;
+                app.commit_own("run.expire", turn.into_writes()).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Looks after one start of a container.
+    async fn watch(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+        generation: u32,
+    ) -> Result<Outcome, Error> {
+        let app = self.0;
+        let Some(container) = app.containers().load(scope, id).await? else {
+            return Ok(Outcome::Done);
+        };
+        if container.value.generation != generation || !container.value.state.may_run() {
+            return Ok(Outcome::Done);
+        }
+        let (now, settings) = (app.now(), &app.settings);
+        let container = container.value;
+        let silent = now.since(container.seen_at);
+        let patience =
+            if container.state.is_connected() { settings.silence } else { settings.start };
+        let gone = match app.ports.compute.describe(id).await {
+            Ok(observed) => observed.is_none_or(|observed| observed.generation != generation),
+            Err(ComputeError::Refused(_) | ComputeError::Unavailable(_)) => false,
+        };
+        // What is being asked for may not be there yet; what has been seen must be.
+        if silent >= patience
+            || (gone
+                && container.state != ContainerState::Provisioning
+                && container.state != ContainerState::Recovering)
+        {
+            let end = if container.state.is_connected() {
+                End::failure(failure::CONTAINER_LOST, "the container was not heard of any more")
+            } else {
+                End::failure(
+                    failure::CONTAINER_UNAVAILABLE,
+                    "the container did not come up in time",
+                )
+            };
+            app.containers().give_up(scope, id, generation, end).await?;
+            return Ok(Outcome::Done);
+        }
+        let mut wait = patience.saturating_sub(silent).max(Duration::from_secs(1));
+        if let Some(idle_at) = container.idle_at {
+            let limit =
+                Duration::from_secs(u64::from(self.realm(scope).await?.limits.idle_seconds));
+            let idle = now.since(idle_at);
+            if idle >= limit {
+                self.hibernate(scope, id, generation).await?;
+            } else {
+                wait = wait.min(limit.saturating_sub(idle));
+            }
+        }
+        Ok(Outcome::Again(wait))
+    }
+
+    async fn hibernate(&self, scope: Scope, id: ContainerId, generation: u32) -> Result<(), Error> {
+        let app = self.0;
+        let Some(before) = app.containers().load(scope, id).await? else { return Ok(()) };
+        if before.value.generation != generation || !before.value.busy.is_empty() {
+            return Ok(());
+        }
+        let now = app.now();
+        let next = before.value.apply(ContainerEvent::Hibernate, now)?;
+        let errand = Due::new(scope.realm(), Errand::Stop { container: id }, now);
+        let writes = vec![document::put(&next, before.expect()), store::due::put(&errand)];
+        match app.commit_own("container.hibernate", writes).await {
+            // Somebody just needed it.
+            Err(Error::Conflict) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Sees that a container that is to stop has stopped: first by asking its shim, then by force.
+    async fn stop(&self, scope: Scope, id: ContainerId, attempt: u32) -> Result<Outcome, Error> {
+        let app = self.0;
+        let Some(container) = app.containers().load(scope, id).await? else {
+            return Ok(Outcome::Done);
+        };
+        if container.value.state != ContainerState::Hibernating {
+            return Ok(Outcome::Done);
+        }
+        if attempt <= 1 && container.value.connection.is_some() {
+            self.push(container.value.connection.as_deref(), vec![Command::Stop]).await;
+            return Ok(Outcome::Again(Duration::from_secs(3)));
+        }
+        let end = End::failure(failure::CONTAINER_LOST, "the container was stopped");
+        app.containers().give_up(scope, id, container.value.generation, end).await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Stops whatever a suspended realm runs. Costs what the realm has.
+    async fn quell(&self, scope: Scope) -> Result<Outcome, Error> {
+        let app = self.0;
+        if self.realm(scope).await?.state == RealmState::Active {
+            return Ok(Outcome::Done);
+        }
+        let mut query = partition(keys::containers(scope), 100);
+        loop {
+            let page =
+                document::list::<domain::container::Container>(app.table(), query.clone()).await?;
+            for container in page.items {
+                for &session in &container.busy {
+                    app.containers().call_off(scope, session).await?;
+                }
+                if container.state.may_run() {
+                    let end = End::failure(failure::INTERRUPTED, "the realm was suspended");
+                    app.containers()
+                        .give_up(scope, container.id, container.generation, end)
+                        .await?;
+                }
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(Outcome::Done),
+            }
+        }
+    }
+
+    /// Takes a deleted agent apart: some sessions at a time, then the rest.
+    async fn dismantle(&self, scope: Scope, id: AgentId) -> Result<Outcome, Error> {
+        let app = self.0;
+        let key = keys::agent(scope, id);
+        let Some(agent) = document::get::<Agent>(app.table(), &key).await? else {
+            return Ok(Outcome::Done);
+        };
+        if agent.value.state != AgentState::Deleting {
+            return Ok(Outcome::Done);
+        }
+        let container = app.containers().load(scope, container_id(id)).await?;
+        if let Some(before) = &container
+            && before.value.state != ContainerState::Deleting
+        {
+            let next = before.value.apply(ContainerEvent::Delete, app.now())?;
+            let writes = vec![document::put(&next, before.expect())];
+            app.commit_own("container.delete", writes).await?;
+            return Ok(Outcome::Again(Duration::ZERO));
+        }
+        app.ports.compute.stop(container_id(id)).await?;
+        let query = Query { on_index: true, ..partition(keys::sessions_of(scope, id), 20) };
+        let sessions = document::list::<Session>(app.table(), query).await?;
+        if !sessions.items.is_empty() {
+            for session in &sessions.items {
+                self.end(scope, session.id).await?;
+                self.purge(scope, session.id).await?;
+            }
+            return Ok(Outcome::Again(Duration::ZERO));
+        }
+        app.ports.compute.forget(id).await?;
+        let mut writes = store::agent::remove(&agent);
+        writes.extend(container.as_ref().map(document::delete));
+        writes.push(count(scope, Counter::Agents, -1, i64::MAX));
+        app.commit_own("agent.gone", writes).await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Ends what a session has in flight and in line, because its agent goes.
+    async fn end(&self, scope: Scope, id: SessionId) -> Result<(), Error> {
+        let app = self.0;
+        app.containers().call_off(scope, id).await?;
+        retry_conflict(|| async {
+            let mut turn = Turn::of(app, scope, id).await?;
+            if let Some(active) = turn.session.active {
+                let run = load_run(app, scope, active).await?;
+                turn.finish(app, run, RunEvent::Cancel, End::plain(), None).await?;
+            }
+            let before = turn.session.state;
+            let now = turn.now;
+            turn.session.close(now)?;
+            if turn.session.state != before {
+                turn.draft(Draft::session_state(turn.session.state));
+            }
+            app.commit_own("session.end", turn.into_writes()).await
+        })
+        .await
+    }
+
+    /// Removes a closed session whose time is over.
+    async fn forget(&self, scope: Scope, id: SessionId) -> Result<Outcome, Error> {
+        let turn = Turn::of(self.0, scope, id).await?;
+        if turn.session.state == SessionState::Completed {
+            self.purge(scope, id).await?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Removes a session's events, its runs and itself, in that order: what is left after a crash is
+    /// found again.
+    async fn purge(&self, scope: Scope, id: SessionId) -> Result<(), Error> {
+        let app = self.0;
+        loop {
+            let writes = store::event::remove(app.table(), scope, id, 100).await?;
+            if writes.is_empty() {
+                break;
+            }
+            app.commit_own("session.purge_events", writes).await?;
+        }
+        loop {
+            let query = Query { on_index: true, ..partition(keys::runs_of(scope, id), 100) };
+            let runs = document::list_versions::<Run>(app.table(), query).await?.items;
+            if runs.is_empty() {
+                break;
+            }
+            let writes: Vec<Write> = runs.iter().map(document::delete).collect();
+            app.commit_own("session.purge_runs", writes).await?;
+        }
+        let session = document::get::<Session>(app.table(), &keys::session(scope, id)).await?;
+        if let Some(session) = session {
+            app.commit_own("session.purge", vec![document::delete(&session)]).await?;
+        }
+        Ok(())
+    }
+
+    async fn realm(&self, scope: Scope) -> Result<Realm, Error> {
+        let realm = document::get::<Realm>(self.0.table(), &keys::realm(scope)).await?;
+        realm.map(|realm| realm.value).ok_or(Error::NotFound("realm"))
+    }
+}
+
+fn partition(pk: String, limit: usize) -> Query {
+    Query {
+        pk,
+        on_index: false,
+        range: Range::Prefix(String::new()),
+        direction: Direction::Ascending,
+        after: None,
+        limit,
+    }
+}
+
+/// 200 ms, doubling to 30 s.
+fn backoff(attempt: u32) -> Duration {
+    Duration::from_millis(200 << attempt.saturating_sub(1).min(8)).min(Duration::from_secs(30))
+}

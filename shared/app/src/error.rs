@@ -1,0 +1,163 @@
+//! How a use case fails, without a word of HTTP, and the one place where that becomes a problem.
+
+use domain::Refused;
+use domain::key::Scope;
+use domain::session::NotQueued;
+use wire::{Problem, ProblemKind};
+
+use crate::ports::ComputeError;
+
+/// Why a use case did not do it. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such thing in the caller's realm.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// There is no working key.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The key may not.
+    #[error("the key lacks the scope `{}`", <&str>::from(*.0))]
+    ScopeMissing(Scope),
+    /// The realm may not.
+    #[error("the realm is suspended; its operator can let it go on")]
+    RealmSuspended,
+    /// The state does not accept it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It is not at the version asked for.
+    #[error("it is at version {actual}, not {asked}")]
+    VersionMismatch {
+        /// The version it is at.
+        actual: u64,
+        /// The version that was asked for.
+        asked: u64,
+    },
+    /// Somebody else was faster, again and again.
+    #[error("somebody else changed it at the same moment; read it again and retry")]
+    Conflict,
+    /// It is built in.
+    #[error("a built-in template does not change; clone it")]
+    BuiltIn,
+    /// The agent works.
+    #[error("the agent has {0} runs in flight; say `force` to stop them")]
+    AgentBusy(usize),
+    /// The realm holds as many as it may.
+    #[error("the realm may hold {limit} {what} and holds as many")]
+    QuotaReached {
+        /// What it holds.
+        what: &'static str,
+        /// How many it may hold.
+        limit: u32,
+    },
+    /// As many prompts as the realm allows wait already.
+    #[error("{0} prompts wait already; try again when one has ended")]
+    QueueFull(usize),
+    /// A value breaks a rule.
+    #[error("{field} {detail}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A query parameter is malformed.
+    #[error("{field} {detail}")]
+    Parameter {
+        /// The parameter.
+        field: &'static str,
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// The cursor is not one of this list.
+    #[error("the cursor did not come from a page of this list")]
+    Cursor,
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key was used before for another request")]
+    KeyReused,
+    /// Another request with this idempotency key is being carried out.
+    #[error("a request with this idempotency key is being carried out")]
+    InProgress,
+    /// The platform refuses, for a reason the caller can act on.
+    #[error("{0}")]
+    Platform(String),
+    /// Something behind the control plane does not answer.
+    #[error("something behind the control plane does not answer; try again")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A mistake of ours.
+    #[error("the control plane failed")]
+    Bug(&'static str),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Conflict(_) => Self::Conflict,
+            store::Error::Invalid(what) => Self::Bug(what),
+            store::Error::Unavailable(source) => Self::Unavailable(source),
+        }
+    }
+}
+
+impl From<ComputeError> for Error {
+    fn from(error: ComputeError) -> Self {
+        match error {
+            ComputeError::Refused(why) => Self::Platform(why),
+            ComputeError::Unavailable(source) => Self::Unavailable(source),
+        }
+    }
+}
+
+impl From<NotQueued> for Error {
+    fn from(error: NotQueued) -> Self {
+        match error {
+            NotQueued::Refused(refused) => Self::Refused(refused),
+            NotQueued::Full(waiting) => Self::QueueFull(waiting),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        use ProblemKind as K;
+        let kind = match &error {
+            Error::NotFound(_) => K::NotFound,
+            Error::Unauthenticated(_) => K::Unauthenticated,
+            Error::ScopeMissing(_) => K::ScopeMissing,
+            Error::RealmSuspended => K::RealmSuspended,
+            Error::Refused(_) => K::StateRefused,
+            Error::VersionMismatch { .. } => K::VersionMismatch,
+            Error::Conflict => K::Conflict,
+            Error::BuiltIn => K::BuiltIn,
+            Error::AgentBusy(_) => K::AgentBusy,
+            Error::QuotaReached { .. } => K::QuotaReached,
+            Error::QueueFull(_) => K::QueueFull,
+            Error::Invalid { .. } => K::InvalidValue,
+            Error::Parameter { .. } => K::InvalidParameter,
+            Error::Cursor => K::InvalidCursor,
+            Error::KeyReused => K::IdempotencyKeyReused,
+            Error::InProgress => K::IdempotencyInProgress,
+            Error::Platform(_) | Error::Unavailable(_) => K::Unavailable,
+            Error::Bug(_) => K::Internal,
+        };
+        match &error {
+            Error::Unavailable(source) => {
+                let mut chain = source.to_string();
+                let mut cause = source.source();
+                while let Some(inner) = cause {
+                    chain = format!("{chain}: {inner}");
+                    cause = inner.source();
+                }
+                tracing::error!(error = chain, "something behind the control plane failed");
+            }
+            Error::Bug(what) => tracing::error!(what, "the control plane failed"),
+            _ => {}
+        }
+        let problem = Self::new(kind, error.to_string());
+        match error {
+            Error::Invalid { field, detail } => problem.at(field, detail),
+            Error::Parameter { field, detail } => problem.at(field, detail),
+            _ => problem,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The events of a session: a page of the past, or the past and then the present.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use domain::SessionId;
+use domain::event::Event;
+use futures::stream::{self, BoxStream, StreamExt};
+use store::{Cursor, Scope};
+use wire::Page;
+use wire::event::EventView;
+
+use crate::ports::{LiveEvent, Seen};
+use crate::{App, Caller, Error};
+
+/// The use cases about events.
+#[derive(Clone, Copy, Debug)]
+pub struct Events<'a>(&'a App);
+
+impl App {
+    /// The use cases about events.
+    pub const fn events(&self) -> Events<'_> {
+        Events(self)
+    }
+}
+
+/// One thing a subscriber gets.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// A durable event: each once, in order, without a gap.
+    Event(Arc<Event>),
+    /// A piece of what is being said right now.
+    Live(Arc<LiveEvent>),
+}
+
+/// How many events are read from the table at a time.
+const CHUNK: usize = 200;
+
+impl Events<'_> {
+    /// A page of the durable past behind `after`, or behind `cursor` where one is given. Two reads:
+    /// the session and its events.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        session: SessionId,
+        after: u64,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<EventView>, Error> {
+        self.0.sessions().load(caller, session).await?;
+        let after = match cursor {
+            None => after,
+            Some(text) => Cursor::parse(text)
+                .ok()
+                .and_then(|cursor| cursor.sk().parse().ok())
+                .ok_or(Error::Cursor)?,
+        };
+        let (events, more) =
+            store::event::read(self.0.table(), caller.scope, session, after, limit).await?;
+        let next = events.last().filter(|_| more).map(|last| store::keys::seq(last.seq));
+        Ok(Page {
+            next_cursor: next.map(|seq| Cursor::behind(seq).to_string()),
+            items: events.into_iter().map(EventView).collect(),
+        })
+    }
+
+    /// The durable past behind `after`, then the present, with no gap and no double. Ends when the
+    /// feed does, or with an error. Reads the session once, then a chunk at a time, then nothing
+    /// while the subscriber keeps up.
+    pub async fn follow(
+        &self,
+        caller: &Caller,
+        session: SessionId,
+        after: u64,
+    ) -> Result<BoxStream<'static, Result<Told, Error>>, Error> {
+        self.0.sessions().load(caller, session).await?;
+        // First the ear, then the past: what is published in between is heard and then skipped.
+        let present = self.0.ports.feed.subscribe(caller.realm(), session);
+        let follower = Follower {
+            app: self.0.clone(),
+            scope: caller.scope,
+            session,
+            last: after,
+            ready: VecDeque::new(),
+            behind: true,
+            present,
+        };
+        Ok(stream::try_unfold(follower, Follower::next).boxed())
+    }
+}
+
+struct Follower {
+    app: App,
+    scope: Scope,
+    session: SessionId,
+    last: u64,
+    ready: VecDeque<Event>,
+    behind: bool,
+    present: BoxStream<'static, Seen>,
+}
+
+impl Follower {
+    async fn next(mut self) -> Result<Option<(Told, Self)>, Error> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.last = event.seq;
+                return Ok(Some((Told::Event(Arc::new(event)), self)));
+            }
+            if self.behind {
+                let (events, more) = store::event::read(
+                    self.app.table(),
+                    self.scope,
+                    self.session,
+                    self.last,
+                    CHUNK,
+                )
+                .await?;
+                self.ready = events.into();
+                self.behind = more;
+                continue;
+            }
+            match self.present.next().await {
+                None => return Ok(None),
+                Some(Seen::Lagged) => self.behind = true,
+                Some(Seen::Live(live)) => return Ok(Some((Told::Live(live), self))),
+                Some(Seen::Event(event)) if event.seq <= self.last => {}
+                Some(Seen::Event(event)) if event.seq == self.last + 1 => {
+                    self.last = event.seq;
+                    return Ok(Some((Told::Event(event), self)));
+                }
+                // Something was missed: the table has it.
+                Some(Seen::Event(_)) => self.behind = true,
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Follower({} after {})", self.session, self.last)
+    }
+}

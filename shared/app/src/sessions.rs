@@ -1,0 +1,244 @@
+//! Sessions: open, read, prompt, cancel, close.
+
+use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentState};
+use domain::container::Container;
+use domain::due::Errand;
+use domain::event::Draft;
+use domain::run::{End, Run, RunEvent, RunState};
+use domain::session::{Session, SessionState};
+use domain::text::Prompt;
+use domain::{AgentId, Machine, RunId, SessionId};
+use std::collections::VecDeque;
+use std::time::Duration;
+use store::document::{self, Loaded};
+use store::{Expect, Query, keys};
+use wire::Page;
+use wire::session::{NewPrompt, NewSession, RunView, SessionView};
+
+use crate::commit::retry_conflict;
+use crate::turn::{Turn, container_id, container_of, load_run};
+use crate::{App, Caller, Error};
+
+/// The use cases about sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct Sessions<'a>(&'a App);
+
+impl App {
+    /// The use cases about sessions.
+    pub const fn sessions(&self) -> Sessions<'_> {
+        Sessions(self)
+    }
+}
+
+impl Sessions<'_> {
+    /// Opens a session with an agent. Reads the agent; one commit.
+    pub async fn create(&self, caller: &Caller, new: NewSession) -> Result<SessionView, Error> {
+        retry_conflict(|| async {
+            let app = self.0;
+            let agent = app.agents().load(caller, new.agent_id).await?;
+            let now = app.now();
+            let session = Session {
+                id: SessionId::new(app.ulid(now)),
+                realm: caller.realm(),
+                agent: agent.value.id,
+                title: new.title.clone(),
+                state: SessionState::Active,
+                active: None,
+                queue: VecDeque::new(),
+                last_seq: 0,
+                reports: None,
+                acp_session: None,
+                created_at: now,
+                updated_at: now,
+            };
+            let view = SessionView::from(&session);
+            // An agent that is deleted at this moment would leave the session behind.
+            let writes = vec![document::put(&session, Expect::Absent), document::check(&agent)];
+            app.commit(caller, "session.create", session.id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
+    }
+
+    /// A page of sessions, of one agent or of all. One read.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        agent: Option<AgentId>,
+        page: crate::agents::Paging,
+    ) -> Result<Page<SessionView>, Error> {
+        let query = match agent {
+            Some(agent) => {
+                Query { on_index: true, ..page.query(keys::sessions_of(caller.scope, agent))? }
+            }
+            None => page.query(keys::sessions(caller.scope))?,
+        };
+        let listed = document::list::<Session>(self.0.table(), query).await?;
+        Ok(crate::agents::page(listed.items.iter().map(SessionView::from), listed.next.as_ref()))
+    }
+
+    /// One session. One read.
+    pub async fn get(&self, caller: &Caller, id: SessionId) -> Result<SessionView, Error> {
+        let loaded = self.load(caller, id).await?;
+        Ok(SessionView::from(&loaded.value))
+    }
+
+    pub(crate) async fn load(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+    ) -> Result<Loaded<Session>, Error> {
+        let key = keys::session(caller.scope, id);
+        document::get(self.0.table(), &key).await?.ok_or(Error::NotFound("session"))
+    }
+
+    /// Gives the session a prompt: at once where nothing is in flight, behind the others where
+    /// something is. Wakes a paused agent. Reads session, agent and container; one commit.
+    ///
+    /// The answer comes before anything has been started: what follows is seen in the events.
+    pub async fn prompt(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        new: NewPrompt,
+    ) -> Result<RunView, Error> {
+        retry_conflict(|| self.try_prompt(caller, id, &new.prompt)).await
+    }
+
+    async fn try_prompt(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        prompt: &Prompt,
+    ) -> Result<RunView, Error> {
+        let app = self.0;
+        let mut turn = Turn::of(app, caller.scope, id).await?;
+        let now = turn.now;
+        let agent = app.agents().load(caller, turn.session.agent).await?;
+        let run = Run {
+            id: RunId::new(app.ulid(now)),
+            realm: caller.realm(),
+            session: id,
+            agent: agent.value.id,
+            prompt: prompt.clone(),
+            state: RunState::Queued,
+            limits: agent.value.spec.limits,
+            end: None,
+            usage: None,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+        };
+        let limit = usize::try_from(caller.realm.limits.max_queued_runs).unwrap_or(usize::MAX);
+        let first = turn.session.enqueue(run.id, limit, now)?;
+        turn.draft(Draft::run_state(&run));
+        let mut run = Loaded { value: run, version: 0 };
+        let mut writes = Vec::new();
+        if first {
+            match container_of(app, caller.scope, agent.value.id).await? {
+                Some(container) => {
+                    let expect = container.expect();
+                    turn.with_container(container.value, expect);
+                }
+                None => turn.with_container(
+                    Container::requested(
+                        container_id(agent.value.id),
+                        caller.realm(),
+                        agent.value.id,
+                        now,
+                    ),
+                    Expect::Absent,
+                ),
+            }
+            run = turn.promote(run)?;
+            writes.extend(wake(&agent, now)?);
+        }
+        let view = RunView::from(&run.value);
+        turn.keep(run.value, Expect::Absent);
+        writes.extend(turn.into_writes());
+        app.commit(caller, "session.prompt", view.id, writes, &view).await?;
+        Ok(view)
+    }
+
+    /// Stops a run: a waiting one at once, the one in flight as soon as its agent lets go, at the
+    /// latest when its processes are killed. Without `run`, the one in flight. Reads session and
+    /// run; one commit. A run that has ended is refused.
+    pub async fn cancel(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        run: Option<RunId>,
+    ) -> Result<RunView, Error> {
+        retry_conflict(|| self.try_cancel(caller, id, run)).await
+    }
+
+    async fn try_cancel(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        run: Option<RunId>,
+    ) -> Result<RunView, Error> {
+        let app = self.0;
+        let mut turn = Turn::of(app, caller.scope, id).await?;
+        let now = turn.now;
+        let Some(target) = run.or(turn.session.active) else {
+            // Nothing in flight: the machine's own refusal says what would be accepted.
+            turn.session.cancel(now)?;
+            return Err(Error::Bug("a session without a run let itself be cancelled"));
+        };
+        let loaded = load_run(app, caller.scope, target).await?;
+        if loaded.value.session != id {
+            return Err(Error::NotFound("run"));
+        }
+        let view = if turn.session.withdraw(target, now) {
+            let expect = loaded.expect();
+            let ended = turn.step(loaded, RunEvent::Cancel, Some(End::plain()))?;
+            let view = RunView::from(&ended.value);
+            turn.keep(ended.value, expect);
+            view
+        } else {
+            // Refuses a run that has ended, by the run's own machine.
+            domain::run::RunLifecycle::step(loaded.value.state, RunEvent::Cancel)?;
+            turn.session.cancel(now)?;
+            turn.errand(Errand::Dispatch { session: id });
+            RunView::from(&loaded.value)
+        };
+        app.commit(caller, "session.cancel", target, turn.into_writes(), &view).await?;
+        Ok(view)
+    }
+
+    /// Closes a session that has nothing in flight. Its events are kept as long as the realm says.
+    /// Reads the session; one commit.
+    pub async fn close(&self, caller: &Caller, id: SessionId) -> Result<SessionView, Error> {
+        retry_conflict(|| async {
+            let app = self.0;
+            let mut turn = Turn::of(app, caller.scope, id).await?;
+            let before = turn.session.state;
+            turn.session.close(turn.now)?;
+            if turn.session.state != before {
+                turn.draft(Draft::session_state(turn.session.state));
+                let days = u64::from(caller.realm.limits.retention_days);
+                let at = turn.now.after(Duration::from_secs(days * 24 * 3600));
+                turn.errand_at(Errand::Forget { session: id }, at);
+            }
+            let mut after = turn.session.clone();
+            after.last_seq += u64::from(turn.session.state != before);
+            let view = SessionView::from(&after);
+            app.commit(caller, "session.close", id, turn.into_writes(), &view).await?;
+            Ok(view)
+        })
+        .await
+    }
+}
+
+/// The write that wakes a paused agent; none where it is awake.
+fn wake(agent: &Loaded<Agent>, now: domain::Timestamp) -> Result<Vec<store::Write>, Error> {
+    let state = AgentLifecycle::step(agent.value.state, AgentEvent::Resume)?;
+    let container = Some(container_id(agent.value.id));
+    if state == agent.value.state && agent.value.container == container {
+        return Ok(Vec::new());
+    }
+    debug_assert_eq!(state, AgentState::Active);
+    let awake = Agent { state, container, updated_at: now, ..agent.value.clone() };
+    Ok(store::agent::update(agent, &awake))
+}

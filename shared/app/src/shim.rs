@@ -1,0 +1,303 @@
+//! What the control plane does with what a shim says.
+//!
+//! A shim is believed about its own start of its own container and nothing else: its token names
+//! both and is signed. What it reports is numbered, and counts once.
+
+use domain::container::{Container, ContainerEvent, ContainerState};
+use domain::event::Draft;
+use domain::id::Ulid;
+use domain::plan::AgentPlan;
+use domain::run::{End, Run, RunEvent, RunState};
+use domain::session::{Admission, Session, SessionState};
+use domain::{ContainerId, RealmId, RunId};
+use store::document::{self, Loaded};
+use store::{Scope, keys};
+use subtle::ConstantTimeEq;
+use wire::shim::{Command, Ended, Hello, Live, Outcome, PROTOCOL, PromptCommand, Report, What};
+
+use crate::commit::retry_conflict;
+use crate::ports::LiveEvent;
+use crate::turn::{Turn, load_run};
+use crate::{App, Error};
+
+/// A shim that has proved which start of which container it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShimCaller {
+    scope: Scope,
+    container: ContainerId,
+    generation: u32,
+}
+
+impl ShimCaller {
+    /// The container it is in.
+    pub const fn container(&self) -> ContainerId {
+        self.container
+    }
+}
+
+/// Why a shim is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Dismissed {
+    /// Its start is over.
+    #[error("stale")]
+    Stale,
+    /// It speaks another version.
+    #[error("protocol")]
+    Protocol,
+}
+
+/// What to answer to a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// Events before this number are durable.
+    Next(u64),
+    /// The session does not listen to this start any more: forget what is not acknowledged.
+    Stale,
+}
+
+impl App {
+    /// Finds out which shim presents `bearer`. No read: the token is signed.
+    pub fn authenticate_shim(&self, bearer: Option<&str>) -> Result<ShimCaller, Error> {
+        let refused = || Error::Unauthenticated("the shim's token is missing or not ours");
+        let token = bearer.ok_or_else(refused)?;
+        let (claim, signature) = token.rsplit_once('_').ok_or_else(refused)?;
+        let genuine = self.sign(claim).as_bytes().ct_eq(signature.as_bytes());
+        if !bool::from(genuine) {
+            return Err(refused());
+        }
+        let mut parts = claim.strip_prefix("st_").ok_or_else(refused)?.splitn(3, '_');
+        let mut ulid = || parts.next().and_then(|part| Ulid::from_string(part).ok());
+        let (realm, container) = (ulid().ok_or_else(refused)?, ulid().ok_or_else(refused)?);
+        let generation = parts.next().and_then(|part| part.parse().ok()).ok_or_else(refused)?;
+        #[expect(clippy::disallowed_methods, reason = "this is authentication")]
+        let scope = Scope::grant(RealmId::new(realm));
+        Ok(ShimCaller { scope, container: ContainerId::new(container), generation })
+    }
+
+    /// A shim connected, or connected again, on `connection`. One read, one commit.
+    pub async fn shim_connected(
+        &self,
+        shim: ShimCaller,
+        hello: &Hello,
+        connection: &str,
+    ) -> Result<Result<(), Dismissed>, Error> {
+        if hello.protocol != PROTOCOL {
+            return Ok(Err(Dismissed::Protocol));
+        }
+        if hello.container != shim.container || hello.generation != shim.generation {
+            return Ok(Err(Dismissed::Stale));
+        }
+        retry_conflict(|| async {
+            let Some(before) = self.start_of(shim).await? else { return Ok(Err(Dismissed::Stale)) };
+            let now = self.now();
+            let Ok(mut container) = before.value.apply(ContainerEvent::Connected, now) else {
+                return Ok(Err(Dismissed::Stale));
+            };
+            if !container.busy.is_empty() && container.state.is_connected() {
+                container = container.apply(ContainerEvent::Occupied, now)?;
+            }
+            container.connection = Some(connection.to_owned());
+            container.seen_at = now;
+            let writes = vec![document::put(&container, before.expect())];
+            self.commit_own("container.connected", writes).await?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    /// A shim is still there. Written down at most every ten seconds.
+    pub async fn shim_heartbeat(&self, shim: ShimCaller) -> Result<(), Error> {
+        let Some(before) = self.start_of(shim).await? else { return Ok(()) };
+        let now = self.now();
+        if now.since(before.value.seen_at) < self.settings.silence / 2 {
+            return Ok(());
+        }
+        let container = Container { seen_at: now, ..before.value.clone() };
+        let writes = vec![document::put(&container, before.expect())];
+        match self.commit_own("container.seen", writes).await {
+            // Whoever was faster knows the container to be there, too.
+            Err(Error::Conflict) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// All that is pending for a container: derived from the state of its sessions, so it can be
+    /// asked for and sent any number of times. Reads the container, its sessions, their runs and the
+    /// agent: four round trips, however many sessions.
+    pub async fn pending(&self, shim: ShimCaller) -> Result<Vec<Command>, Error> {
+        match self.start_of(shim).await? {
+            Some(container) => self.commands(shim.scope, &container.value).await,
+            None => Ok(vec![Command::Stop]),
+        }
+    }
+
+    pub(crate) async fn commands(
+        &self,
+        scope: Scope,
+        container: &Container,
+    ) -> Result<Vec<Command>, Error> {
+        if matches!(container.state, ContainerState::Hibernating | ContainerState::Deleting) {
+            return Ok(vec![Command::Stop]);
+        }
+        if container.busy.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = container.busy.iter().map(|&id| keys::session(scope, id)).collect();
+        let sessions = self.read_all::<Session>(&ids).await?;
+        let active: Vec<_> =
+            sessions.iter().filter_map(|s| s.active).map(|id| keys::run(scope, id)).collect();
+        let runs = self.read_all::<Run>(&active).await?;
+        let key = keys::agent(scope, container.agent);
+        let agent = document::get::<domain::agent::Agent>(self.table(), &key).await?;
+        let Some(agent) = agent else { return Ok(vec![Command::Stop]) };
+        let plan = AgentPlan::compile(&agent.value.spec);
+        let mut commands = Vec::new();
+        for run in runs {
+            let Some(session) = sessions.iter().find(|s| s.id == run.session) else { continue };
+            let heard = session.reports.is_some_and(|r| {
+                r.container == container.id && r.generation == container.generation
+            });
+            if !heard || run.state.is_terminal() {
+                continue;
+            }
+            if session.state == SessionState::Cancelling {
+                commands.push(Command::Cancel { session: session.id, run: run.id });
+            } else if run.state == RunState::Dispatching {
+                commands.push(Command::Prompt(Box::new(PromptCommand {
+                    session: session.id,
+                    run: run.id,
+                    prompt: run.prompt.as_str().to_owned(),
+                    agent: plan.clone(),
+                    acp_session: session.acp_session.clone(),
+                })));
+            }
+        }
+        Ok(commands)
+    }
+
+    async fn read_all<T: store::document::Document>(
+        &self,
+        keys: &[store::Key],
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        for some in keys.chunks(100) {
+            for item in self.table().batch_get(some).await?.iter().flatten() {
+                found.push(document::read::<T>(item)?.value);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes down what a shim reports of a session. One read and one commit; where a run ends, it
+    /// reads the run, the container and the next run besides.
+    pub async fn shim_reported(&self, shim: ShimCaller, report: &Report) -> Result<Receipt, Error> {
+        retry_conflict(|| self.try_report(shim, report)).await
+    }
+
+    async fn try_report(&self, shim: ShimCaller, report: &Report) -> Result<Receipt, Error> {
+        let mut turn = match Turn::of(self, shim.scope, report.session).await {
+            Err(Error::NotFound(_)) => return Ok(Receipt::Stale),
+            turn => turn?,
+        };
+        let count = report.events.len();
+        let skip = match turn.session.admit(shim.container, shim.generation, report.first, count) {
+            Admission::Take { skip } => skip,
+            Admission::Known | Admission::Gap => {
+                return Ok(Receipt::Next(turn.session.reports.map_or(0, |reports| reports.next)));
+            }
+            Admission::Stale => return Ok(Receipt::Stale),
+        };
+        let next = report.first + count as u64;
+        if let Some(reports) = &mut turn.session.reports {
+            reports.next = next;
+        }
+        let mut flight = Flight { run: None };
+        for event in &report.events[skip..] {
+            match (&event.what, event.run) {
+                (What::Update { kind, data }, run) => {
+                    // What belongs to a run that is not in flight any more comes too late.
+                    if run.is_none() || run == turn.session.active {
+                        turn.draft(Draft { kind: kind.clone(), run, data: data.clone() });
+                    }
+                }
+                (What::Started { acp_session }, Some(id)) => {
+                    turn.session.acp_session = Some(acp_session.clone());
+                    if let Some(run) = flight.take(self, &turn, id).await?
+                        && run.value.state == RunState::Dispatching
+                    {
+                        flight.run = Some(turn.step(run, RunEvent::Start, None)?);
+                    }
+                }
+                (What::Ended(ended), Some(id)) => {
+                    if let Some(run) = flight.take(self, &turn, id).await? {
+                        let (event, end) = ending(ended, turn.session.state);
+                        turn.finish(self, run, event, end, ended.usage).await?;
+                    }
+                }
+                (What::Started { .. } | What::Ended(_), None) => {}
+            }
+        }
+        if let Some(run) = flight.run {
+            let expect = run.expect();
+            turn.keep(run.value, expect);
+        }
+        self.commit_own("session.report", turn.into_writes()).await?;
+        Ok(Receipt::Next(next))
+    }
+
+    /// Passes on what is being said right now. Costs no read.
+    pub fn shim_said(&self, shim: ShimCaller, live: Live) {
+        let Live { session, run, kind, data } = live;
+        let event = LiveEvent { kind, run, time: self.now(), data };
+        self.ports.feed.publish_live(shim.scope.realm(), session, event);
+    }
+
+    /// The container, if the shim's start is the present one.
+    async fn start_of(&self, shim: ShimCaller) -> Result<Option<Loaded<Container>>, Error> {
+        let container = self.containers().load(shim.scope, shim.container).await?;
+        Ok(container.filter(|c| c.value.generation == shim.generation && c.value.state.may_run()))
+    }
+}
+
+/// The run in flight, read once per report and only when the report moves it.
+struct Flight {
+    run: Option<Loaded<Run>>,
+}
+
+impl Flight {
+    async fn take(
+        &mut self,
+        app: &App,
+        turn: &Turn,
+        id: RunId,
+    ) -> Result<Option<Loaded<Run>>, Error> {
+        if turn.session.active != Some(id) {
+            return Ok(None);
+        }
+        match self.run.take() {
+            Some(run) => Ok(Some(run)),
+            None => load_run(app, turn.scope, id).await.map(Some),
+        }
+    }
+}
+
+fn ending(ended: &Ended, session: SessionState) -> (RunEvent, End) {
+    let end = End {
+        stop_reason: ended.stop_reason.clone(),
+        code: ended.code.clone(),
+        detail: ended.detail.as_ref().map(|detail| detail.chars().take(2000).collect()),
+    };
+    match (ended.outcome, session) {
+        (Outcome::Completed, _) => (RunEvent::Complete, end),
+        (Outcome::Cancelled, _) => (RunEvent::Cancel, end),
+        // It was to be stopped, and it stopped: how it let go does not matter.
+        (Outcome::Failed, SessionState::Cancelling) => (RunEvent::Cancel, end),
+        (Outcome::Failed, _) => (RunEvent::Fail, end),
+    }
+}
+
+impl std::fmt::Display for ShimCaller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} generation {}", self.container, self.generation)
+    }
+}
