@@ -75,7 +75,7 @@ export class NewSession extends Component {
           <input id="new-title-field" name="title" maxlength="120" autocomplete="off" />
           ${problem && html`<${Failure} problem=${problem} />`}
           <div class="actions">
-            <button type="button" class="quiet" onClick=${() => this.dialog.close()}>Close</button>
+            <button type="button" class="quiet" onClick=${() => this.dialog.close()}>Cancel</button>
             <button class="primary" disabled=${busy || (!agent && !creates)}>${busy ? "Opening…" : "Open session"}</button>
           </div>
         </form>

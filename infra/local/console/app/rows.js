@@ -15,7 +15,7 @@ export class Block extends Component {
   }
 
   render({ block }) {
-    return block.rows.map((row) => html`<${Row} key=${row.key} row=${row} v=${row.v} />`);
+    return html`<div class="block">${block.rows.map((row) => html`<${Row} key=${row.key} row=${row} v=${row.v} />`)}</div>`;
   }
 }
 
@@ -106,7 +106,7 @@ const kinds = {
 
   end: (row) => {
     const facts = [
-      row.stopReason && row.stopReason !== "end_turn" && words(row.stopReason),
+      row.stopReason && ![row.state, "end_turn"].includes(row.stopReason) && words(row.stopReason),
       row.took !== null && span(row.took),
       row.usage && `${count(row.usage.inputTokens)} in, ${count(row.usage.outputTokens)} out`,
       clock(row.time),
@@ -154,6 +154,8 @@ class Tool extends Component {
     const { call } = row;
     const status = row.abandoned ? "abandoned" : ["completed", "failed", "in_progress"].includes(call.status) ? call.status : "pending";
     const says = { abandoned: "Not finished", completed: "Done", failed: "Failed", in_progress: "Running", pending: "Pending" }[status];
+    const kind = words(call.kind ?? "tool");
+    const title = gist(String(call.title ?? call.toolCallId ?? ""));
     const places = (Array.isArray(call.locations) ? call.locations : []).filter((place) => place?.path);
     const toggle = (event) => {
       row.open = event.currentTarget.open;
@@ -164,8 +166,8 @@ class Tool extends Component {
         <summary>
           <${Chevron} />
           <span class="status" role="img" aria-label=${says}></span>
-          <span class="label">${words(call.kind ?? "tool")}</span>
-          <span class="gist mono">${gist(String(call.title ?? call.toolCallId ?? ""))}</span>
+          ${!title.toLowerCase().startsWith(kind.toLowerCase()) && html`<span class="label">${kind}</span>`}
+          <span class="gist mono">${title}</span>
           ${(status === "failed" || status === "abandoned") && html`<span class="tag">${says}</span>`}
         </summary>
         ${row.open &&

@@ -8,6 +8,10 @@ import { SessionStream } from "./stream.js";
 import { Timeline, terminal } from "./timeline.js";
 import { Component, html } from "./ui.js";
 
+/** How many blocks of history are drawn at once; the last ones first. */
+const STRIDE = 3;
+const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 16));
+
 /** What was typed and not sent, by session. */
 const drafts = new Map();
 
@@ -22,6 +26,8 @@ export class SessionView extends Component {
     this.waiting = new Map();
     this.stick = true;
     this.top = 0;
+    /** The first block that is drawn; null while history is still coming. */
+    this.from = null;
     this.draw = this.draw.bind(this);
     this.keys = this.keys.bind(this);
     this.scrolled = this.scrolled.bind(this);
@@ -68,7 +74,7 @@ export class SessionView extends Component {
     });
     this.stream.start();
     this.loadRuns();
-    this.setState({});
+    this.changed();
   }
 
   /** Token counts, and the prompts that wait: the events do not tell them. */
@@ -116,6 +122,10 @@ export class SessionView extends Component {
       const run = this.timeline.runs.get(id);
       if (run?.prompted || terminal(run?.state)) this.waiting.delete(id);
     }
+    if (this.from === null && this.stream && !this.loading) {
+      this.from = this.timeline.blocks.length;
+      this.earlier();
+    }
     const { realm, id } = this.props;
     if (this.timeline.state && this.timeline.state !== this.told) {
       this.told = this.timeline.state;
@@ -124,6 +134,18 @@ export class SessionView extends Component {
       this.later = setTimeout(() => this.loadRuns(), 300);
     }
     this.setState({});
+  }
+
+  get loading() {
+    return this.timeline.lastSeq < this.timeline.history;
+  }
+
+  /** Draws the history from its end to its beginning, a little at a time. */
+  earlier() {
+    if (this.gone) return;
+    this.from = Math.max(0, this.from - STRIDE);
+    this.setState({});
+    if (this.from > 0) idle(() => this.earlier());
   }
 
   componentDidUpdate() {
@@ -213,7 +235,7 @@ export class SessionView extends Component {
     const state = this.current;
     const agent = session && realm.agents.get(session.agentId);
     const name = session ? realm.agentName(session.agentId) : "";
-    const loading = session && timeline.lastSeq < timeline.history;
+    const loading = this.from === null;
     const writes = realm.may("sessions:write");
     return html`
       <div class="session">
@@ -234,8 +256,8 @@ export class SessionView extends Component {
         <${Connection} status=${status} onRetry=${() => (this.stream?.status.state === "reconnecting" ? this.stream.retry() : null)} />
         <div class="scroller" ref=${(element) => (this.scroller = element)} onScroll=${this.scrolled} tabindex="0" role="log" aria-live="off" aria-label="Timeline">
           <div class="timeline" ref=${(element) => (this.content = element)}>
-            ${timeline.blocks.map((block) => html`<${Block} key=${block.key} block=${block} v=${block.v} />`)}
-            <${Tail} key="tail" timeline=${timeline} state=${state} loading=${loading} />
+            ${(loading ? [] : timeline.blocks.slice(this.from)).map((block) => html`<${Block} key=${block.key} block=${block} v=${block.v} />`)}
+            ${(!loading || !problem) && html`<${Tail} key="tail" timeline=${timeline} state=${state} loading=${loading} />`}
             ${[...this.waiting.values()].map(
               (run) => html`
                 <article class="row user waiting" key=${run.id}>
@@ -245,7 +267,7 @@ export class SessionView extends Component {
                   <div class="plain">${run.prompt}</div>
                 </article>`,
             )}
-            ${session && !loading && timeline.rows === 0 && !this.waiting.size && !this.busy &&
+            ${!loading && timeline.rows === 0 && !this.waiting.size && !this.busy &&
             html`<div class="empty" key="empty"><h2>Nothing said yet</h2><p>Tell ${name} what to do. What it says and does shows here as it happens.</p></div>`}
           </div>
         </div>
@@ -278,7 +300,7 @@ function Tokens({ usage, context }) {
 
 /** What goes on after the last row. */
 function Tail({ timeline, state, loading }) {
-  if (loading) return html`<p class="row tail dim">Loading…</p>`;
+  if (loading) return html`<p class="row tail dim">${timeline.history > 1000 ? `Loading ${Math.round((100 * timeline.lastSeq) / timeline.history)} %` : "Loading…"}</p>`;
   const run = timeline.active;
   if (!run && state !== "streaming" && state !== "cancelling") return null;
   const says =

@@ -22,13 +22,14 @@ export class Realm {
 
   async start() {
     document.addEventListener("visibilitychange", this.poll);
-    this.api.get("/v1/me").then(
-      (me) => {
-        this.me = me;
-        this.onChange();
-      },
-      () => {},
-    );
+    try {
+      this.me = await this.api.get("/v1/me");
+      this.onChange();
+    } catch (error) {
+      // A key that does not work has been told; anything else is asked again by what follows.
+      if (error.status === 401) return;
+    }
+    if (this.stopped) return;
     this.loadAgents();
     await this.poll();
   }

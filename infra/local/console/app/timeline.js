@@ -9,7 +9,6 @@ const TERMINAL = new Set(["completed", "cancelled", "failed"]);
 export const terminal = (state) => TERMINAL.has(state);
 
 const object = (value) => (value !== null && typeof value === "object" ? value : {});
-const array = (value) => (Array.isArray(value) ? value : []);
 const string = (value) => (typeof value === "string" ? value : value == null ? "" : String(value));
 
 export class Timeline {
@@ -199,7 +198,8 @@ const folds = {
   tool_call_update: tool,
 
   plan(timeline, event, data) {
-    const entries = array(data.entries).map(object);
+    if (!Array.isArray(data.entries)) throw new TypeError("a plan without entries");
+    const entries = data.entries.map(object);
     const row = timeline.plans.get(event.runId);
     if (row) {
       row.entries = entries;
