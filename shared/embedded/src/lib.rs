@@ -10,4 +10,5 @@ pub mod faults;
 pub mod feed;
 pub mod lock;
 pub mod push;
+pub mod sandbox;
 pub mod sqlite;
