@@ -28,6 +28,8 @@ export class SessionView extends Component {
     this.top = 0;
     /** The first block that is drawn; null while history is still coming. */
     this.from = null;
+    /** Ended runs whose token counts have been asked for. */
+    this.counted = 0;
     this.draw = this.draw.bind(this);
     this.keys = this.keys.bind(this);
     this.scrolled = this.scrolled.bind(this);
@@ -130,6 +132,9 @@ export class SessionView extends Component {
     if (this.timeline.state && this.timeline.state !== this.told) {
       this.told = this.timeline.state;
       realm.put({ id, state: this.told, updatedAt: new Date().toISOString(), queuedRuns: this.waiting.size });
+    }
+    if (this.timeline.ended !== this.counted) {
+      this.counted = this.timeline.ended;
       clearTimeout(this.later);
       this.later = setTimeout(() => this.loadRuns(), 300);
     }

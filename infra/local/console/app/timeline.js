@@ -26,6 +26,8 @@ export class Timeline {
     this.state = null;
     this.closed = false;
     this.context = null;
+    /** How many runs ended here since it was opened. */
+    this.ended = 0;
     this.runs = new Map();
     this.tools = new Map();
     /** Tool calls that have not ended. */
@@ -237,6 +239,7 @@ const folds = {
       row.abandoned = true;
       timeline.touch(row);
     }
+    if (seq > timeline.history) timeline.ended += 1;
     run.row = timeline.add("end", event, {
       state: run.state,
       stopReason: string(data.stopReason),
