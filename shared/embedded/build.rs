@@ -30,8 +30,8 @@ fn main() {
     // <target directory>/<profile>/build/<package>/out, whatever set the target directory.
     let targets = out.ancestors().nth(4).expect("OUT_DIR lies in a target directory");
     let targets = targets.join("static").join(if release { "release" } else { "debug" });
-    let mut build = Command::new(variable("CARGO"));
-    build
+    let mut cargo = Command::new(variable("CARGO"));
+    cargo
         .current_dir(&workspace)
         .args(["build", "--locked", "--package", "shim", "--profile", "shim"])
         .arg("--target")
@@ -44,12 +44,12 @@ fn main() {
         .env_remove("RUSTC_WORKSPACE_WRAPPER");
     if !release {
         // The same program, built again in seconds.
-        build
+        cargo
             .env("CARGO_PROFILE_SHIM_LTO", "off")
             .env("CARGO_PROFILE_SHIM_INCREMENTAL", "true")
             .env("CARGO_PROFILE_SHIM_CODEGEN_UNITS", "16");
     }
-    let built = build.status().expect("cargo can be started").success();
+    let built = cargo.status().expect("cargo can be started").success();
     let path = targets.join(&target).join("shim").join("shim");
     if !built && !release && path.exists() {
         // Work on the shim does not stop work on the rest.

@@ -108,13 +108,18 @@ struct Live {
 /// The most bytes of a socket's path. The kernel takes 107.
 const SOCKET_PATH: usize = 99;
 
+/// The most bytes that are logged of what a shim wrote before it ended.
+const LAST_WORDS: u64 = 2048;
+
 /// The directory of the sandbox that only shows whether sandboxes work.
 const TRIAL: &str = "trial";
 
 impl Sandbox {
     /// Builds it and puts the shim in place. Starts nothing and adopts nothing.
     pub fn new(config: Config) -> io::Result<Self> {
-        let layout = Layout { data: std::path::absolute(&config.data)? };
+        start::private(&config.data)?;
+        let layout = Layout { data: config.data.canonicalize()? };
+        out_of_sight(&layout.data, &config)?;
         let shim = match &config.shim {
             Some(shim) => std::path::absolute(shim)?,
             None => binary::extract(&layout.data)?,
@@ -255,7 +260,7 @@ impl Inner {
         }
         tracing::info!(
             container.id = %place.container, container.generation = place.generation,
-            "a sandbox ended by itself"
+            said = inner.last_words(place.container), "a sandbox ended by itself"
         );
         if let Err(error) = inner.clear(place.container).await {
             tracing::warn!(container.id = %place.container, %error, "its directory stays for now");
@@ -263,6 +268,20 @@ impl Inner {
         }
         drop(guard);
         (inner.config.on_exit)(place.observed());
+    }
+
+    /// The end of what the shim wrote on its outputs.
+    fn last_words(&self, container: ContainerId) -> String {
+        use std::io::{Read, Seek, SeekFrom};
+        let read = || -> io::Result<String> {
+            let mut log = std::fs::File::open(self.layout.container(container).join(start::LOG))?;
+            let length = log.metadata()?.len();
+            log.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))?;
+            let mut bytes = Vec::new();
+            log.take(LAST_WORDS).read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+        };
+        read().unwrap_or_default()
     }
 
     /// Ends what runs under `container` and removes its directory.
@@ -401,6 +420,20 @@ impl Compute for Sandbox {
         // What has worked once is not tried again: each start says for itself what has changed.
         self.0.works.get_or_try_init(|| self.0.trial()).await.copied()
     }
+}
+
+/// Refuses a data directory that agents would see among what is mounted for them.
+fn out_of_sight(data: &Path, config: &Config) -> io::Result<()> {
+    let system = root::SYSTEM.iter().map(|name| Path::new("/").join(name));
+    for seen in system.chain(config.repositories.values().cloned()) {
+        if seen.canonicalize().is_ok_and(|seen| data.starts_with(seen)) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("the data directory lies in {}, which sandboxes see", seen.display()),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn refusal(failure: Failure) -> ComputeError {

@@ -1,6 +1,7 @@
 //! What a sandbox sees as its root: the host's programs read-only, its agent's directories, and
 //! nothing else of the host.
 
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fs;
 use std::io;
@@ -27,7 +28,7 @@ pub(super) const HOME: &str = "/home/agent";
 const STAGE: &str = "/tmp";
 
 /// Programs and libraries. A symlink among them stays one.
-const SYSTEM: [&str; 6] = ["usr", "bin", "sbin", "lib", "lib32", "lib64"];
+pub(super) const SYSTEM: [&str; 6] = ["usr", "bin", "sbin", "lib", "lib32", "lib64"];
 
 /// What of `/etc` programs need and says nothing about this host or its users.
 const ETC: [&str; 11] = [
@@ -260,8 +261,10 @@ fn attach(bind: &Bind) -> Result<(), Failure> {
 
 /// Takes from every mount, and from the host's mounts below it, what its place does not allow.
 fn restrict(sources: &Sources) -> Result<(), Failure> {
-    let table = fs::read_to_string("/proc/self/mountinfo")
-        .map_err(Failure::of(Step::Mounts, "the mount table"))?;
+    let table =
+        fs::read("/proc/self/mountinfo").map_err(Failure::of(Step::Mounts, "the mount table"))?;
+    let table = String::from_utf8_lossy(&table);
+    let mut open: BTreeSet<&str> = sources.binds.iter().map(|bind| bind.target.as_str()).collect();
     for (path, now) in table.lines().filter_map(mounted) {
         let Some(relative) = path.strip_prefix(STAGE).and_then(|path| path.strip_prefix('/'))
         else {
@@ -274,8 +277,15 @@ fn restrict(sources: &Sources) -> Result<(), Failure> {
             Err(Errno::ACCESS) if sources.binds.iter().all(|bind| bind.target != relative) => {}
             other => other.map_err(Failure::of(Step::Mounts, &path))?,
         }
+        open.remove(relative);
     }
-    Ok(())
+    match open.first() {
+        None => Ok(()),
+        // Found under another spelling, it would have kept what it allows on the host.
+        Some(target) => {
+            Err(Failure::of(Step::Mounts, target)(io::Error::other("is not restricted")))
+        }
+    }
 }
 
 /// Mount point and flags of one line of mountinfo. What is set stays set: some flags are locked.

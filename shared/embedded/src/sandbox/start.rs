@@ -15,6 +15,9 @@ use super::life::{self, Held};
 use super::spec::{self, Failure, INSIDE, SOCKET, Said, Spec, Step};
 use super::{root, tree};
 
+/// What a shim writes on its outputs, in its sandbox's directory.
+pub(super) const LOG: &str = "log";
+
 /// How long a start may take before it counts as failed. A loaded machine needs a second.
 const START: Duration = Duration::from_secs(15);
 
@@ -114,7 +117,8 @@ pub(super) fn prepare(
     secret(&spec::document(&spec.dir), &serde_json::to_vec(spec)?)
 }
 
-fn private(path: &Path) -> io::Result<()> {
+/// Makes a directory that nobody else may enter, and those above it.
+pub(super) fn private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -140,7 +144,7 @@ pub(super) async fn start(helper: &Path, spec: &Spec, outside: Outside) -> Resul
         .append(true)
         .create(true)
         .mode(0o600)
-        .open(spec.dir.join("log"))
+        .open(spec.dir.join(LOG))
         .map_err(supervise("its log"))?;
     let mut command = Command::new(helper);
     command
