@@ -1,1 +1,22 @@
+//! Agents.
 
+mod create;
+mod delete;
+mod get;
+mod list;
+mod pause;
+mod resume;
+mod update;
+
+use gate::Route;
+
+/// Every route of this area, by path and then by method.
+pub const ROUTES: &[Route] = &[
+    list::ROUTE,
+    create::ROUTE,
+    get::ROUTE,
+    update::ROUTE,
+    delete::ROUTE,
+    pause::ROUTE,
+    resume::ROUTE,
+];

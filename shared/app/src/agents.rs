@@ -2,7 +2,7 @@
 
 use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentSpec, AgentState, Labels, MAX_LABELS};
 use domain::container::ContainerEvent;
-use domain::due::{Due, Errand};
+use domain::due::Errand;
 use domain::text::{LabelKey, LabelValue};
 use domain::{AgentId, Machine};
 use store::document::{self, Loaded};
@@ -236,7 +236,7 @@ impl Agents<'_> {
         {
             writes.push(document::put(&next, container.expect()));
             let errand = Errand::Stop { container: next.id };
-            writes.push(store::due::put(&Due::new(caller.realm(), errand, now)));
+            writes.push(store::due::put(&app.due(caller.realm(), errand, now)));
         }
         let agent = if changed { agent } else { before.value };
         let view = AgentView::new(&agent, version);
@@ -278,7 +278,7 @@ impl Agents<'_> {
             let state = AgentLifecycle::step(before.value.state, AgentEvent::Delete)?;
             let agent = Agent { state, updated_at: now, ..before.value.clone() };
             let mut writes = store::agent::update(&before, &agent);
-            let errand = Due::new(caller.realm(), Errand::Dismantle { agent: id }, now);
+            let errand = self.0.due(caller.realm(), Errand::Dismantle { agent: id }, now);
             writes.push(store::due::put(&errand));
             self.0.commit(caller, "agent.delete", id, writes, &()).await
         })

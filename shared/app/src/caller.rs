@@ -139,6 +139,20 @@ impl App {
         Ok(Caller { key: key.id, scope, realm, scopes: key.scopes, sealing, once: None })
     }
 
+    /// Whether the caller's key and realm still work. Two reads. Where the table does not answer, it
+    /// is believed for now: the reads that follow will say so.
+    pub(crate) async fn still_works(&self, caller: &Caller) -> bool {
+        let key = document::get::<ApiKey>(self.table(), &store::keys::api_key(caller.key)).await;
+        let realm = document::get::<Realm>(self.table(), &store::keys::realm(caller.scope)).await;
+        match (key, realm) {
+            (Ok(key), Ok(realm)) => {
+                key.is_some_and(|key| key.value.is_live(self.now()))
+                    && realm.is_some_and(|realm| realm.value.state == RealmState::Active)
+            }
+            (Err(_), _) | (_, Err(_)) => true,
+        }
+    }
+
     /// Fails unless the caller may do what `scope` names.
     pub fn authorise(&self, caller: &Caller, scope: KeyScope) -> Result<(), Error> {
         if caller.may(scope) { Ok(()) } else { Err(Error::ScopeMissing(scope)) }

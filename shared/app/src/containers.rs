@@ -6,7 +6,7 @@
 
 use domain::agent::Agent;
 use domain::container::{Container, ContainerEvent, ContainerState};
-use domain::due::{Due, Errand};
+use domain::due::Errand;
 use domain::plan::ContainerPlan;
 use domain::run::{End, RunEvent};
 use domain::session::{Session, SessionState};
@@ -149,7 +149,7 @@ impl Containers<'_> {
             }
             let watch = Errand::Watch { container: id, generation: container.generation };
             let at = now.after(app.settings.start);
-            writes.push(store::due::put(&Due::new(scope.realm(), watch, at)));
+            writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
             app.commit_own("container.begin", writes).await?;
             Ok(Some(container))
         })
@@ -223,7 +223,7 @@ impl Containers<'_> {
             next.connection = None;
             next.fault = Some(end.clone());
             let mut writes = vec![document::put(&next, before.expect())];
-            writes.extend(in_line(scope, &next, now));
+            writes.extend(in_line(app, scope, &next, now));
             app.commit_own("container.over", writes).await
         })
         .await
@@ -270,12 +270,13 @@ impl Containers<'_> {
 
 /// Errands for every session a container serves, due at once.
 pub(crate) fn in_line(
+    app: &App,
     scope: Scope,
     container: &Container,
     now: Timestamp,
 ) -> impl Iterator<Item = Write> {
     container.busy.iter().map(move |&session| {
-        store::due::put(&Due::new(scope.realm(), Errand::Dispatch { session }, now))
+        store::due::put(&app.due(scope.realm(), Errand::Dispatch { session }, now))
     })
 }
 

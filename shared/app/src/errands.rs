@@ -321,7 +321,7 @@ impl Errands<'_> {
         }
         let now = app.now();
         let next = before.value.apply(ContainerEvent::Hibernate, now)?;
-        let errand = Due::new(scope.realm(), Errand::Stop { container: id }, now);
+        let errand = app.due(scope.realm(), Errand::Stop { container: id }, now);
         let writes = vec![document::put(&next, before.expect()), store::due::put(&errand)];
         match app.commit_own("container.hibernate", writes).await {
             // Somebody just needed it.

@@ -1,7 +1,9 @@
 //! The events of a session: a page of the past, or the past and then the present.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::SessionId;
 use domain::event::Event;
@@ -86,6 +88,20 @@ impl Events<'_> {
             present,
         };
         Ok(stream::try_unfold(follower, Follower::next).boxed())
+    }
+
+    /// Ends when the caller's key or realm stops working, within about `every`. Two reads each time.
+    pub fn while_allowed(
+        &self,
+        caller: Caller,
+        every: Duration,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let app = self.0.clone();
+        async move {
+            while app.still_works(&caller).await {
+                app.ports.clock.wait(every).await;
+            }
+        }
     }
 }
 

@@ -28,8 +28,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Timestamp;
+use domain::due::{Due, Errand};
 use domain::id::Ulid;
+use domain::{DueId, RealmId, Timestamp};
 use store::Table;
 
 pub use caller::{Caller, Once};
@@ -122,6 +123,11 @@ impl App {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.ports.clock.now()
+    }
+
+    /// A new errand in a realm, due at `at`.
+    pub(crate) fn due(&self, realm: RealmId, errand: Errand, at: Timestamp) -> Due {
+        Due::new(DueId::new(self.ulid(self.now())), realm, errand, at)
     }
 
     pub(crate) fn ulid(&self, now: Timestamp) -> Ulid {

@@ -107,9 +107,13 @@ pub trait Feed: Send + Sync + fmt::Debug {
 }
 
 /// Tells the time, so that tests can.
+#[async_trait::async_trait]
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// Returns when `time` has passed.
+    async fn wait(&self, time: std::time::Duration);
 }
 
 /// Makes ids and secrets, so that tests can.

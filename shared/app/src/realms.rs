@@ -1,6 +1,6 @@
 //! Realms: make, read, rename, suspend, resume; and the first realm of an installation.
 
-use domain::due::{Due, Errand};
+use domain::due::Errand;
 use domain::key::{ApiKey, PresentedKey, Scope as KeyScope};
 use domain::realm::{Realm, RealmEvent, RealmLifecycle, RealmLimits, RealmState};
 use domain::text::Name;
@@ -188,7 +188,7 @@ impl Realms<'_> {
             let realm = Realm { state, updated_at: now, ..before.value.clone() };
             let mut writes = vec![document::put(&realm, before.expect())];
             if state == RealmState::Suspended {
-                writes.push(store::due::put(&Due::new(id, Errand::Quell, now)));
+                writes.push(store::due::put(&self.0.due(id, Errand::Quell, now)));
             }
             let view = RealmView::from(&realm);
             self.0.commit(caller, name, id, writes, &view).await?;

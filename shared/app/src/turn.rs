@@ -5,6 +5,7 @@
 //! the session, its run, the next run, the container's occupancy, the events and the errands that
 //! follow are always written by one commit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::container::{Container, ContainerEvent};
@@ -12,10 +13,11 @@ use domain::due::{Due, Errand};
 use domain::event::Draft;
 use domain::run::{End, Run, RunEvent, Usage};
 use domain::session::Session;
-use domain::{RunId, SessionId, Timestamp};
+use domain::{DueId, RunId, SessionId, Timestamp};
 use store::document::{self, Loaded};
 use store::{Expect, Scope, Write, keys};
 
+use crate::ports::Ids;
 use crate::{App, Error};
 
 /// A session, with the changes that were decided about it and about what hangs on it.
@@ -29,6 +31,7 @@ pub(crate) struct Turn {
     runs: Vec<(Run, Expect)>,
     drafts: Vec<Draft>,
     dues: Vec<Due>,
+    ids: Arc<dyn Ids>,
 }
 
 impl Turn {
@@ -50,6 +53,7 @@ impl Turn {
             runs: Vec::new(),
             drafts: Vec::new(),
             dues: Vec::new(),
+            ids: Arc::clone(&app.ports.ids),
         }
     }
 
@@ -71,7 +75,8 @@ impl Turn {
 
     /// Leaves an errand, due at `at`.
     pub(crate) fn errand_at(&mut self, errand: Errand, at: Timestamp) {
-        self.dues.push(Due::new(self.scope.realm(), errand, at));
+        let id = DueId::new(self.ids.ulid(self.now));
+        self.dues.push(Due::new(id, self.scope.realm(), errand, at));
     }
 
     /// Applies an event to a run and tells it. Answers with the run as it is now.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ContainerId, RealmId, RunId, SessionId, Timestamp};
+use crate::{AgentId, ContainerId, DueId, RealmId, RunId, SessionId, Timestamp};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub enum Errand {
 }
 
 impl fmt::Display for Errand {
-    /// Names the errand within its realm: two that are written alike are one.
+    /// Names what is asked for, within its realm.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dispatch { session } => write!(f, "dispatch:{session}"),
@@ -71,6 +71,8 @@ impl fmt::Display for Errand {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Due {
+    /// Sets it apart from another that asks for the same at the same time.
+    pub id: DueId,
     /// When it may be carried out.
     pub at: Timestamp,
     /// The realm it is in.
@@ -86,7 +88,7 @@ pub struct Due {
 
 impl Due {
     /// `errand`, due at `at`, never tried.
-    pub fn new(realm: RealmId, errand: Errand, at: Timestamp) -> Self {
-        Self { at, realm, errand, attempt: 0, claimed: false }
+    pub fn new(id: DueId, realm: RealmId, errand: Errand, at: Timestamp) -> Self {
+        Self { id, at, realm, errand, attempt: 0, claimed: false }
     }
 }

@@ -108,6 +108,8 @@ ids! {
     SessionId = "ses_";
     /// A run: one prompt turn in a session.
     RunId = "run_";
+    /// An errand in the due index.
+    DueId = "due_";
     /// One line of the audit log.
     AuditId = "aud_";
     /// One HTTP request, as it appears in logs and problems.

@@ -23,7 +23,7 @@ pub mod text;
 pub mod time;
 
 pub use id::{
-    AgentId, AuditId, ContainerId, KeyId, RealmId, RequestId, RunId, SessionId, TemplateId,
+    AgentId, AuditId, ContainerId, DueId, KeyId, RealmId, RequestId, RunId, SessionId, TemplateId,
 };
 pub use machine::{Machine, Refused};
 pub use time::Timestamp;

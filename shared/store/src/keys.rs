@@ -14,7 +14,7 @@
 //! | run         | `RLM#<rlm>#RUN`           | `<run>`              | `RLM#<rlm>#SES#<ses>#RUN`| `<run>`  | get, list, list by session |
 //! | events      | `RLM#<rlm>#SES#<ses>#EVT` | `<last seq:020>`     |                          |          | page and tail by session |
 //! | audit entry | `RLM#<rlm>#AUD`           | `<aud>`              |                          |          | list |
-//! | due         | `DUE#<shard>`             | `<ms:013>#<rlm>#<errand>` |                     |          | scheduler |
+//! | due         | `DUE#<shard>`             | `<ms:013>#<rlm>#<errand>#<ulid>` |              |          | scheduler |
 //!
 //! Numbers are padded with zeros, so that byte order is their order.
 
@@ -223,7 +223,7 @@ pub fn due(due: &Due) -> Key {
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let shard = u8::try_from(hash % u32::from(DUE_SHARDS)).unwrap_or_default();
-    Key { pk: due_shard(shard), sk: format!("{}#{name}", due_at(due.at)) }
+    Key { pk: due_shard(shard), sk: format!("{}#{name}#{}", due_at(due.at), due.id) }
 }
 
 /// What a scheduler reads: the shard's partition. Its keys begin with [`due_at`].
@@ -273,6 +273,7 @@ mod tests {
             format!(
                 "{:?}",
                 due(&Due::new(
+                    domain::DueId::new(Ulid::from_parts(1, 9)),
                     scope.realm(),
                     Errand::Dispatch { session: session_id },
                     Timestamp::from_millis(7)

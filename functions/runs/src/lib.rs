@@ -1,0 +1,10 @@
+//! Runs: prompt turns.
+
+mod cancel;
+mod get;
+mod list;
+
+use gate::Route;
+
+/// Every route of this area, by path and then by method.
+pub const ROUTES: &[Route] = &[list::ROUTE, get::ROUTE, cancel::ROUTE];
