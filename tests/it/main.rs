@@ -1,4 +1,7 @@
 //! Every integration test, in one binary: it links once.
 
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
+
 mod compute;
+mod feed;
 mod table;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use app::ports::Clock;
 use domain::Timestamp;
@@ -40,9 +41,14 @@ impl HandClock {
     }
 }
 
+#[async_trait::async_trait]
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    async fn wait(&self, time: Duration) {
+        self.advance(u64::try_from(time.as_millis()).unwrap());
     }
 }
 

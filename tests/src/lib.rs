@@ -1,5 +1,7 @@
 //! What runs across crates. Here is what several tests share: one suite per port, which every
 //! implementation of that port passes; the tests themselves are in `it`.
 
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
+
 pub mod compute;
 pub mod table;

@@ -1,8 +1,8 @@
-//! What any [`Table`] does. Each case is an ordinary function, declared once; [`for_table!`] runs
-//! them all on one implementation. A case works in partitions that begin with a prefix of its own, so
-//! cases share a table and leave what they wrote.
+//! What any [`Table`] does.
 //!
-//! [`for_table!`]: crate::for_table
+//! Each case is an ordinary function, declared once; [`for_table!`](crate::for_table) runs them all
+//! on one implementation. A case works in partitions that begin with a prefix of its own, so cases
+//! can share a table, and leave what they wrote.
 
 use std::collections::BTreeSet;
 
@@ -88,15 +88,15 @@ pub async fn sks(table: &dyn Table, mut query: Query) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_conflict(result: Result<(), Error>, index: usize) {
+fn assert_conflict(result: &Result<(), Error>, index: usize) {
     assert!(
-        matches!(result, Err(Error::Conflict(Conflict { index: found })) if found == index),
+        matches!(result, Err(Error::Conflict(Conflict { index: found })) if *found == index),
         "expected a conflict at {index}, found {result:?}"
     );
 }
 
 #[track_caller]
-fn assert_invalid<T: std::fmt::Debug>(result: Result<T, Error>) {
+fn assert_invalid<T: std::fmt::Debug>(result: &Result<T, Error>) {
     assert!(matches!(result, Err(Error::Invalid(_))), "expected a refusal, found {result:?}");
 }
 
@@ -151,7 +151,7 @@ cases! {
         let winners: Vec<_> = (0..50).filter(|&n| results[n].is_ok()).collect();
         assert_eq!(winners.len(), 1);
         for result in results.into_iter().filter(Result::is_err) {
-            assert_conflict(result, 0);
+            assert_conflict(&result, 0);
         }
         let item = item(table, &key(p, "a")).await.unwrap();
         assert_eq!((item.version, item.body), (1, winners[0].to_string()));
@@ -204,7 +204,7 @@ cases! {
         assert_eq!(version(table, &key).await, Some(4));
         for wrong in [0, 3, 5, u64::MAX] {
             let stale = commit(table, vec![put(key.clone(), "y", Expect::Version(wrong))]).await;
-            assert_conflict(stale, 0);
+            assert_conflict(&stale, 0);
         }
         let delete = Write::Delete { key: key.clone(), expect: Expect::Version(4) };
         commit(table, vec![delete]).await.unwrap();
@@ -223,7 +223,7 @@ cases! {
             Write::Check { key: key(p, "missing"), expect: Expect::Version(1) },
             put(key(p, "newer"), "x", Expect::Absent),
         ]).await;
-        assert_conflict(refused, 3);
+        assert_conflict(&refused, 3);
         assert_eq!(sks(table, all(p)).await, ["counted", "kept"]);
         assert_eq!(item(table, &key(p, "kept")).await.unwrap().body, "kept");
         let counted = item(table, &key(p, "counted")).await.unwrap();
@@ -238,7 +238,7 @@ cases! {
             put(key(&right, "a"), "1", Expect::Absent),
         ];
         commit(table, both()).await.unwrap();
-        assert_conflict(commit(table, both()).await, 0);
+        assert_conflict(&commit(table, both()).await, 0);
         assert_eq!(sks(table, all(&left)).await, ["a"]);
         assert_eq!(sks(table, all(&right)).await, ["a"]);
     }
@@ -252,7 +252,7 @@ cases! {
             put(key(p, "c"), "x", Expect::Version(1)),
             Write::Delete { key: key(p, "d"), expect: Expect::Version(1) },
         ]).await;
-        assert_conflict(refused, 2);
+        assert_conflict(&refused, 2);
     }
 
     /// Checks alone are a commit, and write nothing.
@@ -264,20 +264,20 @@ cases! {
         assert_eq!(version(table, &key(p, "a")).await, Some(1));
         assert_eq!(item(table, &key(p, "b")).await, None);
         let not_there = Write::Check { key: key(p, "a"), expect: Expect::Absent };
-        assert_conflict(commit(table, vec![absent, not_there]).await, 1);
+        assert_conflict(&commit(table, vec![absent, not_there]).await, 1);
         let newer = Write::Check { key: key(p, "a"), expect: Expect::Version(2) };
-        assert_conflict(commit(table, vec![newer]).await, 0);
+        assert_conflict(&commit(table, vec![newer]).await, 0);
     }
 
     /// A delete says what it expects, like everything else.
     async fn a_delete_needs_the_version(table, p) {
         fill(table, p, &["a"]).await;
         let delete = |expect| vec![Write::Delete { key: key(p, "a"), expect }];
-        assert_conflict(commit(table, delete(Expect::Version(2))).await, 0);
-        assert_conflict(commit(table, delete(Expect::Absent)).await, 0);
+        assert_conflict(&commit(table, delete(Expect::Version(2))).await, 0);
+        assert_conflict(&commit(table, delete(Expect::Absent)).await, 0);
         commit(table, delete(Expect::Version(1))).await.unwrap();
         assert_eq!(item(table, &key(p, "a")).await, None);
-        assert_conflict(commit(table, delete(Expect::Version(1))).await, 0);
+        assert_conflict(&commit(table, delete(Expect::Version(1))).await, 0);
         commit(table, delete(Expect::Absent)).await.unwrap();
     }
 
@@ -372,8 +372,9 @@ cases! {
         ];
         fill(table, p, &items).await;
         for prefix in items.into_iter().chain(["", "a\u{10ffff}\u{10ffff}", "zz", "a#1\u{1}"]) {
-            let mut expected: Vec<_> = items.into_iter().filter(|sk| sk.starts_with(prefix)).collect();
-            expected.sort();
+            let mut expected = items.to_vec();
+            expected.retain(|sk| sk.starts_with(prefix));
+            expected.sort_unstable();
             let query = Query { range: Range::Prefix(prefix.to_owned()), limit: 2, ..all(p) };
             assert_eq!(sks(table, query.clone()).await, expected, "{prefix:?}");
             let mut down = sks(table, Query { direction: Direction::Descending, ..query }).await;
@@ -484,9 +485,9 @@ cases! {
             commit(table, vec![expired]).await.unwrap();
         }
         let stale = commit(table, vec![put(key(p, "put"), "new", Expect::Version(1))]).await;
-        assert_conflict(stale, 0);
+        assert_conflict(&stale, 0);
         let stale = Write::Delete { key: key(p, "deleted"), expect: Expect::Version(1) };
-        assert_conflict(commit(table, vec![stale]).await, 0);
+        assert_conflict(&commit(table, vec![stale]).await, 0);
         commit(table, vec![
             put(key(p, "put"), "new", Expect::Absent),
             Write::Check { key: key(p, "checked"), expect: Expect::Absent },
@@ -516,8 +517,8 @@ cases! {
         let writes = |count: usize, expect| -> Vec<_> {
             (0..count).map(|n| put(key(p, &format!("{n:03}")), "x", expect)).collect()
         };
-        assert_invalid(commit(table, writes(MAX_WRITES + 1, Expect::Absent)).await);
-        assert_invalid(commit(table, vec![]).await);
+        assert_invalid(&commit(table, writes(MAX_WRITES + 1, Expect::Absent)).await);
+        assert_invalid(&commit(table, vec![]).await);
         assert_eq!(sks(table, all(p)).await, [""; 0]);
         commit(table, writes(MAX_WRITES, Expect::Absent)).await.unwrap();
         assert_eq!(sks(table, all(p)).await.len(), MAX_WRITES);
@@ -530,14 +531,14 @@ cases! {
         commit(table, vec![put(key(p, "a"), &largest, Expect::Absent)]).await.unwrap();
         assert_eq!(item(table, &key(p, "a")).await.unwrap().body, largest);
         let larger = format!("{largest}x");
-        assert_invalid(commit(table, vec![put(key(p, "b"), &larger, Expect::Absent)]).await);
+        assert_invalid(&commit(table, vec![put(key(p, "b"), &larger, Expect::Absent)]).await);
     }
 
     /// Two writes on one item would depend on their order.
     async fn a_commit_writes_an_item_once(table, p) {
         let check = Write::Check { key: key(p, "a"), expect: Expect::Absent };
         let twice = vec![check, put(key(p, "a"), "x", Expect::Absent)];
-        assert_invalid(commit(table, twice).await);
+        assert_invalid(&commit(table, twice).await);
         assert_eq!(item(table, &key(p, "a")).await, None);
     }
 
@@ -551,20 +552,20 @@ cases! {
         let longer = format!("{long}x");
         for (pk, sk) in [("", "a"), (p, ""), (&longer, "a"), (p, &longer)] {
             let bad = Key { pk: pk.to_owned(), sk: sk.to_owned() };
-            assert_invalid(table.get(&bad).await);
-            assert_invalid(table.batch_get(std::slice::from_ref(&bad)).await);
-            assert_invalid(commit(table, vec![put(bad, "x", Expect::Absent)]).await);
+            assert_invalid(&table.get(&bad).await);
+            assert_invalid(&table.batch_get(std::slice::from_ref(&bad)).await);
+            assert_invalid(&commit(table, vec![put(bad, "x", Expect::Absent)]).await);
             let indexed = put_indexed(key(p, "a"), Some((pk, sk)), Expect::Absent);
-            assert_invalid(commit(table, vec![indexed]).await);
+            assert_invalid(&commit(table, vec![indexed]).await);
         }
-        assert_invalid(table.query(all("")).await);
-        assert_invalid(table.query(all(&longer)).await);
+        assert_invalid(&table.query(all("")).await);
+        assert_invalid(&table.query(all(&longer)).await);
     }
 
     /// A page has from one to a thousand items.
     async fn a_page_has_a_size(table, p) {
         for limit in [0, MAX_LIMIT + 1, usize::MAX] {
-            assert_invalid(table.query(Query { limit, ..all(p) }).await);
+            assert_invalid(&table.query(Query { limit, ..all(p) }).await);
         }
         assert!(table.query(Query { limit: MAX_LIMIT, ..all(p) }).await.is_ok());
     }
@@ -603,7 +604,8 @@ cases! {
     async fn any_text_is_a_key_or_a_body(table, p) {
         let texts = [
             "'", "''; DROP TABLE items; --", "\"", "\\", "%", "_", "?1", ":a", "#", " ", "\n", "\t",
-            "ключ", "鍵", "🔑", "e\u{301}", "é", "\u{feff}", "null", "NaN", "0x10", "1e3", "007", "{}",
+            "ключ", "鍵", "🔑", "e\u{301}", "é", "\u{feff}", "null", "NaN", "0x10", "1e3", "007",
+            "{}",
         ];
         for text in texts {
             let pk = format!("{p}{text}");
@@ -631,7 +633,7 @@ cases! {
         })).await;
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 50);
         for result in results.into_iter().filter(Result::is_err) {
-            assert_conflict(result, 0);
+            assert_conflict(&result, 0);
         }
         let counter = item(table, &key(p, "n")).await.unwrap();
         assert_eq!((counter.count, counter.version, counter.body.as_str()), (50, 50, ""));
@@ -645,16 +647,16 @@ cases! {
     /// Both bounds are the last that is allowed, from absence on and to the ends of the numbers.
     async fn adds_keep_both_bounds(table, p) {
         let n = || key(p, "n");
-        assert_conflict(commit(table, vec![add(n(), 11, 0, 10)]).await, 0);
-        assert_conflict(commit(table, vec![add(n(), -1, 0, 10)]).await, 0);
+        assert_conflict(&commit(table, vec![add(n(), 11, 0, 10)]).await, 0);
+        assert_conflict(&commit(table, vec![add(n(), -1, 0, 10)]).await, 0);
         assert_eq!(item(table, &n()).await, None, "a refused add makes nothing");
         commit(table, vec![add(n(), 10, 0, 10)]).await.unwrap();
-        assert_conflict(commit(table, vec![add(n(), 1, 0, 10)]).await, 0);
+        assert_conflict(&commit(table, vec![add(n(), 1, 0, 10)]).await, 0);
         commit(table, vec![add(n(), -10, 0, 10)]).await.unwrap();
         commit(table, vec![add(n(), -5, -5, 10)]).await.unwrap();
         commit(table, vec![add(n(), 5, 0, 0)]).await.unwrap();
         commit(table, vec![add(n(), i64::MAX, 0, i64::MAX)]).await.unwrap();
-        assert_conflict(commit(table, vec![add(n(), 1, i64::MIN, i64::MAX)]).await, 0);
+        assert_conflict(&commit(table, vec![add(n(), 1, i64::MIN, i64::MAX)]).await, 0);
         assert_eq!(item(table, &n()).await.unwrap().count, i64::MAX);
     }
 
@@ -705,7 +707,7 @@ cases! {
         assert_eq!(found.len(), MAX_BATCH);
         assert_eq!(found.iter().flatten().count(), 1);
         assert!(found[7].is_some());
-        assert_invalid(table.batch_get(&keys).await);
+        assert_invalid(&table.batch_get(&keys).await);
     }
 
     /// Who was told that a commit happened finds it, however many others commit.

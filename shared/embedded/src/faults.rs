@@ -64,4 +64,44 @@ mod on {
             unreachable!("nobody survives SIGKILL: {killed:?}");
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use std::os::unix::process::ExitStatusExt;
+        use std::process::{Command, ExitStatus};
+
+        use super::*;
+
+        /// What the test below runs in a process of its own. By itself it passes and leaves nothing.
+        #[test]
+        fn passes_three_steps() {
+            init();
+            for (step, side) in [("run.submit", "before"), ("run.submit", "after"), ("x.y", "z")] {
+                point(step, side);
+                point(step, side);
+            }
+        }
+
+        fn steps_passed(failpoints: &str) -> (ExitStatus, String) {
+            let dir = tempfile::tempdir().unwrap();
+            let log = dir.path().join("log");
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "faults::on::tests::passes_three_steps"])
+                .env("FAILPOINTS", failpoints)
+                .env("REEVE_FAULT_LOG", &log)
+                .status()
+                .unwrap();
+            (status, std::fs::read_to_string(log).unwrap())
+        }
+
+        #[test]
+        fn a_process_dies_at_the_step_that_is_named_and_logs_those_it_passed() {
+            let (status, log) = steps_passed("");
+            assert!(status.success());
+            assert_eq!(log, "run.submit:before\nrun.submit:after\nx.y:z\n");
+            let (status, log) = steps_passed("run.submit:after=return");
+            assert_eq!(status.signal(), Some(9));
+            assert_eq!(log, "run.submit:before\nrun.submit:after\n");
+        }
+    }
 }

@@ -32,8 +32,8 @@ async fn commit_forever(table: &SqliteTable, lane: u64) {
         let commit = Commit { name: "test.put", writes: vec![put("left"), put("right")] };
         table.commit(commit).await.expect("the commit returns");
         // One write for the line: it is there whole or not at all when the process dies.
-        let line = format!("{number}\n");
-        std::io::stdout().lock().write_all(line.as_bytes()).expect("somebody reads");
+        let text = format!("{number}\n");
+        std::io::stdout().lock().write_all(text.as_bytes()).expect("somebody reads");
         std::io::stdout().lock().flush().expect("somebody reads");
     }
 }

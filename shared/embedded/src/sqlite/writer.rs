@@ -159,6 +159,7 @@ struct Found {
 }
 
 /// What a write does, once it is known that its commit happens.
+#[derive(Clone, Copy)]
 enum Effect<'a> {
     Nothing,
     Put {
@@ -244,11 +245,11 @@ fn carry_out(connection: &Connection, key: &Key, effect: Effect<'_>) -> rusqlite
     match effect {
         Effect::Nothing => 0,
         Effect::Put { version, body, count, index, expires } => {
-            let (idx_pk, idx_sk) = index.map(|index| (&index.pk, &index.sk)).unzip();
+            let (partition, place) = index.map(|index| (&index.pk, &index.sk)).unzip();
             let expires = expires.map(millis);
             connection
                 .prepare_cached(PUT)?
-                .execute(params![pk, sk, version, body, count, idx_pk, idx_sk, expires])?
+                .execute(params![pk, sk, version, body, count, partition, place, expires])?
         }
         Effect::Count { version, count } => {
             connection.prepare_cached(COUNT)?.execute(params![pk, sk, version, count])?
@@ -261,4 +262,64 @@ fn carry_out(connection: &Connection, key: &Key, effect: Effect<'_>) -> rusqlite
 fn sweep(connection: &Connection, limit: usize, now: Timestamp) -> rusqlite::Result<usize> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     connection.prepare_cached(SWEEP)?.execute(params![millis(now), limit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    type Answer = oneshot::Receiver<Result<usize, Error>>;
+
+    fn job(sk: &str, bytes: usize) -> (Job, Answer) {
+        let write = Write::Put {
+            key: Key { pk: "p".into(), sk: sk.into() },
+            body: "x".repeat(bytes),
+            index: None,
+            expires: None,
+            expect: Expect::Absent,
+        };
+        let commit = Commit { name: "test.put", writes: vec![write] };
+        let (reply, answer) = oneshot::channel();
+        (Job { work: Work::Commit(commit), reply }, answer)
+    }
+
+    #[test]
+    fn where_the_disk_is_full_a_whole_group_fails_and_the_next_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("reeve.db");
+        let connection = super::super::connect(
+            &path,
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_CREATE,
+        );
+        let connection = connection.unwrap();
+        super::super::prepare_file(&connection, &path).unwrap();
+        // In pages: what a full disk looks like from inside.
+        connection.pragma_update(None, "max_page_count", 20).unwrap();
+        let observed = Arc::new(std::sync::Mutex::new(0));
+        let observers = Arc::new(Observers::default());
+        let count = Arc::clone(&observed);
+        observers.write().unwrap().push(Box::new(move |_| *count.lock().unwrap() += 1));
+        let clock = Arc::new(SystemClock::default());
+        let mut writer = Writer::new(connection, clock, observers);
+
+        let (mut group, answers): (Vec<_>, Vec<_>) =
+            [job("small", 10), job("large", 200_000), job("after", 10)].into_iter().unzip();
+        writer.finish(&mut group);
+        for mut answer in answers {
+            let answer = answer.try_recv().unwrap();
+            assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+        }
+        assert_eq!(*observed.lock().unwrap(), 0);
+        let items = |writer: &Writer| -> i64 {
+            let count = "SELECT count(*) FROM items";
+            writer.connection.query_row(count, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(items(&writer), 0);
+
+        let (next, mut answer) = job("small", 10);
+        writer.finish(&mut vec![next]);
+        assert!(answer.try_recv().unwrap().is_ok());
+        assert_eq!((items(&writer), *observed.lock().unwrap()), (1, 1));
+    }
 }
