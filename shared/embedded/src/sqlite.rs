@@ -252,3 +252,23 @@ impl Table for SqliteTable {
         done.map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_commit_is_flushed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("reeve.db");
+        let create = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection = connect(&path, create).unwrap();
+        prepare_file(&connection, &path).unwrap();
+        let mode: String =
+            connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        // FULL: in this mode the log is flushed at every commit, not only at checkpoints.
+        let synchronous: i64 =
+            connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+        assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+    }
+}
