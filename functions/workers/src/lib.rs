@@ -1,1 +1,3 @@
+//! What is invoked by time.
 
+pub mod scheduler;

@@ -1,0 +1,58 @@
+//! The shim's connection.
+
+use app::shim::{Dismissed, Receipt, ShimCaller};
+use app::{App, Error};
+use wire::shim::{Down, Up};
+
+/// What to do with the connection after a frame.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Send this.
+    Say(Down),
+    /// Nothing.
+    Quiet,
+    /// Send this and close.
+    Dismiss(Down),
+    /// Close: the frame is not one of the protocol.
+    Close,
+}
+
+/// Handles one text frame of a shim. An error means that nothing happened: close the connection,
+/// and the shim comes back and says it again.
+pub async fn frame(
+    app: &App,
+    shim: ShimCaller,
+    connection: &str,
+    text: &str,
+) -> Result<Answer, Error> {
+    let Ok(up) = serde_json::from_str::<Up>(text) else {
+        tracing::warn!(%shim, "a frame is not one of the protocol");
+        return Ok(Answer::Close);
+    };
+    Ok(match up {
+        Up::Hello(hello) => match app.shim_connected(shim, &hello, connection).await? {
+            Ok(()) => Answer::Say(Down::Commands(app.pending(shim).await?)),
+            Err(dismissed) => dismiss(dismissed),
+        },
+        Up::Report(report) => {
+            let next = match app.shim_reported(shim, &report).await? {
+                Receipt::Next(next) => next,
+                // Nobody waits for these any more: the shim is to forget them.
+                Receipt::Stale => report.first + report.events.len() as u64,
+            };
+            Answer::Say(Down::Ack { session: report.session, next })
+        }
+        Up::Live(live) => {
+            app.shim_said(shim, live);
+            Answer::Quiet
+        }
+        Up::Heartbeat => {
+            app.shim_heartbeat(shim).await?;
+            Answer::Quiet
+        }
+    })
+}
+
+fn dismiss(why: Dismissed) -> Answer {
+    Answer::Dismiss(Down::Refused { code: why.to_string() })
+}
