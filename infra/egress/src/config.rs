@@ -1,0 +1,135 @@
+//! Which providers there are, and how to reach them.
+
+use std::fmt;
+
+/// The shape of requests and answers that a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Api {
+    /// Anthropic's Messages.
+    Anthropic,
+    /// `OpenAI`'s Chat Completions.
+    OpenAi,
+}
+
+impl Api {
+    /// What `owned_by` says of its models.
+    pub const fn owner(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::OpenAi => "openai",
+        }
+    }
+
+    /// The path on which containers reach it.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Anthropic => "/v1/messages",
+            Self::OpenAi => "/v1/chat/completions",
+        }
+    }
+
+    const fn public_base(self) -> &'static str {
+        match self {
+            Self::Anthropic => "https://api.anthropic.com",
+            Self::OpenAi => "https://api.openai.com/v1",
+        }
+    }
+}
+
+/// A provider's credential. It has no form in which it could end up in a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// The credential `key`.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self(key.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(..)")
+    }
+}
+
+/// One place to send model requests to.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// What it speaks.
+    pub api: Api,
+    /// What its paths are appended to, as its own client libraries take it. For [`Api::OpenAi`] a
+    /// base without a path means `/v1`.
+    pub base_url: String,
+    /// The credential. None is for servers that ask for none: they are sent a placeholder.
+    pub api_key: Option<ApiKey>,
+    /// The model for agents that name none. Without one the provider is asked what it has.
+    pub default_model: Option<String>,
+}
+
+/// What the endpoints are built from.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// At most one for each [`Api`].
+    pub providers: Vec<Provider>,
+    /// Whether the scripted model stands in when there is no provider.
+    pub scripted: bool,
+}
+
+impl Config {
+    /// What the variables of the client libraries say: `ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL`,
+    /// `ANTHROPIC_MODEL`, `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`. A provider is set up
+    /// where there is a key or a base URL. An empty variable is none.
+    pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {
+        let var = |name: &str| {
+            var(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
+        let provider = |api: Api, key: &str, base: &str, model: &str| {
+            let (api_key, base_url) = (var(key).map(ApiKey::new), var(base));
+            if api_key.is_none() && base_url.is_none() {
+                return None;
+            }
+            let base_url = base_url.unwrap_or_else(|| api.public_base().to_owned());
+            Some(Provider { api, base_url, api_key, default_model: var(model) })
+        };
+        let providers = [
+            provider(Api::Anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL"),
+            provider(Api::OpenAi, "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"),
+        ];
+        Self { providers: providers.into_iter().flatten().collect(), scripted: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(vars: &[(&str, &str)]) -> Config {
+        Config::from_vars(|name| {
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_set_is_no_provider() {
+        assert!(from(&[]).providers.is_empty());
+        assert!(
+            from(&[("OPENAI_API_KEY", " "), ("ANTHROPIC_MODEL", "claude")]).providers.is_empty()
+        );
+    }
+
+    #[test]
+    fn a_key_or_a_base_url_is_enough() {
+        let config = from(&[
+            ("ANTHROPIC_API_KEY", "sk-ant-1\n"),
+            ("OPENAI_BASE_URL", "http://127.0.0.1:11434"),
+            ("OPENAI_MODEL", "qwen3"),
+        ]);
+        insta::assert_debug_snapshot!(config.providers, @"");
+        assert_eq!(config.providers[0].api_key, Some(ApiKey::new("sk-ant-1")));
+    }
+}

@@ -1,0 +1,121 @@
+//! The routes, and that there are no others.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::config::{Api, Config};
+use crate::forward::{BuildError, Upstream, client};
+use crate::models::{self, Endpoints, Server};
+use crate::problem::{Kind, Problem};
+use crate::scripted;
+
+/// The most bytes the body of a request may have.
+pub const MAX_REQUEST: usize = 10 << 20;
+
+/// The endpoints that `config` describes. The router answers every request, with a denial where it
+/// is none of theirs, and knows nobody: who may reach it is decided by who is given the socket.
+pub fn router(config: Config) -> Result<Router, BuildError> {
+    Ok(Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::get))
+        .route(Api::Anthropic.path(), post(messages))
+        .route(Api::OpenAi.path(), post(chat_completions))
+        .fallback(denied)
+        .method_not_allowed_fallback(denied)
+        .layer(middleware::from_fn(here_only))
+        .with_state(Arc::new(endpoints(config)?)))
+}
+
+fn endpoints(config: Config) -> Result<Endpoints, BuildError> {
+    if config.providers.is_empty() {
+        return Ok(if config.scripted { Endpoints::Scripted } else { Endpoints::Nobody });
+    }
+    let client = client()?;
+    let mut all: Vec<Upstream> = Vec::new();
+    for provider in config.providers {
+        if all.iter().any(|other| other.api == provider.api) {
+            return Err(BuildError::TwoProviders(provider.api.owner()));
+        }
+        all.push(Upstream::new(client.clone(), provider)?);
+    }
+    Ok(Endpoints::Providers(all))
+}
+
+async fn messages(
+    State(endpoints): State<Arc<Endpoints>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    complete(&endpoints, Api::Anthropic, request).await
+}
+
+async fn chat_completions(
+    State(endpoints): State<Arc<Endpoints>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    complete(&endpoints, Api::OpenAi, request).await
+}
+
+async fn complete(endpoints: &Endpoints, api: Api, request: Request) -> Result<Response, Problem> {
+    #[derive(Deserialize)]
+    struct Asked {
+        model: String,
+    }
+    let (parts, body) = request.into_parts();
+    let body = read(body).await?;
+    let Asked { model } = serde_json::from_slice(&body)
+        .map_err(|_| Problem::new(Kind::InvalidBody, "The body is not JSON that names a model."))?;
+    let server = endpoints.server(&model)?;
+    if server.api() != api {
+        return Err(models::unavailable(format!(
+            "The model is served at {}, not at {}.",
+            server.api().path(),
+            api.path()
+        )));
+    }
+    match server {
+        Server::Provider(upstream) => upstream.forward(&parts.headers, body).await,
+        Server::Scripted => scripted::answer(&body),
+    }
+}
+
+async fn read(body: axum::body::Body) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, MAX_REQUEST).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+        if too_large {
+            let detail = format!("The body has more than {MAX_REQUEST} bytes.");
+            Problem::new(Kind::BodyTooLarge, detail)
+        } else {
+            Problem::new(Kind::InvalidBody, "The body did not arrive.")
+        }
+    })
+}
+
+/// A request that names its host in its target takes this for a proxy, which it is not.
+async fn here_only(request: Request, next: Next) -> Response {
+    if request.uri().authority().is_some() {
+        return denied(request).await.into_response();
+    }
+    next.run(request).await
+}
+
+async fn denied(request: Request) -> Problem {
+    const LONGEST: usize = 200;
+    let uri = request.uri();
+    let host = uri
+        .authority()
+        .map(axum::http::uri::Authority::as_str)
+        .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()));
+    let host = host.map(|host| host.rsplit('@').next().unwrap_or(host)).unwrap_or_default();
+    let target: String = [host, uri.path()].concat().chars().take(LONGEST).collect();
+    let detail = format!("{} {target} is not among what containers may reach.", request.method());
+    Problem::new(Kind::EgressDenied, detail)
+}
