@@ -1,1 +1,63 @@
-fn main() {}
+//! The process inside every container: starts agents, speaks ACP to them, tells the control plane.
+//!
+//! What holds here
+//! - One way out: the WebSocket of [`link`], dialled over the Unix socket of the boot document. The
+//!   shim listens on nothing.
+//! - Events are numbered and on disk ([`report`]) before they are sent, and leave the disk when they
+//!   are acknowledged. Memory is bounded whatever an agent says: who talks too fast is not read.
+//! - Whatever drives an agent, its process speaks ACP on its standard streams: the built-in
+//!   [`agent`]s are this same program, started again.
+//! - One thread. State is shared by `Rc` and never borrowed across an `await`.
+//!
+//! Deliberately absent: TLS, credentials of models, any decision about what an agent may reach. All
+//! of that is on the other side of the socket.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod acp;
+mod agent;
+mod boot;
+mod link;
+mod process;
+mod report;
+mod supervisor;
+mod time;
+
+fn main() -> ExitCode {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return ExitCode::FAILURE;
+    };
+    let local = tokio::task::LocalSet::new();
+    let mut arguments = std::env::args_os().skip(1);
+    let (verb, what) = (arguments.next(), arguments.next());
+    let code = match (verb.as_ref().and_then(|verb| verb.to_str()), what) {
+        (Some("--boot"), Some(path)) => {
+            let timing = supervisor::Timing::from_arguments(arguments);
+            local.block_on(&runtime, supervise(PathBuf::from(path), timing))
+        }
+        (Some("agent"), Some(kind)) => {
+            local.block_on(&runtime, agent::serve(kind.to_str().unwrap_or_default()))
+        }
+        _ => {
+            boot::note("usage: shim --boot PATH | shim agent echo|vanilla");
+            ExitCode::FAILURE
+        }
+    };
+    // A model call or a walk through files may sit in a blocking thread: nobody waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+async fn supervise(path: PathBuf, timing: supervisor::Timing) -> ExitCode {
+    match boot::read(&path) {
+        Ok(boot) => {
+            boot::harden();
+            supervisor::run(boot, timing).await
+        }
+        Err(reason) => {
+            boot::note(&format!("the boot document is unusable: {reason}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Scripts of the echo agent: a turn that does what a test wants to see.
+//!
+//! One directive per line:
+//!
+//! | directive | what it does |
+//! |---|---|
+//! | `!say TEXT`, `!think TEXT` | one piece of an answer, of a thought |
+//! | `!chunks N [BYTES]` | N pieces of BYTES each (4) |
+//! | `!events N` | N tool calls, each its own event |
+//! | `!rate N PER_SECOND` | the same, so many in a second |
+//! | `!tool NAME` | a tool call from pending to completed |
+//! | `!plan` | a plan of two entries |
+//! | `!permission` | asks for permission and says what was chosen |
+//! | `!write PATH TEXT`, `!read PATH` | writes a file, says what is in one |
+//! | `!shell COMMAND` | runs `/bin/sh -c COMMAND` and says what it wrote |
+//! | `!count` | says how many prompts this session has had |
+//! | `!usage IN OUT` | the tokens that the turn reports |
+//! | `!unknown` | an update and a request of a later version |
+//! | `!garbage [N]` | N lines (1) that are no messages |
+//! | `!halfline` | half of a message, without the end of its line |
+//! | `!longline BYTES` | one line of so many bytes |
+//! | `!wrongid` | an answer to a request nobody made |
+//! | `!wait` | nothing, until cancelled |
+//! | `!silence` | never answers this prompt, but takes a cancel |
+//! | `!ignorecancel` | does not answer this prompt, whatever happens |
+//! | `!ignoreterm` | a shell in the agent's group that ignores TERM |
+//! | `!fork` | a process that leaves the group and the parent, ignores TERM and sleeps |
+//! | `!exit CODE`, `!kill9` | ends the process |
+//! | `!error CODE MESSAGE`, `!refuse` | ends the turn so |
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+use serde_json::json;
+use tokio::process::Command;
+use tokio::time::{Instant, interval};
+
+use super::Done;
+use super::client::Turn;
+use crate::acp::message::{self, Fault};
+
+/// What a directive does to the turn.
+enum Step {
+    Next,
+    Ended(Result<&'static str, Fault>),
+    Never,
+}
+
+/// Plays a script. None where there is to be no answer.
+pub(super) async fn play(turn: &Turn, count: u64, script: &str) -> Option<Result<Done, Fault>> {
+    let mut usage = None;
+    for line in script.lines() {
+        let line = line.trim();
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if verb == "!usage" {
+            usage = Some((number(rest, 0), number(rest, 1)));
+            continue;
+        }
+        match step(turn, count, verb, rest).await {
+            Step::Next => {}
+            Step::Ended(Ok(stop_reason)) => return Some(Ok(Done { stop_reason, usage })),
+            Step::Ended(Err(fault)) => return Some(Err(fault)),
+            Step::Never => return None,
+        }
+        if turn.cancelled() {
+            return Some(Ok(Done { stop_reason: "cancelled", usage }));
+        }
+    }
+    Some(Ok(Done { stop_reason: "end_turn", usage }))
+}
+
+fn number(rest: &str, place: usize) -> u64 {
+    rest.split_whitespace().nth(place).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
+    match verb {
+        "!say" => turn.say(rest).await,
+        "!think" => turn.think(rest).await,
+        "!count" => turn.say(&count.to_string()).await,
+        "!chunks" => {
+            let size = usize::try_from(number(rest, 1)).unwrap_or_default();
+            let piece = "abc ".repeat(size.max(4) / 4);
+            for _ in 0..number(rest, 0) {
+                if turn.cancelled() {
+                    break;
+                }
+                turn.say(&piece).await;
+            }
+        }
+        "!events" => events(turn, number(rest, 0), None).await,
+        "!rate" => events(turn, number(rest, 0), Some(number(rest, 1))).await,
+        "!tool" => tool(turn, rest).await,
+        "!plan" => {
+            let entries = json!([
+                { "content": "look", "priority": "high", "status": "completed" },
+                { "content": "leap", "priority": "low", "status": "pending" },
+            ]);
+            turn.update("plan", &json!({ "entries": entries })).await;
+        }
+        "!permission" => permission(turn).await,
+        "!write" => {
+            let (path, text) = rest.split_once(' ').unwrap_or((rest, ""));
+            let said = match std::fs::write(path, text) {
+                Ok(()) => "written".to_owned(),
+                Err(why) => format!("error: {why}"),
+            };
+            turn.say(&said).await;
+        }
+        "!read" => {
+            let said = match std::fs::read(rest) {
+                Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+                Err(why) => format!("error: {why}"),
+            };
+            turn.say(&said).await;
+        }
+        "!shell" => shell(turn, rest).await,
+        "!wait" => {
+            turn.cancellation().await;
+            return Step::Ended(Ok("cancelled"));
+        }
+        _ => return fault(turn, verb, rest).await,
+    }
+    Step::Next
+}
+
+/// The directives that play a broken agent.
+async fn fault(turn: &Turn, verb: &str, rest: &str) -> Step {
+    match verb {
+        "!unknown" => {
+            turn.update("from_the_future", &json!({ "what": [1, 2, 3] })).await;
+            turn.raw(message::call(Some(4_000_000), "from/the/future", &json!({}))).await;
+        }
+        "!garbage" => {
+            for n in 0..number(rest, 0).max(1) {
+                turn.raw(format!("garbage {n}\n").into_bytes()).await;
+            }
+        }
+        "!halfline" => turn.raw(br#"{"jsonrpc":"2.0","method":"session/upd"#.to_vec()).await,
+        "!longline" => {
+            let mut line = vec![b'x'; usize::try_from(number(rest, 0)).unwrap_or_default()];
+            line.push(b'\n');
+            turn.raw(line).await;
+        }
+        "!wrongid" => turn.answer_nobody().await,
+        "!silence" => {
+            turn.cancellation().await;
+            return Step::Ended(Ok("cancelled"));
+        }
+        "!ignorecancel" => return Step::Never,
+        "!ignoreterm" => start("trap '' TERM; while :; do sleep 1; done").await,
+        // The outer shell ends at once: what it leaves has no parent, no group and no terminal.
+        "!fork" => start("(setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' &)").await,
+        "!exit" => {
+            // What was said before is written first.
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            #[expect(clippy::exit, reason = "a script may end the agent in the middle of a turn")]
+            std::process::exit(i32::try_from(number(rest, 0)).unwrap_or(1));
+        }
+        "!kill9" => kill_process(getpid(), Signal::KILL).unwrap_or_default(),
+        "!error" => {
+            let (code, message) = rest.split_once(' ').unwrap_or((rest, "error"));
+            return Step::Ended(Err(Fault::new(code.parse().unwrap_or(-32603), message)));
+        }
+        "!refuse" => return Step::Ended(Ok("refusal")),
+        _ => turn.say(&format!("there is no directive {verb}")).await,
+    }
+    Step::Next
+}
+
+async fn events(turn: &Turn, count: u64, per_second: Option<u64>) {
+    let pause =
+        per_second.map(|rate| Duration::from_secs(1) / u32::try_from(rate).unwrap_or(1).max(1));
+    let mut beats = pause.map(interval);
+    for n in 0..count {
+        if turn.cancelled() {
+            return;
+        }
+        if let Some(beats) = &mut beats {
+            beats.tick().await;
+        }
+        let call = json!({ "toolCallId": format!("call-{n}"), "title": format!("event {n}") });
+        turn.update("tool_call", &call).await;
+    }
+}
+
+async fn tool(turn: &Turn, name: &str) {
+    let id = format!("tool-{:?}", Instant::now());
+    let call = json!({
+        "toolCallId": id, "title": name, "kind": "other", "status": "pending", "rawInput": {},
+    });
+    turn.update("tool_call", &call).await;
+    let content = json!([{ "type": "content", "content": { "type": "text", "text": "done" } }]);
+    let update = json!({ "toolCallId": id, "status": "completed", "content": content });
+    turn.update("tool_call_update", &update).await;
+}
+
+async fn permission(turn: &Turn) {
+    let call = json!({ "toolCallId": "asks", "title": "may I?", "kind": "edit" });
+    let options = json!([
+        { "optionId": "n", "name": "No", "kind": "reject_once" },
+        { "optionId": "a", "name": "Always", "kind": "allow_always" },
+        { "optionId": "y", "name": "Yes", "kind": "allow_once" },
+    ]);
+    let chosen = turn.permission(&call, &options).await;
+    turn.say(chosen.as_deref().unwrap_or("cancelled")).await;
+}
+
+async fn shell(turn: &Turn, command: &str) {
+    let run = Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let said = tokio::select! {
+        done = run => match done {
+            Ok(done) => {
+                String::from_utf8_lossy(&done.stdout).into_owned()
+                    + &String::from_utf8_lossy(&done.stderr)
+            }
+            Err(why) => format!("error: {why}"),
+        },
+        () = turn.cancellation() => return,
+    };
+    turn.say(&said).await;
+}
+
+async fn start(script: &str) {
+    let started = Command::new("/bin/sh")
+        .args(["-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    // The one that ends at once is waited for; the other is left behind on purpose.
+    if let Ok(mut child) = started
+        && !script.starts_with("trap")
+    {
+        drop(child.wait().await);
+    }
+}

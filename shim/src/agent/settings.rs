@@ -1,0 +1,90 @@
+//! What a built-in agent is told by its environment, read once.
+
+use std::path::PathBuf;
+
+use domain::agent::RunLimits;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Which agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Echo,
+    Vanilla,
+}
+
+impl Kind {
+    /// What a session begins with.
+    pub(super) fn fresh(self) -> Value {
+        match self {
+            Self::Echo => json!(0),
+            Self::Vanilla => json!([]),
+        }
+    }
+}
+
+/// The part that comes from the agent's plan.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Plan {
+    model: Option<String>,
+    system_prompt: Option<String>,
+    limits: RunLimits,
+}
+
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) kind: Kind,
+    pub(super) home: PathBuf,
+    pub(super) model: Option<String>,
+    pub(super) system_prompt: Option<String>,
+    pub(super) limits: RunLimits,
+    /// The way to the model, for the tool loop.
+    pub(super) egress: PathBuf,
+    /// `ECHO_CAPABILITIES`: `load` or `none` make the echo agent a lesser one.
+    lesser: Option<String>,
+}
+
+impl Settings {
+    #[expect(clippy::disallowed_methods, reason = "this is where the process starts")]
+    pub(super) fn read(kind: &str) -> Result<Self, String> {
+        let kind = match kind {
+            "echo" => Kind::Echo,
+            "vanilla" => Kind::Vanilla,
+            other => return Err(format!("there is no built-in agent {other}")),
+        };
+        let plan: Plan = match std::env::var("REEVE_AGENT") {
+            Ok(text) => serde_json::from_str(&text).map_err(|why| format!("REEVE_AGENT: {why}"))?,
+            Err(_) => Plan::default(),
+        };
+        Ok(Self {
+            kind,
+            home: std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into()).into(),
+            model: plan.model,
+            system_prompt: plan.system_prompt,
+            limits: plan.limits,
+            egress: std::env::var_os("REEVE_EGRESS_SOCKET").unwrap_or_default().into(),
+            lesser: std::env::var("ECHO_CAPABILITIES").ok(),
+        })
+    }
+
+    /// The answer to `initialize`.
+    pub(super) fn capabilities(&self) -> Value {
+        let sessions = match self.lesser.as_deref() {
+            Some("load" | "none") => json!({}),
+            Some(_) | None => json!({ "resume": {} }),
+        };
+        let name = match self.kind {
+            Kind::Echo => "echo",
+            Kind::Vanilla => "vanilla",
+        };
+        json!({
+            "protocolVersion": 1,
+            "agentCapabilities": {
+                "loadSession": self.lesser.as_deref() != Some("none"),
+                "sessionCapabilities": sessions,
+            },
+            "agentInfo": { "name": name, "version": env!("CARGO_PKG_VERSION") },
+        })
+    }
+}

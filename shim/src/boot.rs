@@ -1,0 +1,35 @@
+//! The start: the boot document, and what makes the shim hard to look into.
+
+use std::io::Write;
+use std::path::Path;
+
+use rustix::process::DumpableBehavior;
+use wire::shim::Boot;
+
+/// Reads the boot document and removes it: it holds a token that no agent may find.
+pub(crate) fn read(path: &Path) -> Result<Boot, String> {
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    std::fs::remove_file(path).map_err(|error| format!("cannot be removed: {error}"))?;
+    // The reason names line and column, never a value.
+    serde_json::from_slice(&text)
+        .map_err(|error| format!("line {} column {}", error.line(), error.column()))
+}
+
+/// Keeps the agents out of this process's memory and file descriptors, and makes orphans its own.
+pub(crate) fn harden() {
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        note(&format!("still dumpable: {error}"));
+    }
+    let me = rustix::process::getpid();
+    if me.as_raw_nonzero().get() != 1
+        && let Err(error) = rustix::process::set_child_subreaper(Some(me))
+    {
+        note(&format!("orphans will escape: {error}"));
+    }
+}
+
+/// Writes one line for the operator. The platform keeps what a shim says on stderr.
+pub(crate) fn note(line: &str) {
+    // Nobody may be listening, and there is nobody else to tell.
+    drop(writeln!(std::io::stderr(), "shim: {line}"));
+}

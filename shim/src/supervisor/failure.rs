@@ -1,0 +1,57 @@
+//! How runs end when they do not end by themselves.
+
+use wire::shim::{Ended, Outcome, failure};
+
+use crate::acp::message::{AUTH_REQUIRED, Fault};
+use crate::report::cut;
+
+/// The longest detail, in bytes.
+const DETAIL: usize = 1000;
+
+/// Why something cannot go on.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: &'static str, detail: impl AsRef<str>) -> Self {
+        Self { code, detail: cut::line(detail.as_ref(), DETAIL) }
+    }
+
+    /// What an agent's error means.
+    pub(crate) fn from_fault(fault: &Fault) -> Self {
+        if fault.code == AUTH_REQUIRED {
+            return Self::new(failure::AUTH_REQUIRED, &fault.message);
+        }
+        let known = [
+            failure::MODEL_ERROR,
+            failure::MODEL_UNAVAILABLE,
+            failure::LOOP,
+            failure::TURN_LIMIT,
+            failure::TOKEN_LIMIT,
+        ];
+        let code = known.into_iter().find(|code| fault.stable_code() == Some(code));
+        match (code, fault.message.is_empty()) {
+            (Some(code), _) => Self::new(code, &fault.message),
+            (None, false) => Self::new(failure::AGENT_ERROR, &fault.message),
+            (None, true) => Self::new(failure::AGENT_ERROR, format!("error {}", fault.code)),
+        }
+    }
+
+    pub(crate) fn into_ended(self) -> Ended {
+        Ended {
+            outcome: Outcome::Failed,
+            stop_reason: None,
+            code: Some(self.code.to_owned()),
+            detail: Some(self.detail),
+            usage: None,
+        }
+    }
+}
+
+/// A run that was stopped as asked.
+pub(crate) fn cancelled() -> Ended {
+    Ended { outcome: Outcome::Cancelled, stop_reason: None, code: None, detail: None, usage: None }
+}

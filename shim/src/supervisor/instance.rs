@@ -1,0 +1,383 @@
+//! One agent's process: started from a plan, spoken to, ended with everything it started.
+//!
+//! What holds here: an instance ends once, for one reason, and whoever waits for anything from it
+//! learns that reason. When it has ended, no process of it is left.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use agent_client_protocol_schema::ProtocolVersion;
+use agent_client_protocol_schema::v1::{Implementation, InitializeRequest};
+use domain::plan::AgentPlan;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::Child;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use wire::shim::failure;
+
+use super::failure::Failure;
+use super::permission::{self, Asked};
+use super::stream::Stream;
+use super::{Shared, spawn};
+use crate::acp::line::{Lines, Stop};
+use crate::acp::message::{self, Fault, Id, Incoming, METHOD_NOT_FOUND};
+use crate::acp::peer::{CallError, Peer};
+use crate::process::{Children, tree};
+
+/// Lines that are no message which an agent may write before it is given up.
+const NOISE: u32 = 1000;
+/// What is kept of stderr.
+const STDERR: usize = 4096;
+/// Updates of sessions that are not known yet: an agent may be faster than its own answer.
+const EARLY: usize = 64;
+/// How long output may still come once the process is gone.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long an agent may take to go once its input is closed.
+const RETIRE: Duration = Duration::from_secs(8);
+
+/// What an agent said it can do, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Capabilities {
+    pub(super) load: bool,
+    pub(super) resume: bool,
+}
+
+type Ready = Option<Result<Capabilities, Failure>>;
+
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) plan: AgentPlan,
+    pub(super) peer: Rc<Peer>,
+    pid: i32,
+    mark: String,
+    children: Children,
+    ready: watch::Sender<Ready>,
+    ended: watch::Sender<bool>,
+    reason: RefCell<Option<Failure>>,
+    streams: RefCell<BTreeMap<String, Rc<Stream>>>,
+    early: RefCell<VecDeque<(String, Box<RawValue>)>>,
+    busy: Cell<usize>,
+    noise: Cell<u32>,
+    stderr: RefCell<VecDeque<u8>>,
+}
+
+/// Somebody needs the instance: it is not replaced.
+#[derive(Debug)]
+pub(super) struct Busy(Rc<Instance>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+    }
+}
+
+impl Instance {
+    /// Starts a process by `plan` and greets it.
+    pub(super) fn start(
+        shared: &Rc<Shared>,
+        plan: AgentPlan,
+        number: u32,
+    ) -> Result<Rc<Self>, Failure> {
+        // The same number in another generation names nothing that still lives.
+        let mark = format!("{}.{number}", shared.boot.container);
+        let unavailable =
+            |why: &dyn std::fmt::Display| Failure::new(failure::AGENT_UNAVAILABLE, why.to_string());
+        let mut child =
+            spawn::command(&shared.boot, &plan, &mark).spawn().map_err(|why| unavailable(&why))?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+        shared.children.claim(pid);
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(unavailable(&"its streams could not be opened"));
+        };
+        let instance = Rc::new(Self {
+            plan,
+            peer: Peer::new(stdin),
+            pid,
+            mark,
+            children: shared.children.clone(),
+            ready: watch::Sender::new(None),
+            ended: watch::Sender::new(false),
+            reason: RefCell::default(),
+            streams: RefCell::default(),
+            early: RefCell::default(),
+            busy: Cell::new(0),
+            noise: Cell::new(0),
+            stderr: RefCell::default(),
+        });
+        tokio::task::spawn_local(Rc::clone(&instance).drain(stderr));
+        let reading = tokio::task::spawn_local(Rc::clone(&instance).read(stdout));
+        tokio::task::spawn_local(Rc::clone(&instance).outlive(child, reading));
+        tokio::task::spawn_local(Rc::clone(&instance).greet(shared.timing.start));
+        Ok(instance)
+    }
+
+    /// Whether it can still be used.
+    pub(super) fn lives(&self) -> bool {
+        self.reason.borrow().is_none() && !*self.ended.borrow()
+    }
+
+    pub(super) fn idle(&self) -> bool {
+        self.busy.get() == 0
+    }
+
+    /// Holds it.
+    pub(super) fn hold(self: &Rc<Self>) -> Busy {
+        if self.idle() {
+            self.noise.set(0);
+        }
+        self.busy.set(self.busy.get() + 1);
+        Busy(Rc::clone(self))
+    }
+
+    /// Why it ended.
+    pub(super) fn reason(&self) -> Failure {
+        let known = self.reason.borrow().clone();
+        known.unwrap_or_else(|| Failure::new(failure::AGENT_EXITED, "the agent closed its streams"))
+    }
+
+    /// Waits until it has been greeted.
+    pub(super) async fn ready(&self) -> Result<Capabilities, Failure> {
+        let mut ready = self.ready.subscribe();
+        match ready.wait_for(Option::is_some).await.map(|ready| ready.clone()) {
+            Ok(Some(ready)) => ready,
+            Ok(None) | Err(_) => Err(self.reason()),
+        }
+    }
+
+    /// Lets `stream` hear what is said in `acp_session`, also what has been said already.
+    pub(super) async fn listen(&self, acp_session: &str, stream: &Rc<Stream>) {
+        self.streams.borrow_mut().insert(acp_session.to_owned(), Rc::clone(stream));
+        let early: VecDeque<_> = {
+            let mut all = self.early.borrow_mut();
+            let (mine, others): (VecDeque<_>, VecDeque<_>) =
+                all.drain(..).partition(|(session, _)| session == acp_session);
+            *all = others;
+            mine
+        };
+        for (_, update) in early {
+            stream.update(&update).await;
+        }
+    }
+
+    /// Stops listening.
+    pub(super) fn ignore(&self, acp_session: &str) {
+        self.streams.borrow_mut().remove(acp_session);
+    }
+
+    /// Ends it and everything it started, for `reason`.
+    pub(super) async fn kill(&self, reason: Failure) {
+        self.reason.borrow_mut().get_or_insert(reason);
+        tree::kill(self.pid, &self.mark, &self.children).await;
+        drop(self.ended.subscribe().wait_for(|ended| *ended).await);
+    }
+
+    /// Ends it because everything ends.
+    pub(super) async fn end(&self) {
+        self.kill(Failure::new(failure::INTERRUPTED, "the shim was stopped")).await;
+    }
+
+    /// Lets it go by itself, for a while.
+    pub(super) async fn retire(&self) {
+        self.peer.close();
+        let gone = timeout(RETIRE, self.ended.subscribe().wait_for(|ended| *ended)).await.is_ok();
+        if !gone {
+            self.kill(Failure::new(failure::INTERRUPTED, "the agent was replaced")).await;
+        }
+    }
+
+    async fn greet(self: Rc<Self>, patience: Duration) {
+        let hello = InitializeRequest::new(ProtocolVersion::V1)
+            .client_info(Implementation::new("reeve", env!("CARGO_PKG_VERSION")));
+        let answer = self.peer.call("initialize", &hello, Instant::now() + patience).await;
+        let ready = match answer {
+            Ok(result) => capabilities(&result),
+            Err(CallError::Fault(fault)) => Err(Failure::from_fault(&fault)),
+            Err(CallError::Closed) => Err(self.reason()),
+            Err(CallError::Late) => Err(Failure::new(
+                failure::AGENT_SILENT,
+                format!("no answer to initialize in {} s", patience.as_secs_f32()),
+            )),
+        };
+        let failed = ready.as_ref().err().cloned();
+        self.ready.send_replace(Some(ready));
+        if let Some(reason) = failed {
+            self.kill(reason).await;
+        }
+    }
+
+    /// Waits for the process, and ends what it leaves behind.
+    async fn outlive(self: Rc<Self>, mut child: Child, mut reading: tokio::task::JoinHandle<()>) {
+        let status = child.wait().await;
+        self.children.release(self.pid);
+        // A grandchild may hold the stream open for ever.
+        if timeout(LAST_WORDS, &mut reading).await.is_err() {
+            reading.abort();
+        }
+        let exited = self.exited(status.ok());
+        self.reason.borrow_mut().get_or_insert(exited);
+        tree::kill(self.pid, &self.mark, &self.children).await;
+        self.streams.borrow_mut().clear();
+        self.ended.send_replace(true);
+        self.peer.close();
+    }
+
+    fn exited(&self, status: Option<ExitStatus>) -> Failure {
+        let said = self.stderr.borrow().iter().copied().collect::<Vec<u8>>();
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        let how = status.map_or_else(|| "exit status unknown".to_owned(), |how| how.to_string());
+        // Its end tells more than its beginning, and a detail has a limit.
+        let from = said.ceil_char_boundary(said.len().saturating_sub(800));
+        let separator = if said.is_empty() { "" } else { ": " };
+        Failure::new(failure::AGENT_EXITED, format!("{how}{separator}{}", &said[from..]))
+    }
+
+    async fn drain(self: Rc<Self>, mut stderr: impl AsyncRead + Unpin) {
+        let mut piece = [0; 1024];
+        while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+            let mut kept = self.stderr.borrow_mut();
+            kept.extend(&piece[..length]);
+            let surplus = kept.len().saturating_sub(STDERR);
+            kept.drain(..surplus);
+        }
+    }
+
+    async fn read(self: Rc<Self>, stdout: impl AsyncRead + Unpin) {
+        let mut lines = Lines::new(BufReader::with_capacity(16 * 1024, stdout));
+        loop {
+            match lines.next().await {
+                Ok(line) => match message::read(line) {
+                    Some(message) => self.take(message).await,
+                    None if line.iter().all(u8::is_ascii_whitespace) => {}
+                    None => {
+                        let line = line[..line.len().min(400)].to_owned();
+                        self.noise(&line);
+                    }
+                },
+                Err(Stop::Closed) => return,
+                Err(Stop::TooLong) => {
+                    self.give_up("a line of the agent was longer than 8 MiB");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn noise(self: &Rc<Self>, line: &[u8]) {
+        self.noise.set(self.noise.get() + 1);
+        for stream in self.streams.borrow().values() {
+            stream.notice_noise(line);
+        }
+        if self.noise.get() == NOISE + 1 {
+            self.give_up("the agent wrote more than 1000 lines that are no messages");
+        }
+    }
+
+    fn give_up(self: &Rc<Self>, why: &str) {
+        let instance = Rc::clone(self);
+        let reason = Failure::new(failure::AGENT_PROTOCOL, why);
+        tokio::task::spawn_local(async move { instance.kill(reason).await });
+    }
+
+    async fn take(&self, message: Incoming) {
+        match message {
+            // An answer nobody waits for may be late; what matters is who waits in vain.
+            Incoming::Answer { id, result } => drop(self.peer.resolve(&id, result)),
+            Incoming::Notification { method, params } if method == "session/update" => {
+                self.update(&params).await;
+            }
+            Incoming::Notification { .. } => {}
+            Incoming::Request { id, method, params } => {
+                let answered = if method == "session/request_permission" {
+                    self.permit(&id, &params).await
+                } else {
+                    let fault = Fault::new(METHOD_NOT_FOUND, format!("no such method: {method}"));
+                    self.peer.answer(&id, Err(fault)).await
+                };
+                // Who closed its input does not want to know.
+                drop(answered);
+            }
+        }
+    }
+
+    async fn update(&self, params: &RawValue) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Update<'a> {
+            session_id: String,
+            #[serde(borrow)]
+            update: &'a RawValue,
+        }
+        let Ok(params) = serde_json::from_str::<Update<'_>>(params.get()) else { return };
+        let stream = self.streams.borrow().get(&params.session_id).cloned();
+        match stream {
+            Some(stream) => stream.update(params.update).await,
+            None => {
+                let mut early = self.early.borrow_mut();
+                if early.len() >= EARLY {
+                    early.pop_front();
+                }
+                early.push_back((params.session_id, params.update.to_owned()));
+            }
+        }
+    }
+
+    async fn permit(&self, id: &Id, params: &RawValue) -> Result<(), CallError> {
+        let Ok(asked) = serde_json::from_str::<Asked<'_>>(params.get()) else {
+            let fault = Fault::new(message::INVALID_PARAMS, "sessionId and options are required");
+            return self.peer.answer(id, Err(fault)).await;
+        };
+        let stream = self.streams.borrow().get(&asked.session_id).cloned();
+        let response = match &stream {
+            Some(stream) if !stream.cancelling() => {
+                permission::answer(asked.options, self.plan.permissions)
+            }
+            Some(_) | None => permission::cancelled(),
+        };
+        let Ok(response) = serde_json::to_value(response) else { return Ok(()) };
+        if let Some(stream) = stream {
+            let outcome = &response["outcome"];
+            stream.tell(
+                "permission_request",
+                &json!({
+                    "toolCall": asked.tool_call,
+                    "options": asked.options,
+                    "outcome": outcome,
+                }),
+            );
+        }
+        self.peer.answer(id, Ok(response)).await
+    }
+}
+
+fn capabilities(result: &RawValue) -> Result<Capabilities, Failure> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Hello {
+        protocol_version: i64,
+        #[serde(default)]
+        agent_capabilities: serde_json::Value,
+    }
+    let hello: Hello = serde_json::from_str(result.get()).map_err(|_| {
+        Failure::new(failure::AGENT_PROTOCOL, "the answer to initialize cannot be read")
+    })?;
+    if hello.protocol_version != 1 {
+        let version = hello.protocol_version;
+        return Err(Failure::new(
+            failure::AGENT_PROTOCOL,
+            format!("the agent speaks version {version} of the protocol, not 1"),
+        ));
+    }
+    let can = hello.agent_capabilities;
+    Ok(Capabilities {
+        load: can["loadSession"] == json!(true),
+        resume: can["sessionCapabilities"]["resume"].is_object(),
+    })
+}

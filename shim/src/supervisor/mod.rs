@@ -1,0 +1,205 @@
+//! Carries out what the control plane asks: one worker per session, one instance per agent plan.
+//!
+//! What holds here: a command is carried out once, however often it is repeated; one prompt is in
+//! flight per session; sessions do not wait for each other. When [`run`] returns, no process of any
+//! agent is left.
+//!
+//! Deliberately absent: queues of runs. The control plane has them.
+
+mod failure;
+mod instance;
+mod permission;
+mod runs;
+mod session;
+mod spawn;
+mod stream;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use domain::plan::AgentPlan;
+use domain::{RunId, SessionId};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use wire::shim::{Boot, Command, What};
+
+use crate::link::{self, Over};
+use crate::process::{Children, reaper};
+use crate::report::Outbox;
+use instance::Instance;
+use runs::Runs;
+use session::{Job, Session};
+
+/// How long the last events may take to be acknowledged when the shim was asked to stop.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How long an agent may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// To answer anything before a prompt.
+    pub(crate) start: Duration,
+    /// To end a prompt once asked to.
+    pub(crate) cancel: Duration,
+}
+
+impl Timing {
+    /// What real agents need, unless `--start-timeout-ms` or `--cancel-timeout-ms` say otherwise.
+    pub(crate) fn from_arguments(mut arguments: impl Iterator<Item = OsString>) -> Self {
+        let mut timing = Self { start: Duration::from_secs(30), cancel: Duration::from_secs(5) };
+        while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
+            let Some(value) = value.to_str().and_then(|value| value.parse().ok()) else {
+                continue;
+            };
+            match name.to_str() {
+                Some("--start-timeout-ms") => timing.start = Duration::from_millis(value),
+                Some("--cancel-timeout-ms") => timing.cancel = Duration::from_millis(value),
+                Some(_) | None => {}
+            }
+        }
+        timing
+    }
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+struct Shared {
+    boot: Boot,
+    timing: Timing,
+    outbox: Rc<Outbox>,
+    children: Children,
+    runs: RefCell<Runs>,
+    instances: RefCell<Vec<Rc<Instance>>>,
+    /// The plan of the last prompt: an idle instance of another one is of no use any more.
+    latest: RefCell<Option<AgentPlan>>,
+    started: Cell<u32>,
+    stopping: Cell<bool>,
+}
+
+impl Shared {
+    /// The living instance of `plan`, started if there is none.
+    fn instance(self: &Rc<Self>, plan: &AgentPlan) -> Result<Rc<Instance>, failure::Failure> {
+        *self.latest.borrow_mut() = Some(plan.clone());
+        let found = self
+            .instances
+            .borrow()
+            .iter()
+            .find(|instance| instance.plan == *plan && instance.lives())
+            .cloned();
+        let instance = match found {
+            Some(instance) => instance,
+            None => {
+                self.started.set(self.started.get() + 1);
+                let instance = Instance::start(self, plan.clone(), self.started.get())?;
+                self.instances.borrow_mut().push(Rc::clone(&instance));
+                instance
+            }
+        };
+        Ok(instance)
+    }
+
+    /// Ends the idle instances of plans that are no longer used, and forgets the ended ones.
+    fn tidy(&self) {
+        let latest = self.latest.borrow();
+        self.instances.borrow_mut().retain(|instance| {
+            let stale = latest.as_ref() != Some(&instance.plan) && instance.idle();
+            if stale {
+                let instance = Rc::clone(instance);
+                tokio::task::spawn_local(async move { instance.retire().await });
+            }
+            !stale && instance.lives()
+        });
+    }
+}
+
+/// Supervises until the control plane, the platform or loneliness ends it.
+pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return ExitCode::FAILURE;
+    };
+    let children = Children::default();
+    let outbox = Outbox::new(boot.journal.clone().into());
+    tokio::task::spawn_local(reaper::run(children.clone()));
+    let shared = Rc::new(Shared {
+        boot,
+        timing,
+        outbox,
+        children,
+        runs: RefCell::default(),
+        instances: RefCell::default(),
+        latest: RefCell::default(),
+        started: Cell::new(0),
+        stopping: Cell::new(false),
+    });
+    let (commands, mut asked) = mpsc::unbounded_channel();
+    let mut sessions = BTreeMap::new();
+    let mut link = std::pin::pin!(link::run(&shared.boot, &shared.outbox, &commands));
+    let over = loop {
+        tokio::select! {
+            over = &mut link => break Some(over),
+            _ = terminate.recv() => break None,
+            Some(all) = asked.recv() => {
+                if all.into_iter().any(|command| carry_out(&shared, &mut sessions, command)) {
+                    break None;
+                }
+            }
+        }
+    };
+    shared.stopping.set(true);
+    let instances: Vec<_> = shared.instances.borrow().clone();
+    let ending = futures::future::join_all(instances.iter().map(|one| one.end()));
+    let Some(over) = over else {
+        let farewell = async {
+            ending.await;
+            // The workers' last words: they run once their agents are gone.
+            tokio::task::yield_now().await;
+            drop(timeout(FAREWELL, shared.outbox.drained()).await);
+        };
+        tokio::select! {
+            () = farewell => {}
+            _ = link => futures::future::join_all(instances.iter().map(|one| one.end())).await.clear(),
+        }
+        return ExitCode::SUCCESS;
+    };
+    ending.await;
+    ExitCode::from(match over {
+        Over::Refused => 2,
+        Over::Orphaned => 3,
+    })
+}
+
+/// Carries `command` out. Says whether it is the last one.
+fn carry_out(
+    shared: &Rc<Shared>,
+    sessions: &mut BTreeMap<SessionId, mpsc::UnboundedSender<Job>>,
+    command: Command,
+) -> bool {
+    match command {
+        Command::Stop => return true,
+        Command::Cancel { session, run } => cancel(shared, session, run),
+        Command::Prompt(prompt) => {
+            let admitted = shared.runs.borrow_mut().admit(prompt.run);
+            if let Some(cancelled) = admitted {
+                let session = prompt.session;
+                let worker = sessions.entry(session).or_insert_with(|| {
+                    let (jobs, queue) = mpsc::unbounded_channel();
+                    tokio::task::spawn_local(Session::new(shared, session).work(queue));
+                    jobs
+                });
+                drop(worker.send(Job { prompt, cancelled }));
+            }
+        }
+    }
+    false
+}
+
+fn cancel(shared: &Shared, session: SessionId, run: RunId) {
+    let unknown = shared.runs.borrow_mut().cancel(run);
+    if unknown {
+        shared.outbox.push(session, Some(run), What::Ended(failure::cancelled()));
+    }
+}
