@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod architecture;
+mod browser;
 mod compute;
 mod feed;
+mod schemathesis;
 mod table;
+mod tidy;

@@ -4,4 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 pub mod compute;
+pub mod http;
+pub mod reeve;
 pub mod table;
