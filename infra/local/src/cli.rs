@@ -1,0 +1,103 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use domain::key::PresentedKey;
+use domain::text::Slug;
+use tracing_subscriber::EnvFilter;
+
+use crate::up::{self, UpError};
+
+/// A control plane for software agents.
+#[derive(Debug, Parser)]
+#[command(name = "reeve", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts the whole system in this process and stays until it is told to stop.
+    Up(Up),
+}
+
+/// How to start.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Where to listen. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7300")]
+    pub(crate) listen: SocketAddr,
+    /// Where everything is kept. One process at a time.
+    #[arg(long, value_name = "DIR", default_value = ".reeve")]
+    pub(crate) data: PathBuf,
+    /// Print one line of JSON when ready, {"url","apiKey","realmId"}, and nothing else on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Have an agent read a repository and write a report about it, to watch.
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// A repository that agents may ask for by name; they see it read-only. May be repeated. The demo
+    /// reads the one called `checkout`, which is this checkout where it is not given.
+    #[arg(long, value_name = "NAME=PATH", value_parser = repository)]
+    pub(crate) repository: Vec<(String, PathBuf)>,
+    /// The first key: `rk_<ULID>_<at least 16 of A-Z a-z 0-9 - _>`. Made and kept in the data
+    /// directory where it is not given.
+    #[arg(long, env = "REEVE_BOOTSTRAP_KEY", hide_env_values = true, value_parser = key)]
+    pub(crate) bootstrap_key: Option<Key>,
+}
+
+/// A key on the command line: as it was typed, and never shown by `Debug`.
+#[derive(Clone)]
+pub(crate) struct Key(pub(crate) String, pub(crate) PresentedKey);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.1.fmt(f)
+    }
+}
+
+fn key(text: &str) -> Result<Key, String> {
+    text.parse()
+        .map(|key| Key(text.to_owned(), key))
+        .map_err(|_| "must be rk_<ULID>_<at least 16 of A-Z a-z 0-9 - _>".to_owned())
+}
+
+fn repository(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("must be NAME=PATH")?;
+    if Slug::new(name).is_err() || name.contains('/') {
+        return Err(format!("`{name}` is not a name: letters, digits, `.`, `_` and `-`"));
+    }
+    Ok((name.to_owned(), PathBuf::from(path)))
+}
+
+impl Up {
+    /// The repositories by name; the last of two with one name counts.
+    pub(crate) fn repositories(&self) -> BTreeMap<String, PathBuf> {
+        self.repository.iter().cloned().collect()
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> Result<(), UpError> {
+    let Cli { command: Command::Up(options) } = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.init();
+    } else {
+        log.json().flatten_event(true).init();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(UpError::Runtime)?;
+    let done = runtime.block_on(up::up(options));
+    // What still hangs on a blocking call is not waited for: everything that matters is durable.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,59 @@
+//! The loop that invokes the workers: at every nudge and when something falls due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::App;
+use app::ports::Clock;
+use domain::Timestamp;
+use embedded::feed::Nudge;
+use embedded::sqlite::SqliteTable;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The longest nap: what a lost nudge costs at most.
+const NAP: Duration = Duration::from_secs(5);
+
+/// How often expired items are removed, and how many at a time.
+const SWEEP: (Duration, usize) = (Duration::from_secs(60), 1000);
+
+/// Runs the scheduler until `stop`; what it has started is tracked by `tasks`.
+pub(crate) async fn run(
+    app: App,
+    nudge: Arc<Nudge>,
+    clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let next = match workers::scheduler::tick(&app, |errand| drop(tasks.spawn(errand))).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(%error, "a tick failed");
+                Some(clock.now().after(Duration::from_millis(200)))
+            }
+        };
+        let nap = next.map_or(NAP, |next: Timestamp| next.since(clock.now()).min(NAP));
+        tokio::select! {
+            () = nudge.nudged() => {}
+            () = clock.wait(nap) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Removes what has expired, until `stop`.
+pub(crate) async fn sweep(table: Arc<SqliteTable>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    loop {
+        match table.sweep_expired(SWEEP.1).await {
+            // There may be more.
+            Ok(removed) if removed == SWEEP.1 => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a sweep failed"),
+        }
+        tokio::select! {
+            () = clock.wait(SWEEP.0) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! `reeve up`: starts everything, says that it is ready, and stops when it is told to.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::ports::{Clock, Feed, Ids, Push};
+use app::{App, Ports, Settings};
+use domain::RealmId;
+use domain::key::PresentedKey;
+use embedded::clock::{OsIds, SystemClock};
+use embedded::feed::{LocalFeed, Nudge};
+use embedded::lock::{ClaimError, DataDir};
+use embedded::push::LocalPush;
+use embedded::sandbox::{Config as SandboxConfig, Sandbox};
+use embedded::sqlite::{OpenError, SqliteTable};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::{Key, Up};
+use crate::egress_socket::Socket;
+use crate::{api_gateway, demo, egress_socket, installation, scheduler};
+
+/// Why it does not start, or did not stop as it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpError {
+    /// The runtime did not start.
+    #[error("cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    /// The data directory is not ours.
+    #[error("{}{}", .0, cause(.0))]
+    Claim(#[from] ClaimError),
+    /// The table does not open.
+    #[error("{}{}", .0, cause(.0))]
+    Table(#[from] OpenError),
+    /// A file of the data directory does not read or write.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Sandboxes cannot be set up.
+    #[error("cannot set up sandboxes: {0}")]
+    Sandbox(#[source] io::Error),
+    /// The model gateway does not start.
+    #[error("cannot set up the way out: {0}")]
+    Egress(String),
+    /// A use case failed.
+    #[error("{0}")]
+    App(#[from] app::Error),
+    /// The figures cannot be kept.
+    #[error("cannot keep figures: {0}")]
+    Metrics(String),
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map(|source| format!(": {source}")).unwrap_or_default()
+}
+
+/// How long a stop may take before what is left is left.
+const STOP: Duration = Duration::from_secs(4);
+
+/// Seconds after which a shim whose control plane does not come back ends by itself.
+const ORPHAN_SECONDS: u64 = 120;
+
+/// Starts everything and returns when it has stopped.
+pub(crate) async fn up(options: Up) -> Result<(), UpError> {
+    // From the first moment on: a signal that comes while we start is not lost.
+    let mut terminate = signal(SignalKind::terminate()).map_err(UpError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(UpError::Runtime)?;
+    let data = DataDir::claim(&options.data)?;
+    let metrics = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|error| UpError::Metrics(error.to_string()))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let ids: Arc<dyn Ids> = Arc::new(OsIds::default());
+    let file = |source| UpError::File { path: options.data.display().to_string(), source };
+
+    let table = Arc::new(SqliteTable::open(data.path().join("reeve.db"), Arc::clone(&clock))?);
+    let feed = Arc::new(LocalFeed::default());
+    let nudge = Arc::new(Nudge::default());
+    table.on_commit({
+        let (feed, nudge) = (Arc::clone(&feed), Arc::clone(&nudge));
+        move |commit| {
+            feed.observe(commit);
+            nudge.observe(commit);
+        }
+    });
+    let push = Arc::new(LocalPush::default());
+
+    let mut repositories = options.repositories();
+    if options.demo {
+        demo::offer_checkout(&mut repositories);
+    }
+    let (tell, told) = mpsc::unbounded_channel();
+    let (exit, mut exits) = mpsc::unbounded_channel();
+    let sandbox = Sandbox::new(SandboxConfig {
+        data: data.path().to_owned(),
+        repositories,
+        helper: PathBuf::from("/proc/self/exe"),
+        shim: None,
+        orphan_seconds: ORPHAN_SECONDS,
+        before_start: Arc::new({
+            let tell = tell.clone();
+            move |place, path| {
+                let listener = std::os::unix::net::UnixListener::bind(path)?;
+                listener.set_nonblocking(true)?;
+                // Nobody listens any more only where everything stops.
+                let _ = tell.send(Socket::Open(place.clone(), listener));
+                Ok(())
+            }
+        }),
+        after_end: Arc::new(move |place| drop(tell.send(Socket::Closed(place)))),
+        on_exit: Arc::new(move |observed| drop(exit.send(observed))),
+    })
+    .map_err(UpError::Sandbox)?;
+
+    let settings = Settings::new(installation::signing_key(data.path(), &*ids).map_err(file)?);
+    let app = App::new(
+        Ports {
+            table: Arc::clone(&table) as _,
+            compute: Arc::new(sandbox.clone()),
+            push: Arc::clone(&push) as Arc<dyn Push>,
+            feed: feed as Arc<dyn Feed>,
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+        },
+        settings,
+    );
+    let (api_key, realm) = first_key(&app, &options, &data, &*ids, &*clock).await?;
+
+    let egress = egress::Config { scripted: options.demo, ..egress::Config::from_vars(variable) };
+    let models = demo::models(&egress);
+    let egress = egress::router(egress).map_err(|error| UpError::Egress(error.to_string()))?;
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    tasks.spawn(egress_socket::serve(app.clone(), push, egress, told, stop.clone()));
+    tasks.spawn({
+        let app = app.clone();
+        async move {
+            while let Some(observed) = exits.recv().await {
+                if let Err(error) = app.containers().exited(observed).await {
+                    // The watch of that start will find it gone.
+                    tracing::warn!(container.id = %observed.container, %error, "an exit waits");
+                }
+            }
+        }
+    });
+    // What an earlier process left is taken over before anybody can ask for more.
+    sandbox.adopt().await.map_err(UpError::Sandbox)?;
+    let kept = app.containers().reconcile().await?;
+    app.errands().take_over().await?;
+
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|source| UpError::Listen { address: options.listen, source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| UpError::Listen { address: options.listen, source })?;
+    let router = api_gateway::router(&app, metrics);
+    let serving = CancellationToken::new();
+    let server = tasks.spawn({
+        let serving = serving.clone();
+        async move {
+            axum::serve(listener, router).with_graceful_shutdown(serving.cancelled_owned()).await
+        }
+    });
+    let running = tasks.spawn(scheduler::run(
+        app.clone(),
+        nudge,
+        Arc::clone(&clock),
+        tasks.clone(),
+        stop.clone(),
+    ));
+    tasks.spawn(scheduler::sweep(table, Arc::clone(&clock), stop.clone()));
+
+    let url = format!("http://{address}");
+    tracing::info!(url, containers = kept, models, "ready");
+    announce(&options, &url, &api_key, realm).map_err(file)?;
+    let shown = options.demo.then(|| {
+        let demo = demo::run(app.clone(), url, api_key, options.data.clone(), models, options.json);
+        tasks.spawn(demo)
+    });
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    // No new work; then what runs is ended and told; then the rest.
+    serving.cancel();
+    stop.cancel();
+    if let Some(demo) = shown {
+        demo.abort();
+    }
+    let stopped = async {
+        let _ = running.await;
+        app.containers().stop_all().await
+    };
+    match tokio::time::timeout(STOP, stopped).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "a container was left: the next start finds it"),
+        Err(_) => tracing::warn!("a container was left: the next start finds it"),
+    }
+    server.abort();
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "configuration is read where the process starts")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+async fn first_key(
+    app: &App,
+    options: &Up,
+    data: &DataDir,
+    ids: &dyn Ids,
+    clock: &dyn Clock,
+) -> Result<(String, RealmId), UpError> {
+    let file = |source| UpError::File { path: options.data.display().to_string(), source };
+    let (text, key) = match &options.bootstrap_key {
+        Some(Key(text, key)) => (text.clone(), key.clone()),
+        None => {
+            let text = installation::bootstrap_key(data.path(), ids, clock).map_err(file)?;
+            let key: PresentedKey = text.parse().map_err(|_| {
+                file(io::Error::new(io::ErrorKind::InvalidData, "bootstrap-key is not a key"))
+            })?;
+            (text, key)
+        }
+    };
+    let realm = app.realms().bootstrap(&key).await?;
+    Ok((text, realm))
+}
+
+fn announce(options: &Up, url: &str, api_key: &str, realm: RealmId) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if options.json {
+        writeln!(out, "{}", json!({ "url": url, "apiKey": api_key, "realmId": realm }))?;
+    } else {
+        writeln!(out, "Reeve is up at {url}\n")?;
+        writeln!(out, "  console   {url}/#key={api_key}")?;
+        writeln!(out, "  API key   {api_key}")?;
+        writeln!(out, "  API       {url}/v1/docs\n")?;
+    }
+    out.flush()
+}
