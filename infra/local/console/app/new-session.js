@@ -59,7 +59,7 @@ export class NewSession extends Component {
           <h2 id="new-title">New session</h2>
           <label for="new-agent">Agent</label>
           <select id="new-agent" value=${agent} onChange=${(event) => this.setState({ agent: event.currentTarget.value })}>
-            ${agents.map((one) => html`<option key=${one.id} value=${one.id}>${one.name}${one.spec?.driver ? ` (${one.spec.driver})` : ""}</option>`)}
+            ${agents.map((one) => html`<option key=${one.id} value=${one.id}>${one.name}${one.driver ? ` (${one.driver})` : ""}</option>`)}
             ${creates && html`<option value="">New agent…</option>`}
           </select>
           ${!agent &&

@@ -250,7 +250,7 @@ export class SessionView extends Component {
             <h2 title=${id}>${session ? (session.title ?? name) : "…"}</h2>
             <p class="sub">
               ${session?.title && html`<span>${name}</span>`}
-              ${agent?.spec?.driver && html`<span>${agent.spec.driver}</span>`}
+              ${agent?.driver && html`<span>${agent.driver}</span>`}
               ${agent?.state && agent.state !== "active" && html`<span>agent ${words(agent.state).toLowerCase()}</span>`}
               <${Tokens} usage=${this.usage} context=${timeline.context} />
             </p>
