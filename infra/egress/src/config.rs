@@ -102,6 +102,29 @@ impl Config {
         ];
         Self { providers: providers.into_iter().flatten().collect(), scripted: false }
     }
+
+    /// The same, with the scripted model standing in for no provider, or not.
+    #[must_use]
+    pub fn scripted(self, scripted: bool) -> Self {
+        Self { scripted, ..self }
+    }
+
+    /// What models there will be, for people: names no credential and no URL.
+    pub fn describe(&self) -> String {
+        let all: Vec<String> = self
+            .providers
+            .iter()
+            .map(|Provider { api, default_model, .. }| match default_model {
+                Some(model) => format!("{model} ({})", api.owner()),
+                None => format!("what {} offers", api.owner()),
+            })
+            .collect();
+        match all.as_slice() {
+            [] if self.scripted => "scripted, which is a program and no language model".to_owned(),
+            [] => "none".to_owned(),
+            all => all.join(", "),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -264,18 +264,7 @@ mod tests {
     fn endpoint(api: Api, base_url: &str) -> Result<String, BuildError> {
         let provider =
             Provider { api, base_url: base_url.to_owned(), api_key: None, default_model: None };
-        Upstream::new(Client::builder().build_for_test(), provider)
-            .map(|upstream| upstream.endpoint.to_string())
-    }
-
-    trait BuildForTest {
-        fn build_for_test(self) -> Client;
-    }
-
-    impl BuildForTest for reqwest::ClientBuilder {
-        fn build_for_test(self) -> Client {
-            client().unwrap()
-        }
+        Upstream::new(client().unwrap(), provider).map(|upstream| upstream.endpoint.to_string())
     }
 
     #[test]
