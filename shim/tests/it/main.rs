@@ -4,5 +4,7 @@
 mod faults;
 mod given;
 mod link;
+mod model;
 mod plane;
 mod turns;
+mod vanilla;
