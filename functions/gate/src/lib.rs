@@ -60,7 +60,7 @@ impl Service for Gate {
         let caller = self.0.authenticate(bearer).await?;
         match access {
             Access::Public | Access::Key => {}
-            Access::Scope(scope) => self.0.authorise(&caller, scope)?,
+            Access::Scope(scope) => App::authorise(&caller, scope)?,
         }
         Ok(caller)
     }

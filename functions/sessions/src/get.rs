@@ -11,10 +11,11 @@ use wire::Scope;
 use wire::session::SessionView;
 
 /// Get a session.
-pub(crate) const ROUTE: Route = Route::get("sessions.get", "/v1/sessions/{sessionId}", handler!(get))
-    .summary("Get a session")
-    .scope(Scope::SessionsRead)
-    .grants(&[Grant::TableRead]);
+pub(crate) const ROUTE: Route =
+    Route::get("sessions.get", "/v1/sessions/{sessionId}", handler!(get))
+        .summary("Get a session")
+        .scope(Scope::SessionsRead)
+        .grants(&[Grant::TableRead]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -36,7 +36,7 @@ impl Input for LastEventId {
         operation.header(
             "Last-Event-ID",
             "The id of the last event that was seen: the stream goes on behind it.",
-            serde_json::json!({ "type": "string", "pattern": "^[0-9]{1,19}$" }),
+            &serde_json::json!({ "type": "string", "pattern": "^[0-9]{1,19}$" }),
         );
     }
 }
@@ -117,6 +117,6 @@ impl Output for Reply {
         operation.reply::<Page<EventView>>(200);
         let description = "Server-sent events: durable ones with their number as id, what is said right now without.";
         let schema = serde_json::json!({ "type": "string", "description": description });
-        operation.reply_as(200, "text/event-stream", schema);
+        operation.reply_as(200, "text/event-stream", &schema);
     }
 }

@@ -29,7 +29,7 @@ impl Output for Page {
     const STATUS: u16 = 200;
 
     fn describe(operation: &mut Operation<'_>) {
-        operation.reply_as(200, "text/html", serde_json::json!({ "type": "string" }));
+        operation.reply_as(200, "text/html", &serde_json::json!({ "type": "string" }));
     }
 }
 

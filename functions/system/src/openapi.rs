@@ -9,10 +9,9 @@ use gate::Route;
 pub(crate) const DOCUMENT: &str = include_str!("../../../infra/aws/generated/openapi.json");
 
 /// The OpenAPI document.
-pub(crate) const ROUTE: Route =
-    Route::get("system.openapi", "/v1/openapi.json", handler!(openapi))
-        .summary("The OpenAPI document")
-        .public();
+pub(crate) const ROUTE: Route = Route::get("system.openapi", "/v1/openapi.json", handler!(openapi))
+    .summary("The OpenAPI document")
+    .public();
 
 struct Document;
 
@@ -26,7 +25,7 @@ impl Output for Document {
     const STATUS: u16 = 200;
 
     fn describe(operation: &mut Operation<'_>) {
-        operation.reply_as(200, "application/json", serde_json::json!({ "type": "object" }));
+        operation.reply_as(200, "application/json", &serde_json::json!({ "type": "object" }));
     }
 }
 

@@ -41,19 +41,20 @@ pub(crate) fn render(document: &str) -> String {
     out.push_str("<h2>Schemas</h2>");
     for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
         let name = escape(name);
-        let _ = write!(out, "<details id=\"{name}\"><summary><code>{name}</code> {}</summary>", text(&schema["description"]));
-        match schema["properties"].as_object() {
-            Some(properties) => {
-                out.push_str("<table>");
-                for (field, schema) in properties {
-                    row(&mut out, &escape(field), &kind(schema), &text(&schema["description"]));
-                }
-                out.push_str("</table>");
+        let _ = write!(
+            out,
+            "<details id=\"{name}\"><summary><code>{name}</code> {}</summary>",
+            text(&schema["description"])
+        );
+        if let Some(properties) = schema["properties"].as_object() {
+            out.push_str("<table>");
+            for (field, schema) in properties {
+                row(&mut out, &escape(field), &kind(schema), &text(&schema["description"]));
             }
-            None => {
-                let shown = serde_json::to_string_pretty(schema).unwrap_or_default();
-                let _ = write!(out, "<pre>{}</pre>", escape(&shown));
-            }
+            out.push_str("</table>");
+        } else {
+            let shown = serde_json::to_string_pretty(schema).unwrap_or_default();
+            let _ = write!(out, "<pre>{}</pre>", escape(&shown));
         }
         out.push_str("</details>");
     }
@@ -69,12 +70,18 @@ fn operation_details(out: &mut String, path: &str, verb: &str, operation: &Value
         text(&operation["x-access"]),
     );
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
-        let name = format!("{} <small>({})</small>", text(&parameter["name"]), text(&parameter["in"]));
+        let name =
+            format!("{} <small>({})</small>", text(&parameter["name"]), text(&parameter["in"]));
         row(out, &name, &kind(&parameter["schema"]), &text(&parameter["description"]));
     }
     if let Some(content) = operation["requestBody"]["content"].as_object() {
         for media in content.values() {
-            row(out, "body", &kind(&media["schema"]), &text(&operation["requestBody"]["description"]));
+            row(
+                out,
+                "body",
+                &kind(&media["schema"]),
+                &text(&operation["requestBody"]["description"]),
+            );
         }
     }
     for (status, reply) in operation["responses"].as_object().into_iter().flatten() {
@@ -82,7 +89,9 @@ fn operation_details(out: &mut String, path: &str, verb: &str, operation: &Value
             .as_object()
             .into_iter()
             .flatten()
-            .map(|(form, media)| format!("{} <small>{}</small>", kind(&media["schema"]), escape(form)))
+            .map(|(form, media)| {
+                format!("{} <small>{}</small>", kind(&media["schema"]), escape(form))
+            })
             .collect();
         row(out, &escape(status), &kinds.join("<br>"), &text(&reply["description"]));
     }
@@ -105,9 +114,9 @@ fn kind(schema: &Value) -> String {
     if schema["type"] == "array" {
         return format!("[{}]", kind(&schema["items"]));
     }
-    match &schema["type"] {
-        Value::Array(types) => types.iter().map(text).collect::<Vec<_>>().join(" | "),
-        kind => text(kind),
+    match schema["type"].as_array() {
+        Some(types) => types.iter().map(text).collect::<Vec<_>>().join(" | "),
+        None => text(&schema["type"]),
     }
 }
 

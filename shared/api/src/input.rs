@@ -136,7 +136,7 @@ impl Input for IfMatch {
         operation.header(
             "If-Match",
             "The version the change is meant for: a number, quoted or not, or `*`.",
-            json!({ "type": "string", "pattern": "^(\\*|\"?[0-9]{1,19}\"?)$" }),
+            &json!({ "type": "string", "pattern": "^(\\*|\"?[0-9]{1,19}\"?)$" }),
         );
         operation.problem(ProblemKind::VersionMismatch);
         operation.problem(ProblemKind::InvalidParameter);

@@ -39,7 +39,7 @@ impl Operation<'_> {
     }
 
     /// It takes a header.
-    pub fn header(&mut self, name: &str, description: &str, schema: Value) {
+    pub fn header(&mut self, name: &str, description: &str, schema: &Value) {
         self.parameters.push(json!({
             "name": name, "in": "header", "required": false, "description": description,
             "schema": schema,
@@ -61,11 +61,11 @@ impl Operation<'_> {
     /// It answers with a `T`.
     pub fn reply<T: JsonSchema>(&mut self, status: u16) {
         let schema = self.schemas.subschema_for::<T>();
-        self.reply_as(status, "application/json", schema.to_value());
+        self.reply_as(status, "application/json", &schema.to_value());
     }
 
     /// It answers in another form than JSON, or in one more.
-    pub fn reply_as(&mut self, status: u16, form: &str, schema: Value) {
+    pub fn reply_as(&mut self, status: u16, form: &str, schema: &Value) {
         let reply = self
             .replies
             .entry(status.to_string())
@@ -143,7 +143,7 @@ fn operation<S: Service>(route: &Route<S>, schemas: &mut SchemaGenerator) -> Val
             operation.header(
                 "Idempotency-Key",
                 "Makes repeating this request safe: for a day, the same key answers with the first answer.",
-                json!({ "type": "string", "pattern": "^[!-~]{1,128}$" }),
+                &json!({ "type": "string", "pattern": "^[!-~]{1,128}$" }),
             );
             operation.problem(ProblemKind::InvalidIdempotencyKey);
             operation.problem(ProblemKind::IdempotencyKeyReused);

@@ -74,32 +74,32 @@ struct Entry<S: Service> {
 /// Mounts routes on one router: all of them on one machine, exactly one of them in a Lambda.
 /// Paths are matched in their [`canonical`](crate::canonical) spelling.
 pub fn router<S: Service>(routes: &[Route<S>], service: &S) -> Router {
-    let router = routes.iter().fold(Router::new(), |router, route| {
+    let mounted = routes.iter().fold(Router::new(), |mounted, route| {
         // The pipeline authenticates with the whole service; the handler gets what it declared.
         let entry = Arc::new(Entry { route: *route, service: service.clone() });
-        let mounted = (route.handler.mount)(route.verb.filter())
+        let handler = (route.handler.mount)(route.verb.filter())
             .with_state(service.narrow(route.grants))
             .route_layer(from_fn_with_state(entry, serve::<S>));
-        router.route(route.path, mounted)
+        mounted.route(route.path, handler)
     });
     let lost = service.clone();
     let mistaken = service.clone();
-    router
+    mounted
         .fallback(move || {
             let id = lost.request_id();
-            async move { refuse(ProblemKind::NoSuchRoute, "no route has this path", id) }
+            async move { refuse(ProblemKind::NoSuchRoute, "no route has this path", &id) }
         })
         .method_not_allowed_fallback(move |method: Method| {
             let id = mistaken.request_id();
             async move {
                 let detail = format!("the path does not take {method}");
-                refuse(ProblemKind::MethodNotAllowed, &detail, id)
+                refuse(ProblemKind::MethodNotAllowed, &detail, &id)
             }
         })
 }
 
-fn refuse(kind: ProblemKind, detail: &str, id: String) -> Response {
-    finish(Failure(Problem::new(kind, detail)).into_response(), &id)
+fn refuse(kind: ProblemKind, detail: &str, id: &str) -> Response {
+    finish(Failure(Problem::new(kind, detail)).into_response(), id)
 }
 
 async fn serve<S: Service>(
@@ -154,7 +154,9 @@ async fn prepare<S: Service>(
     let (mut parts, body) = request.into_parts();
     let caller = match entry.route.access {
         Access::Public => None,
-        access => Some(entry.service.admit(bearer(&parts.headers), access, id).await?),
+        access @ (Access::Key | Access::Scope(_)) => {
+            Some(entry.service.admit(bearer(&parts.headers), access, id).await?)
+        }
     };
     if !entry.route.verb.mutates() {
         if let Some(caller) = caller {

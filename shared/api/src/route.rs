@@ -118,6 +118,10 @@ pub struct Route<S: Service> {
     pub(crate) handler: Handler<S>,
 }
 
+#[expect(
+    clippy::expl_impl_clone_on_copy,
+    reason = "derived, it would ask that the service be Clone"
+)]
 impl<S: Service> Clone for Route<S> {
     fn clone(&self) -> Self {
         *self

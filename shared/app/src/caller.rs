@@ -75,7 +75,7 @@ impl Caller {
             .map_err(|_| Error::Bug("sealing an answer"))?;
         let sealed = STANDARD_NO_PAD.encode([&random[..24], &sealed].concat());
         let answer = idempotency::Answer { fingerprint: once.fingerprint.clone(), sealed };
-        let expires = app.now().after(std::time::Duration::from_secs(24 * 3600));
+        let expires = app.now().after(std::time::Duration::from_hours(24));
         Ok(Some(idempotency::put(idempotency::key(self.key, &once.key), &answer, expires)))
     }
 
@@ -154,7 +154,7 @@ impl App {
     }
 
     /// Fails unless the caller may do what `scope` names.
-    pub fn authorise(&self, caller: &Caller, scope: KeyScope) -> Result<(), Error> {
+    pub fn authorise(caller: &Caller, scope: KeyScope) -> Result<(), Error> {
         if caller.may(scope) { Ok(()) } else { Err(Error::ScopeMissing(scope)) }
     }
 

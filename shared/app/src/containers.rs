@@ -125,9 +125,10 @@ impl Containers<'_> {
                 return Ok(Some(before.value));
             }
             let now = app.now();
-            let event = match before.value.state {
-                ContainerState::Failed => ContainerEvent::Recover,
-                _ => ContainerEvent::Provision,
+            let event = if before.value.state == ContainerState::Failed {
+                ContainerEvent::Recover
+            } else {
+                ContainerEvent::Provision
             };
             let mut container = before.value.apply(event, now)?;
             container.generation += 1;

@@ -140,24 +140,25 @@ impl From<Error> for Problem {
             Error::Platform(_) | Error::Unavailable(_) => K::Unavailable,
             Error::Bug(_) => K::Internal,
         };
-        match &error {
-            Error::Unavailable(source) => {
-                let mut chain = source.to_string();
-                let mut cause = source.source();
-                while let Some(inner) = cause {
-                    chain = format!("{chain}: {inner}");
-                    cause = inner.source();
-                }
-                tracing::error!(error = chain, "something behind the control plane failed");
+        if let Error::Unavailable(source) = &error {
+            let mut chain = source.to_string();
+            let mut cause = source.source();
+            while let Some(inner) = cause {
+                chain = format!("{chain}: {inner}");
+                cause = inner.source();
             }
-            Error::Bug(what) => tracing::error!(what, "the control plane failed"),
-            _ => {}
+            tracing::error!(error = chain, "something behind the control plane failed");
+        }
+        if let Error::Bug(what) = error {
+            tracing::error!(what, "the control plane failed");
         }
         let problem = Self::new(kind, error.to_string());
-        match error {
-            Error::Invalid { field, detail } => problem.at(field, detail),
-            Error::Parameter { field, detail } => problem.at(field, detail),
-            _ => problem,
+        if let Error::Invalid { field, detail } = error {
+            problem.at(field, detail)
+        } else if let Error::Parameter { field, detail } = error {
+            problem.at(field, detail)
+        } else {
+            problem
         }
     }
 }

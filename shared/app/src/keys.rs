@@ -53,7 +53,7 @@ impl App {
     }
 
     /// Who is asking. No read: authentication has read it.
-    pub fn me(&self, caller: &Caller) -> Me {
+    pub fn me(caller: &Caller) -> Me {
         Me {
             key_id: caller.key,
             scopes: caller.scopes.clone(),

@@ -47,14 +47,13 @@ impl Realms<'_> {
             let realms = document::list::<Realm>(app.table(), first).await?.items;
             let now = app.now();
             let mut writes = Vec::new();
-            let realm = match realms.into_iter().next() {
-                Some(realm) => realm.id,
-                None => {
-                    let name = Name::new("default").map_err(|_| Error::Bug("a constant name"))?;
-                    let realm = self.new_realm(name, RealmLimits::default());
-                    writes.push(document::put(&realm, Expect::Absent));
-                    realm.id
-                }
+            let realm = if let Some(realm) = realms.into_iter().next() {
+                realm.id
+            } else {
+                let name = Name::new("default").map_err(|_| Error::Bug("a constant name"))?;
+                let realm = self.new_realm(name, RealmLimits::default());
+                writes.push(document::put(&realm, Expect::Absent));
+                realm.id
             };
             let name = Name::new("bootstrap").map_err(|_| Error::Bug("a constant name"))?;
             let api_key = ApiKey {
@@ -74,7 +73,7 @@ impl Realms<'_> {
         .await
     }
 
-    fn new_realm(&self, name: Name, limits: RealmLimits) -> Realm {
+    fn new_realm(self, name: Name, limits: RealmLimits) -> Realm {
         let now = self.0.now();
         Realm {
             id: RealmId::new(self.0.ulid(now)),
@@ -138,7 +137,7 @@ impl Realms<'_> {
         patch: RealmPatch,
     ) -> Result<RealmView, Error> {
         if !patch.limits.is_absent() {
-            self.0.authorise(caller, KeyScope::Operator)?;
+            App::authorise(caller, KeyScope::Operator)?;
         }
         if let Field::Value(limits) = &patch.limits {
             check_limits(limits)?;

@@ -50,7 +50,7 @@ impl Templates<'_> {
     }
 
     fn new_template(
-        &self,
+        self,
         caller: &Caller,
         name: domain::text::Name,
         description: Option<Description>,

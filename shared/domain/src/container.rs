@@ -139,74 +139,79 @@ impl Machine for ContainerLifecycle {
     type Event = ContainerEvent;
     const START: ContainerState = ContainerState::Requested;
 
+    #[expect(clippy::too_many_lines, reason = "a table: one block for each state")]
     fn next(state: ContainerState, event: ContainerEvent) -> Option<ContainerState> {
         use ContainerEvent as E;
         use ContainerState as S;
-        Some(match (state, event) {
-            (S::Requested, E::Provision) => S::Provisioning,
-            (S::Provisioning | S::Recovering, E::Started) => S::Starting,
+        Some(match state {
+            S::Requested => match event {
+                E::Provision => S::Provisioning,
+                E::Fail => S::Failed,
+                E::Delete => S::Deleting,
+                E::Started
+                | E::Connected
+                | E::Occupied
+                | E::Vacated
+                | E::Hibernate
+                | E::Stopped
+                | E::Recover
+                | E::Gone => return None,
+            },
             // A shim may connect before the platform's answer has been written down.
-            (S::Provisioning | S::Starting | S::Recovering, E::Connected) => S::Ready,
-            (S::Ready | S::Busy | S::Idle, E::Connected) => state,
-            (S::Ready | S::Busy | S::Idle, E::Occupied) => S::Busy,
-            (S::Busy, E::Vacated) => S::Idle,
-            (S::Ready | S::Idle, E::Vacated) => state,
-            (S::Ready | S::Busy | S::Idle | S::Hibernating, E::Hibernate) => S::Hibernating,
-            (S::Provisioning | S::Starting, E::Hibernate) => S::Hibernating,
-            (S::Starting | S::Hibernating, E::Stopped) => S::Stopped,
-            // The answer to a start that was overtaken by the wish to stop it.
-            (S::Hibernating, E::Started | E::Connected) => S::Hibernating,
-            (S::Stopped, E::Provision) => S::Starting,
-            (S::Failed, E::Recover) => S::Recovering,
-            (
-                S::Requested
-                | S::Provisioning
-                | S::Starting
-                | S::Ready
-                | S::Busy
-                | S::Idle
-                | S::Hibernating
-                | S::Recovering,
-                E::Fail,
-            ) => S::Failed,
-            (
-                S::Requested
-                | S::Provisioning
-                | S::Starting
-                | S::Ready
-                | S::Busy
-                | S::Idle
-                | S::Hibernating
-                | S::Stopped
-                | S::Recovering
-                | S::Failed
-                | S::Deleting,
-                E::Delete,
-            ) => S::Deleting,
-            (S::Deleting, E::Gone) => S::Deleted,
-            (S::Starting, E::Started) => S::Starting,
-            (S::Ready | S::Busy | S::Idle, E::Started) => state,
-
-            (
-                S::Requested,
-                E::Started
-                | E::Connected
-                | E::Occupied
-                | E::Vacated
-                | E::Hibernate
-                | E::Stopped
-                | E::Recover
-                | E::Gone,
-            )
-            | (
-                S::Provisioning,
-                E::Provision | E::Occupied | E::Vacated | E::Stopped | E::Recover | E::Gone,
-            )
-            | (S::Starting, E::Provision | E::Occupied | E::Vacated | E::Recover | E::Gone)
-            | (S::Ready | S::Busy | S::Idle, E::Provision | E::Stopped | E::Recover | E::Gone)
-            | (S::Hibernating, E::Provision | E::Occupied | E::Vacated | E::Recover | E::Gone)
-            | (
-                S::Stopped,
+            S::Provisioning => match event {
+                E::Started => S::Starting,
+                E::Connected => S::Ready,
+                E::Hibernate => S::Hibernating,
+                E::Fail => S::Failed,
+                E::Delete => S::Deleting,
+                E::Provision | E::Occupied | E::Vacated | E::Stopped | E::Recover | E::Gone => {
+                    return None;
+                }
+            },
+            S::Starting => match event {
+                E::Started => S::Starting,
+                E::Connected => S::Ready,
+                E::Hibernate => S::Hibernating,
+                E::Stopped => S::Stopped,
+                E::Fail => S::Failed,
+                E::Delete => S::Deleting,
+                E::Provision | E::Occupied | E::Vacated | E::Recover | E::Gone => return None,
+            },
+            S::Ready => match event {
+                E::Started | E::Connected | E::Vacated => S::Ready,
+                E::Occupied => S::Busy,
+                E::Hibernate => S::Hibernating,
+                E::Fail => S::Failed,
+                E::Delete => S::Deleting,
+                E::Provision | E::Stopped | E::Recover | E::Gone => return None,
+            },
+            S::Busy => match event {
+                E::Started | E::Connected | E::Occupied => S::Busy,
+                E::Vacated => S::Idle,
+                E::Hibernate => S::Hibernating,
+                E::Fail => S::Failed,
+                E::Delete => S::Deleting,
+                E::Provision | E::Stopped | E::Recover | E::Gone => return None,
+            },
+            S::Idle => match event {
+                E::Started | E::Connected | E::Vacated => S::Idle,
+                E::Occupied => S::Busy,
+                E::Hibernate => S::Hibernating,
+                E::Fail => S::Failed,
+                E::Delete => S::Deleting,
+                E::Provision | E::Stopped | E::Recover | E::Gone => return None,
+            },
+            // An answer to the start that the wish to stop has overtaken changes nothing.
+            S::Hibernating => match event {
+                E::Started | E::Connected | E::Hibernate => S::Hibernating,
+                E::Stopped => S::Stopped,
+                E::Fail => S::Failed,
+                E::Delete => S::Deleting,
+                E::Provision | E::Occupied | E::Vacated | E::Recover | E::Gone => return None,
+            },
+            S::Stopped => match event {
+                E::Provision => S::Starting,
+                E::Delete => S::Deleting,
                 E::Started
                 | E::Connected
                 | E::Occupied
@@ -215,20 +220,24 @@ impl Machine for ContainerLifecycle {
                 | E::Stopped
                 | E::Recover
                 | E::Fail
-                | E::Gone,
-            )
-            | (
-                S::Recovering,
+                | E::Gone => return None,
+            },
+            S::Recovering => match event {
+                E::Started => S::Starting,
+                E::Connected => S::Ready,
+                E::Fail => S::Failed,
+                E::Delete => S::Deleting,
                 E::Provision
                 | E::Occupied
                 | E::Vacated
                 | E::Hibernate
                 | E::Stopped
                 | E::Recover
-                | E::Gone,
-            )
-            | (
-                S::Failed,
+                | E::Gone => return None,
+            },
+            S::Failed => match event {
+                E::Recover => S::Recovering,
+                E::Delete => S::Deleting,
                 E::Provision
                 | E::Started
                 | E::Connected
@@ -237,10 +246,11 @@ impl Machine for ContainerLifecycle {
                 | E::Hibernate
                 | E::Stopped
                 | E::Fail
-                | E::Gone,
-            )
-            | (
-                S::Deleting,
+                | E::Gone => return None,
+            },
+            S::Deleting => match event {
+                E::Delete => S::Deleting,
+                E::Gone => S::Deleted,
                 E::Provision
                 | E::Started
                 | E::Connected
@@ -249,10 +259,9 @@ impl Machine for ContainerLifecycle {
                 | E::Hibernate
                 | E::Stopped
                 | E::Recover
-                | E::Fail,
-            )
-            | (
-                S::Deleted,
+                | E::Fail => return None,
+            },
+            S::Deleted => match event {
                 E::Provision
                 | E::Started
                 | E::Connected
@@ -263,8 +272,8 @@ impl Machine for ContainerLifecycle {
                 | E::Recover
                 | E::Fail
                 | E::Delete
-                | E::Gone,
-            ) => return None,
+                | E::Gone => return None,
+            },
         })
     }
 }

@@ -118,6 +118,7 @@ pub struct Session {
     /// Whose reports it takes.
     pub reports: Option<Reports>,
     /// The agent's own id for the conversation, for taking it up again after a restart.
+    #[expect(clippy::struct_field_names, reason = "ACP's session is another thing than ours")]
     pub acp_session: Option<String>,
     /// When it was opened.
     pub created_at: Timestamp,
