@@ -8,7 +8,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// It is started for every container and kept by every release.
@@ -16,7 +16,7 @@ const MOST_BYTES: usize = 10 << 20;
 
 fn main() {
     let out = PathBuf::from(variable("OUT_DIR"));
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("../..");
     for part in ["shim", "shared/wire", "shared/domain"] {
         println!("cargo::rerun-if-changed={}", workspace.join(part).join("src").display());
         println!("cargo::rerun-if-changed={}", workspace.join(part).join("Cargo.toml").display());
