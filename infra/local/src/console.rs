@@ -74,7 +74,7 @@ const FILES: &[File] = files! {
 };
 
 /// The page at `/` and its files below `/console/`, for GET and HEAD.
-pub fn routes() -> Router {
+pub(crate) fn routes() -> Router {
     FILES.iter().fold(Router::new(), |router, file| {
         let tag = tag(file.bytes);
         let path = match file.path {

@@ -131,12 +131,12 @@ struct Screen {
 impl Screen {
     fn put(&mut self, text: &str) {
         // A terminal that is gone is no reason to stop.
-        let _ = if self.quiet {
+        drop(if self.quiet {
             io::stderr().lock().write_all(text.as_bytes())
         } else {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes()).and_then(|()| out.flush())
-        };
+        });
     }
 
     fn line(&mut self, text: &str) {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use app::App;
 use app::shim::ShimCaller;
@@ -77,7 +77,8 @@ pub(crate) async fn serve(
                         }
                     }
                 });
-                if let Some((_, before)) = open.insert(place.container, (place.generation, closed)) {
+                if let Some((_, before)) = open.insert(place.container, (place.generation, closed))
+                {
                     before.cancel();
                 }
             }
@@ -156,7 +157,7 @@ async fn hold(line: Line, shim: ShimCaller, mut socket: WebSocket) {
     line.push.unregister(&connection);
     let bye = CloseFrame { code: axum::extract::ws::close_code::NORMAL, reason: "".into() };
     // The other side may be gone already.
-    let _ = socket.send(Message::Close(Some(bye))).await;
+    drop(socket.send(Message::Close(Some(bye))).await);
 }
 
 async fn say(socket: &mut WebSocket, down: &Down) -> bool {

@@ -37,16 +37,16 @@ fn kept(path: &Path, make: impl Fn() -> String) -> io::Result<String> {
         found => return found,
     }
     let fresh = path.with_extension("new");
-    let made = make();
+    let text = make();
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(made.as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&fresh, path)?;
     if let Some(directory) = path.parent() {
         std::fs::File::open(directory)?.sync_all()?;
     }
-    Ok(made)
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -61,14 +61,10 @@ mod tests {
         std::fs::create_dir_all(&data).unwrap();
         let ids = OsIds::default();
         let clock = SystemClock::default();
-        let first = (
-            signing_key(&data, &ids).unwrap(),
-            bootstrap_key(&data, &ids, &clock).unwrap(),
-        );
-        let second = (
-            signing_key(&data, &ids).unwrap(),
-            bootstrap_key(&data, &ids, &clock).unwrap(),
-        );
+        let first =
+            (signing_key(&data, &ids).unwrap(), bootstrap_key(&data, &ids, &clock).unwrap());
+        let second =
+            (signing_key(&data, &ids).unwrap(), bootstrap_key(&data, &ids, &clock).unwrap());
         std::fs::remove_dir_all(&data).unwrap();
         assert_eq!(first, second);
         assert!(first.1.parse::<PresentedKey>().is_ok());

@@ -15,18 +15,19 @@ use tokio_util::task::TaskTracker;
 const NAP: Duration = Duration::from_secs(5);
 
 /// How often expired items are removed, and how many at a time.
-const SWEEP: (Duration, usize) = (Duration::from_secs(60), 1000);
+const SWEEP: (Duration, usize) = (Duration::from_mins(1), 1000);
 
-/// Runs the scheduler until `stop`; what it has started is tracked by `tasks`.
+/// Runs the scheduler until `stop`; what it has started is tracked by `errands`.
 pub(crate) async fn run(
     app: App,
     nudge: Arc<Nudge>,
     clock: Arc<dyn Clock>,
-    tasks: TaskTracker,
+    errands: TaskTracker,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        let next = match workers::scheduler::tick(&app, |errand| drop(tasks.spawn(errand))).await {
+        let next = match workers::scheduler::tick(&app, |errand| drop(errands.spawn(errand))).await
+        {
             Ok(next) => next,
             Err(error) => {
                 tracing::error!(%error, "a tick failed");

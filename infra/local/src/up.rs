@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::ports::{Clock, Feed, Ids, Push};
+use app::ports::{Clock, Feed, Ids, Observed, Push};
 use app::{App, Ports, Settings};
+use axum::Router;
 use domain::RealmId;
 use domain::key::PresentedKey;
 use embedded::clock::{OsIds, SystemClock};
@@ -21,6 +22,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -77,6 +79,9 @@ fn cause(error: &dyn std::error::Error) -> String {
 /// How long a stop may take before what is left is left.
 const STOP: Duration = Duration::from_secs(4);
 
+/// How long a stop waits for errands that are being carried out.
+const ERRANDS: Duration = Duration::from_millis(1500);
+
 /// Seconds after which a shim whose control plane does not come back ends by itself.
 const ORPHAN_SECONDS: u64 = 120;
 
@@ -89,113 +94,31 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .map_err(|error| UpError::Metrics(error.to_string()))?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let ids: Arc<dyn Ids> = Arc::new(OsIds::default());
-    let file = |source| UpError::File { path: options.data.display().to_string(), source };
-
-    let table = Arc::new(SqliteTable::open(data.path().join("reeve.db"), Arc::clone(&clock))?);
-    let feed = Arc::new(LocalFeed::default());
-    let nudge = Arc::new(Nudge::default());
-    table.on_commit({
-        let (feed, nudge) = (Arc::clone(&feed), Arc::clone(&nudge));
-        move |commit| {
-            feed.observe(commit);
-            nudge.observe(commit);
-        }
-    });
-    let push = Arc::new(LocalPush::default());
-
-    let mut repositories = options.repositories();
-    if options.demo {
-        demo::offer_checkout(&mut repositories);
-    }
-    let (tell, told) = mpsc::unbounded_channel();
-    let (exit, mut exits) = mpsc::unbounded_channel();
-    let sandbox = Sandbox::new(SandboxConfig {
-        data: data.path().to_owned(),
-        repositories,
-        helper: PathBuf::from("/proc/self/exe"),
-        shim: None,
-        orphan_seconds: ORPHAN_SECONDS,
-        before_start: Arc::new({
-            let tell = tell.clone();
-            move |place, path| {
-                let listener = std::os::unix::net::UnixListener::bind(path)?;
-                listener.set_nonblocking(true)?;
-                // Nobody listens any more only where everything stops.
-                let _ = tell.send(Socket::Open(place.clone(), listener));
-                Ok(())
-            }
-        }),
-        after_end: Arc::new(move |place| drop(tell.send(Socket::Closed(place)))),
-        on_exit: Arc::new(move |observed| drop(exit.send(observed))),
-    })
-    .map_err(UpError::Sandbox)?;
-
-    let settings = Settings::new(installation::signing_key(data.path(), &*ids).map_err(file)?);
-    let app = App::new(
-        Ports {
-            table: Arc::clone(&table) as _,
-            compute: Arc::new(sandbox.clone()),
-            push: Arc::clone(&push) as Arc<dyn Push>,
-            feed: feed as Arc<dyn Feed>,
-            clock: Arc::clone(&clock),
-            ids: Arc::clone(&ids),
-        },
-        settings,
-    );
-    let (api_key, realm) = first_key(&app, &options, &data, &*ids, &*clock).await?;
+    let machine = Machine::open(&options, &data)?;
+    let (api_key, realm) = first_key(&machine, &options, &data).await?;
 
     let egress = egress::Config { scripted: options.demo, ..egress::Config::from_vars(variable) };
     let models = demo::models(&egress);
     let egress = egress::router(egress).map_err(|error| UpError::Egress(error.to_string()))?;
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    tasks.spawn(egress_socket::serve(app.clone(), push, egress, told, stop.clone()));
-    tasks.spawn({
-        let app = app.clone();
-        async move {
-            while let Some(observed) = exits.recv().await {
-                if let Err(error) = app.containers().exited(observed).await {
-                    // The watch of that start will find it gone.
-                    tracing::warn!(container.id = %observed.container, %error, "an exit waits");
-                }
-            }
-        }
-    });
-    // What an earlier process left is taken over before anybody can ask for more.
-    sandbox.adopt().await.map_err(UpError::Sandbox)?;
-    let kept = app.containers().reconcile().await?;
-    app.errands().take_over().await?;
+    let running = machine.start(egress).await?;
+    let app = running.app.clone();
 
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .map_err(|source| UpError::Listen { address: options.listen, source })?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| UpError::Listen { address: options.listen, source })?;
-    let router = api_gateway::router(&app, metrics);
+    let listen = |source| UpError::Listen { address: options.listen, source };
+    let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+    let url = format!("http://{}", listener.local_addr().map_err(listen)?);
     let serving = CancellationToken::new();
-    let server = tasks.spawn({
-        let serving = serving.clone();
+    let server = running.tasks.spawn({
+        let (serving, router) = (serving.clone(), api_gateway::router(&app, metrics));
         async move {
             axum::serve(listener, router).with_graceful_shutdown(serving.cancelled_owned()).await
         }
     });
-    let running = tasks.spawn(scheduler::run(
-        app.clone(),
-        nudge,
-        Arc::clone(&clock),
-        tasks.clone(),
-        stop.clone(),
-    ));
-    tasks.spawn(scheduler::sweep(table, Arc::clone(&clock), stop.clone()));
-
-    let url = format!("http://{address}");
-    tracing::info!(url, containers = kept, models, "ready");
+    tracing::info!(url, models, "ready");
+    let file = |source| UpError::File { path: "standard output".to_owned(), source };
     announce(&options, &url, &api_key, realm).map_err(file)?;
     let shown = options.demo.then(|| {
-        let demo = demo::run(app.clone(), url, api_key, options.data.clone(), models, options.json);
-        tasks.spawn(demo)
+        let demo = demo::run(app, url, api_key, options.data.clone(), models, options.json);
+        running.tasks.spawn(demo)
     });
 
     tokio::select! {
@@ -205,21 +128,157 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     tracing::info!("stopping");
     // No new work; then what runs is ended and told; then the rest.
     serving.cancel();
-    stop.cancel();
     if let Some(demo) = shown {
         demo.abort();
     }
-    let stopped = async {
-        let _ = running.await;
-        app.containers().stop_all().await
-    };
-    match tokio::time::timeout(STOP, stopped).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "a container was left: the next start finds it"),
-        Err(_) => tracing::warn!("a container was left: the next start finds it"),
-    }
+    running.stop().await;
     server.abort();
     Ok(())
+}
+
+/// The ports of this machine, and what they tell.
+struct Machine {
+    app: App,
+    table: Arc<SqliteTable>,
+    push: Arc<LocalPush>,
+    nudge: Arc<Nudge>,
+    sandbox: Sandbox,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    sockets: mpsc::UnboundedReceiver<Socket>,
+    exits: mpsc::UnboundedReceiver<Observed>,
+}
+
+impl Machine {
+    fn open(options: &Up, data: &DataDir) -> Result<Self, UpError> {
+        let file = |source| UpError::File { path: data.path().display().to_string(), source };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let ids: Arc<dyn Ids> = Arc::new(OsIds::default());
+        let table = Arc::new(SqliteTable::open(data.path().join("reeve.db"), Arc::clone(&clock))?);
+        let (feed, nudge) = (Arc::new(LocalFeed::default()), Arc::new(Nudge::default()));
+        table.on_commit({
+            let (feed, nudge) = (Arc::clone(&feed), Arc::clone(&nudge));
+            move |commit| {
+                feed.observe(commit);
+                nudge.observe(commit);
+            }
+        });
+        let push = Arc::new(LocalPush::default());
+        let (sandbox, sockets, exits) = sandbox(options, data).map_err(UpError::Sandbox)?;
+        let settings = Settings::new(installation::signing_key(data.path(), &*ids).map_err(file)?);
+        let ports = Ports {
+            table: Arc::clone(&table) as _,
+            compute: Arc::new(sandbox.clone()),
+            push: Arc::clone(&push) as Arc<dyn Push>,
+            feed: feed as Arc<dyn Feed>,
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+        };
+        let app = App::new(ports, settings);
+        Ok(Self { app, table, push, nudge, sandbox, clock, ids, sockets, exits })
+    }
+
+    /// Takes over what an earlier process left, and begins to carry out what is due.
+    async fn start(self, egress: Router) -> Result<Running, UpError> {
+        let Self { app, table, push, nudge, sandbox, clock, sockets, mut exits, .. } = self;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (rest, errands) = (stop.child_token(), TaskTracker::new());
+        tasks.spawn(egress_socket::serve(app.clone(), push, egress, sockets, stop.clone()));
+        tasks.spawn({
+            let app = app.clone();
+            async move {
+                while let Some(observed) = exits.recv().await {
+                    if let Err(error) = app.containers().exited(observed).await {
+                        // The watch of that start will find it gone.
+                        tracing::warn!(container.id = %observed.container, %error, "an exit waits");
+                    }
+                }
+            }
+        });
+        // Before anybody can ask for more.
+        sandbox.adopt().await.map_err(UpError::Sandbox)?;
+        let kept = app.containers().reconcile().await?;
+        app.errands().take_over().await?;
+        if kept > 0 {
+            tracing::info!(containers = kept, "taken over");
+        }
+        let scheduler = tasks.spawn(scheduler::run(
+            app.clone(),
+            nudge,
+            Arc::clone(&clock),
+            errands.clone(),
+            rest.clone(),
+        ));
+        tasks.spawn(scheduler::sweep(table, clock, stop.clone()));
+        Ok(Running { app, scheduler, rest, errands, tasks, stop })
+    }
+}
+
+/// What was started.
+struct Running {
+    app: App,
+    scheduler: JoinHandle<()>,
+    rest: CancellationToken,
+    errands: TaskTracker,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Begins nothing more, ends every container and tells how.
+    async fn stop(self) {
+        let stopped = async {
+            self.rest.cancel();
+            // It fails only where it has panicked, which was told.
+            drop(self.scheduler.await);
+            // An errand may be starting a container; one that takes too long is left to its lease.
+            self.errands.close();
+            drop(tokio::time::timeout(ERRANDS, self.errands.wait()).await);
+            // Shims still report while their containers are ended.
+            let ended = self.app.containers().stop_all().await;
+            self.stop.cancel();
+            ended
+        };
+        match tokio::time::timeout(STOP, stopped).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a container was left: the next start finds it");
+            }
+            Err(_) => tracing::warn!("a container was left: the next start finds it"),
+        }
+    }
+}
+
+type SandboxParts = (Sandbox, mpsc::UnboundedReceiver<Socket>, mpsc::UnboundedReceiver<Observed>);
+
+fn sandbox(options: &Up, data: &DataDir) -> io::Result<SandboxParts> {
+    let mut repositories = options.repositories();
+    if options.demo {
+        demo::offer_checkout(&mut repositories);
+    }
+    let (tell, sockets) = mpsc::unbounded_channel();
+    let (exit, exits) = mpsc::unbounded_channel();
+    let open = tell.clone();
+    let sandbox = Sandbox::new(SandboxConfig {
+        data: data.path().to_owned(),
+        repositories,
+        helper: PathBuf::from("/proc/self/exe"),
+        shim: None,
+        orphan_seconds: ORPHAN_SECONDS,
+        before_start: Arc::new(move |place, path| {
+            let listener = std::os::unix::net::UnixListener::bind(path)?;
+            listener.set_nonblocking(true)?;
+            // Nobody listens any more only where everything stops.
+            drop(open.send(Socket::Open(*place, listener)));
+            Ok(())
+        }),
+        after_end: Arc::new(move |place| drop(tell.send(Socket::Closed(place)))),
+        on_exit: Arc::new(move |observed| {
+            // As above: nobody asks any more.
+            exit.send(observed).ok();
+        }),
+    })?;
+    Ok((sandbox, sockets, exits))
 }
 
 #[expect(clippy::disallowed_methods, reason = "configuration is read where the process starts")]
@@ -228,24 +287,22 @@ fn variable(name: &str) -> Option<String> {
 }
 
 async fn first_key(
-    app: &App,
+    machine: &Machine,
     options: &Up,
     data: &DataDir,
-    ids: &dyn Ids,
-    clock: &dyn Clock,
 ) -> Result<(String, RealmId), UpError> {
-    let file = |source| UpError::File { path: options.data.display().to_string(), source };
-    let (text, key) = match &options.bootstrap_key {
-        Some(Key(text, key)) => (text.clone(), key.clone()),
-        None => {
-            let text = installation::bootstrap_key(data.path(), ids, clock).map_err(file)?;
-            let key: PresentedKey = text.parse().map_err(|_| {
-                file(io::Error::new(io::ErrorKind::InvalidData, "bootstrap-key is not a key"))
-            })?;
-            (text, key)
-        }
+    let file = |source| UpError::File { path: data.path().display().to_string(), source };
+    let (text, key) = if let Some(Key(text, key)) = &options.bootstrap_key {
+        (text.clone(), key.clone())
+    } else {
+        let text = installation::bootstrap_key(data.path(), &*machine.ids, &*machine.clock)
+            .map_err(file)?;
+        let key: PresentedKey = text.parse().map_err(|_| {
+            file(io::Error::new(io::ErrorKind::InvalidData, "bootstrap-key is not a key"))
+        })?;
+        (text, key)
     };
-    let realm = app.realms().bootstrap(&key).await?;
+    let realm = machine.app.realms().bootstrap(&key).await?;
     Ok((text, realm))
 }
 

@@ -74,7 +74,19 @@ impl Containers<'_> {
             #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
             let scope = Scope::grant(observed.realm);
             let end = End::failure(failure::INTERRUPTED, "the installation was stopped");
-            self.give_up(scope, observed.container, observed.generation, end).await
+            self.give_up(scope, observed.container, observed.generation, end).await?;
+            // Nobody carries out errands any more: what ran is told of here.
+            let Some(container) = self.load(scope, observed.container).await? else { return Ok(()) };
+            for &session in &container.value.busy {
+                retry_conflict(|| async {
+                    match self.load(scope, observed.container).await? {
+                        Some(container) => self.settle(scope, session, &container).await,
+                        None => Ok(false),
+                    }
+                })
+                .await?;
+            }
+            Ok(())
         }));
         stopped.await.into_iter().collect()
     }
