@@ -68,8 +68,7 @@ impl Options {
 #[serde(rename_all = "camelCase")]
 struct Ready {
     url: String,
-    /// Said once in the life of a data directory.
-    key: Option<String>,
+    api_key: String,
     realm_id: String,
 }
 
@@ -140,10 +139,8 @@ impl Reeve {
         let ready: Ready = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("{error} in {line:?}:\n{}", self.log()));
         self.url = ready.url;
+        self.key = ready.api_key;
         self.realm_id = ready.realm_id;
-        if let Some(key) = ready.key {
-            self.key = key;
-        }
         Ok(())
     }
 
