@@ -37,6 +37,8 @@ pub(crate) enum Over {
     Refused,
     /// Nobody was there for too long.
     Orphaned,
+    /// The journal cannot be written: what is not written down cannot be told.
+    Mute,
 }
 
 enum Failed {

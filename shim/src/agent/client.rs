@@ -11,7 +11,7 @@ use crate::acp::message;
 use crate::acp::peer::Peer;
 
 /// How long a client may think about a permission.
-const PERMISSION: Duration = Duration::from_secs(24 * 60 * 60);
+const PERMISSION: Duration = Duration::from_hours(24);
 
 #[derive(Debug)]
 pub(super) struct Turn {

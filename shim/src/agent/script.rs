@@ -7,7 +7,7 @@
 //! | `!say TEXT`, `!think TEXT` | one piece of an answer, of a thought |
 //! | `!chunks N [BYTES]` | N pieces of BYTES each (4) |
 //! | `!events N` | N tool calls, each its own event |
-//! | `!rate N PER_SECOND` | the same, so many in a second |
+//! | `!rate N PER_SECOND` | the same, so many in a second, each with the time in `_meta.sentAt` |
 //! | `!tool NAME` | a tool call from pending to completed |
 //! | `!plan` | a plan of two entries |
 //! | `!permission` | asks for permission and says what was chosen |
@@ -182,7 +182,10 @@ async fn events(turn: &Turn, count: u64, per_second: Option<u64>) {
         if let Some(beats) = &mut beats {
             beats.tick().await;
         }
-        let call = json!({ "toolCallId": format!("call-{n}"), "title": format!("event {n}") });
+        let mut call = json!({ "toolCallId": format!("call-{n}"), "title": format!("event {n}") });
+        if beats.is_some() {
+            call["_meta"] = json!({ "sentAt": crate::time::micros() });
+        }
         turn.update("tool_call", &call).await;
     }
 }

@@ -42,7 +42,9 @@ fn shorten(value: &mut Value, most: usize) {
         }
         Value::Array(items) => {
             items.truncate(most);
-            items.iter_mut().for_each(|item| shorten(item, most));
+            for item in items {
+                shorten(item, most);
+            }
         }
         Value::Object(fields) => fields.values_mut().for_each(|field| shorten(field, most)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}

@@ -91,15 +91,16 @@ impl Journal {
         String::from_utf8(frame).ok().filter(|_| !self.reported.is_empty())
     }
 
-    /// Forgets what is before `next`. An acknowledgement of what was never sent is no news.
-    pub(super) fn acknowledge(&mut self, next: u64) {
+    /// Forgets what is before `next` and says whether that was news. An acknowledgement of what was
+    /// never sent is none.
+    pub(super) fn acknowledge(&mut self, next: u64) -> bool {
         let Some(count) =
             next.checked_sub(self.first).and_then(|count| usize::try_from(count).ok())
         else {
-            return;
+            return false;
         };
         if count == 0 || count > self.reported.len() {
-            return;
+            return false;
         }
         let bytes: u64 = self.reported.drain(..count).map(u64::from).sum();
         self.first = next;
@@ -112,6 +113,7 @@ impl Journal {
             // What cannot be made smaller stays as it is: it is only disk.
             drop(self.shrink());
         }
+        true
     }
 
     fn shrink(&mut self) -> io::Result<()> {
@@ -159,9 +161,9 @@ mod tests {
         let first = journal.report(session()).unwrap();
         assert_eq!(events(&first).1, ["0", "1", "2", "3", "4"]);
         assert_eq!(journal.report(session()).unwrap(), first);
-        journal.acknowledge(3);
-        journal.acknowledge(2);
-        journal.acknowledge(99);
+        assert!(journal.acknowledge(3));
+        assert!(!journal.acknowledge(2));
+        assert!(!journal.acknowledge(99));
         assert_eq!(events(&journal.report(session()).unwrap()), (3, vec!["3".into(), "4".into()]));
         journal.acknowledge(5);
         assert!(journal.report(session()).is_none());

@@ -27,7 +27,7 @@ const FULL: u64 = 4 * 1024 * 1024;
 const LIVE: usize = 64;
 
 /// How long a report may stay unanswered before it is sent again.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that waits to be sent.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct Outbox {
     wake: Notify,
     /// Something was acknowledged.
     room: Notify,
+    /// An event could not be written down.
+    broken: Notify,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,7 @@ impl Outbox {
             connected: Cell::new(false),
             wake: Notify::new(),
             room: Notify::new(),
+            broken: Notify::new(),
         })
     }
 
@@ -73,7 +76,7 @@ impl Outbox {
             What::Update { kind, data } => What::Update { kind, data: cut::to_fit(data) },
             What::Started { .. } | What::Ended(_) => what,
         };
-        let Ok(line) = serde_json::to_vec(&ReportEvent { run, what }) else {
+        let Ok(event) = serde_json::to_vec(&ReportEvent { run, what }) else {
             return;
         };
         let mut sessions = self.sessions.borrow_mut();
@@ -81,12 +84,17 @@ impl Outbox {
             journal: Journal::new(self.directory.join(format!("{session}.jsonl"))),
             sent: None,
         });
-        if let Err(error) = lane.journal.append(&line) {
-            // A gap would be a lie. The platform sees the exit and starts another generation.
+        if let Err(error) = lane.journal.append(&event) {
             crate::boot::note(&format!("the journal cannot be written: {error}"));
-            std::process::abort();
+            // A gap would be a lie. The platform sees the exit and starts another generation.
+            self.broken.notify_one();
         }
         self.wake.notify_one();
+    }
+
+    /// Waits until an event could not be written down.
+    pub(crate) async fn broken(&self) {
+        self.broken.notified().await;
     }
 
     /// Waits until `session` may say more.
@@ -137,8 +145,10 @@ impl Outbox {
     /// Events of `session` before `next` are durable.
     pub(crate) fn acknowledge(&self, session: SessionId, next: u64) {
         if let Some(lane) = self.sessions.borrow_mut().get_mut(&session) {
-            lane.journal.acknowledge(next);
-            lane.sent = None;
+            // An acknowledgement of nothing new is no reason to send the same again at once.
+            if lane.journal.acknowledge(next) {
+                lane.sent = None;
+            }
         }
         self.room.notify_waiters();
         self.wake.notify_one();

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use wire::shim::failure;
+use wire::shim::{MAX_EVENT, failure};
 
 use super::failure::Failure;
 use super::permission::{self, Asked};
@@ -186,6 +186,8 @@ impl Instance {
 
     /// Lets it go by itself, for a while.
     pub(super) async fn retire(&self) {
+        // Its sessions go on elsewhere: what it still says belongs to none of their runs.
+        self.streams.borrow_mut().clear();
         self.peer.close();
         let gone = timeout(RETIRE, self.ended.subscribe().wait_for(|ended| *ended)).await.is_ok();
         if !gone {
@@ -317,16 +319,17 @@ impl Instance {
         }
         let Ok(params) = serde_json::from_str::<Update<'_>>(params.get()) else { return };
         let stream = self.streams.borrow().get(&params.session_id).cloned();
-        match stream {
-            Some(stream) => stream.update(params.update).await,
-            None => {
-                let mut early = self.early.borrow_mut();
-                if early.len() >= EARLY {
-                    early.pop_front();
-                }
-                early.push_back((params.session_id, params.update.to_owned()));
-            }
+        if let Some(stream) = stream {
+            return stream.update(params.update).await;
         }
+        if params.update.get().len() > MAX_EVENT {
+            return;
+        }
+        let mut early = self.early.borrow_mut();
+        if early.len() >= EARLY {
+            early.pop_front();
+        }
+        early.push_back((params.session_id, params.update.to_owned()));
     }
 
     async fn permit(&self, id: &Id, params: &RawValue) -> Result<(), CallError> {

@@ -26,6 +26,7 @@ use domain::{RunId, SessionId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use wire::shim::failure::INTERRUPTED;
 use wire::shim::{Boot, Command, What};
 
 use crate::link::{self, Over};
@@ -90,16 +91,22 @@ impl Shared {
             .iter()
             .find(|instance| instance.plan == *plan && instance.lives())
             .cloned();
-        let instance = match found {
-            Some(instance) => instance,
-            None => {
-                self.started.set(self.started.get() + 1);
-                let instance = Instance::start(self, plan.clone(), self.started.get())?;
-                self.instances.borrow_mut().push(Rc::clone(&instance));
-                instance
-            }
-        };
+        if let Some(instance) = found {
+            return Ok(instance);
+        }
+        if self.stopping.get() {
+            return Err(failure::Failure::new(INTERRUPTED, "the shim is stopping"));
+        }
+        self.started.set(self.started.get() + 1);
+        let instance = Instance::start(self, plan.clone(), self.started.get())?;
+        self.instances.borrow_mut().push(Rc::clone(&instance));
         Ok(instance)
+    }
+
+    /// Ends every instance.
+    async fn end(&self) {
+        let instances: Vec<_> = self.instances.borrow().clone();
+        futures::future::join_all(instances.iter().map(|instance| instance.end())).await;
     }
 
     /// Ends the idle instances of plans that are no longer used, and forgets the ended ones.
@@ -141,6 +148,7 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
     let over = loop {
         tokio::select! {
             over = &mut link => break Some(over),
+            () = shared.outbox.broken() => break Some(Over::Mute),
             _ = terminate.recv() => break None,
             Some(all) = asked.recv() => {
                 if all.into_iter().any(|command| carry_out(&shared, &mut sessions, command)) {
@@ -150,26 +158,30 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
         }
     };
     shared.stopping.set(true);
-    let instances: Vec<_> = shared.instances.borrow().clone();
-    let ending = futures::future::join_all(instances.iter().map(|one| one.end()));
-    let Some(over) = over else {
-        let farewell = async {
-            ending.await;
-            // The workers' last words: they run once their agents are gone.
-            tokio::task::yield_now().await;
-            drop(timeout(FAREWELL, shared.outbox.drained()).await);
-        };
-        tokio::select! {
-            () = farewell => {}
-            _ = link => futures::future::join_all(instances.iter().map(|one| one.end())).await.clear(),
-        }
-        return ExitCode::SUCCESS;
+    let ending = shared.end();
+    if let Some(over) = over {
+        ending.await;
+        return ExitCode::from(match over {
+            Over::Refused => 2,
+            Over::Orphaned => 3,
+            Over::Mute => 4,
+        });
+    }
+    let farewell = async {
+        ending.await;
+        // The workers' last words: they run once their agents are gone.
+        tokio::task::yield_now().await;
+        timeout(FAREWELL, shared.outbox.drained()).await.unwrap_or_default();
     };
-    ending.await;
-    ExitCode::from(match over {
-        Over::Refused => 2,
-        Over::Orphaned => 3,
-    })
+    // The connection is kept for as long as there is somebody to tell.
+    let parted = tokio::select! {
+        () = farewell => false,
+        _ = link => true,
+    };
+    if parted {
+        shared.end().await;
+    }
+    ExitCode::SUCCESS
 }
 
 /// Carries `command` out. Says whether it is the last one.

@@ -121,7 +121,7 @@ impl Session {
         loop {
             let why = tokio::select! {
                 answer = call.answer() => {
-                    return self.ended(&instance, prompt.agent.driver, answer, stopping).await;
+                    return self.ended(&instance, prompt.agent.driver, answer, stopping);
                 }
                 () = asked(&mut job.cancelled), if stopping.is_none() => Stopping::Cancelled,
                 () = reach(Some(deadline)) => match stopping {
@@ -224,7 +224,7 @@ impl Session {
         Ok(created.session_id)
     }
 
-    async fn ended(
+    fn ended(
         &mut self,
         instance: &Instance,
         driver: Driver,

@@ -1,4 +1,4 @@
-//! A model behind the socket: answers in the words of Anthropic's and OpenAI's streams.
+//! A model behind the socket: answers in the words of the streams of Anthropic and `OpenAI`.
 
 use std::sync::{Arc, Mutex};
 
@@ -117,7 +117,7 @@ fn anthropic(say: &Say, number: usize) -> String {
     }
     let line =
         |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
-    events.iter().map(line).collect()
+    events.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 fn openai(say: &Say, number: usize) -> String {
@@ -161,5 +161,7 @@ fn openai(say: &Say, number: usize) -> String {
             "usage": { "prompt_tokens": 15, "completion_tokens": 7 } }));
         done = "data: [DONE]\n\n";
     }
-    events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>() + done
+    let mut lines: Vec<_> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    lines.push(done.to_owned());
+    lines.concat()
 }

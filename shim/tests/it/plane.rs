@@ -83,9 +83,9 @@ async fn serve(
             answer.headers_mut().insert("connection", "upgrade".parse().unwrap());
             let mut upgrades = JoinSet::new();
             upgrades.spawn(async move {
-                let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
+                let stream = hyper::upgrade::on(&mut request).await.unwrap();
                 let socket =
-                    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None);
+                    WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, None);
                 drop(sockets.send(socket.await));
             });
             upgrades.detach_all();

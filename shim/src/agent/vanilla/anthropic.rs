@@ -14,7 +14,7 @@ pub(super) fn request(model: &str, system: &str, transcript: &Transcript) -> Val
     let tools: Vec<Value> = tools::LIST
         .iter()
         .map(|tool| {
-            json!({ "name": tool.name, "description": tool.about, "input_schema": tool.schema() })
+            json!({ "name": tool.name, "description": tool.purpose, "input_schema": tool.schema() })
         })
         .collect();
     json!({

@@ -20,7 +20,7 @@ use crate::time::pass;
 /// How often one request is tried.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct Endpoint {

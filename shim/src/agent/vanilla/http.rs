@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 /// How long an endpoint may think before it answers, and between two pieces of an answer.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// The longest answer that is read as a whole.
 const WHOLE: usize = 1024 * 1024;
 

@@ -1,4 +1,4 @@
-//! The vanilla agent: our own tool loop over an Anthropic- or OpenAI-shaped model endpoint.
+//! The vanilla agent: our own tool loop over an Anthropic- or `OpenAI`-shaped model endpoint.
 //!
 //! What holds here: a turn ends when the model asks for no more tools, when a limit of the run is
 //! reached, or when the model goes round in circles. The transcript is saved after each step, so a

@@ -1,4 +1,4 @@
-//! OpenAI's shape: `POST /v1/chat/completions`.
+//! The shape of `OpenAI`: `POST /v1/chat/completions`.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub(super) fn request(model: &str, system: &str, transcript: &Transcript) -> Val
             json!({
                 "type": "function",
                 "function": {
-                    "name": tool.name, "description": tool.about, "parameters": tool.schema(),
+                    "name": tool.name, "description": tool.purpose, "parameters": tool.schema(),
                 },
             })
         })
@@ -68,7 +68,8 @@ impl Decoder {
     pub(super) fn take(&mut self, chunk: &Value) -> Result<Option<Piece>, Broken> {
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
             let message = error["message"].as_str().unwrap_or("the stream failed").to_owned();
-            let kind = error["type"].as_str().or(error["code"].as_str()).unwrap_or_default();
+            let kind =
+                error["type"].as_str().or_else(|| error["code"].as_str()).unwrap_or_default();
             let passing =
                 ["server", "overload", "rate", "timeout"].iter().any(|word| kind.contains(word));
             return Err(Broken { message, passing });
@@ -99,7 +100,7 @@ impl Decoder {
             self.reply.text.push_str(text);
             return Ok(Some(Piece::Text(text.to_owned())));
         }
-        let thought = delta["reasoning_content"].as_str().or(delta["reasoning"].as_str());
+        let thought = delta["reasoning_content"].as_str().or_else(|| delta["reasoning"].as_str());
         Ok(thought.filter(|text| !text.is_empty()).map(|text| Piece::Thought(text.to_owned())))
     }
 

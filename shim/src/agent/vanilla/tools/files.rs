@@ -53,7 +53,7 @@ pub(super) fn read(
             continue;
         }
         if number > skipped + limit || text.len() + length > BYTES {
-            text.push_str(&format!("[the file goes on: read from line {number}]\n"));
+            text.extend(["[the file goes on: read from line ", &number.to_string(), "]\n"]);
             break;
         }
         text.push_str(&String::from_utf8_lossy(&line));

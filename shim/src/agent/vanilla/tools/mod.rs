@@ -19,7 +19,7 @@ const OUTPUT: usize = 30_000;
 #[derive(Debug)]
 pub(super) struct About {
     pub(super) name: &'static str,
-    pub(super) about: &'static str,
+    pub(super) purpose: &'static str,
     required: &'static [&'static str],
     /// Name, type and meaning of each field.
     fields: &'static [(&'static str, &'static str, &'static str)],
@@ -43,7 +43,7 @@ impl About {
 pub(super) const LIST: &[About] = &[
     About {
         name: "read_file",
-        about: "Reads a text file.",
+        purpose: "Reads a text file.",
         required: &["path"],
         fields: &[
             ("path", "string", "The file."),
@@ -53,13 +53,13 @@ pub(super) const LIST: &[About] = &[
     },
     About {
         name: "write_file",
-        about: "Writes a file, and the directories above it. What was there is replaced.",
+        purpose: "Writes a file, and the directories above it. What was there is replaced.",
         required: &["path", "content"],
         fields: &[("path", "string", "The file."), ("content", "string", "All of it.")],
     },
     About {
         name: "edit_file",
-        about: "Replaces a text in a file. It must occur exactly once.",
+        purpose: "Replaces a text in a file. It must occur exactly once.",
         required: &["path", "old", "new"],
         fields: &[
             ("path", "string", "The file."),
@@ -69,7 +69,7 @@ pub(super) const LIST: &[About] = &[
     },
     About {
         name: "list_files",
-        about: "Lists files below a directory, without what .gitignore excludes.",
+        purpose: "Lists files below a directory, without what .gitignore excludes.",
         required: &[],
         fields: &[
             ("path", "string", "The directory, the workspace if not given."),
@@ -78,7 +78,7 @@ pub(super) const LIST: &[About] = &[
     },
     About {
         name: "search",
-        about: "Finds lines by a regular expression in the files below a directory.",
+        purpose: "Finds lines by a regular expression in the files below a directory.",
         required: &["pattern"],
         fields: &[
             ("pattern", "string", "The regular expression."),
@@ -87,7 +87,7 @@ pub(super) const LIST: &[About] = &[
     },
     About {
         name: "shell",
-        about: "Runs a command with /bin/sh in the workspace and gives what it wrote.",
+        purpose: "Runs a command with /bin/sh in the workspace and gives what it wrote.",
         required: &["command"],
         fields: &[
             ("command", "string", "The command."),
