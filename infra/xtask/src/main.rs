@@ -1,5 +1,6 @@
 //! `cargo xtask`: what is done to the source rather than by it.
 
+mod bench;
 mod synth;
 
 use std::process::ExitCode;
@@ -22,12 +23,18 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Measures a release build of reeve, and says where it is too slow.
+    Bench(bench::Bench),
+    #[command(flatten)]
+    Helper(bench::Helper),
 }
 
 fn main() -> ExitCode {
     let Cli { task } = Cli::parse();
     let done = match task {
-        Task::Synth { check } => synth::synth(check),
+        Task::Synth { check } => synth::synth(check).map_err(Into::into),
+        Task::Bench(options) => bench::bench(&options),
+        Task::Helper(helper) => bench::help(&helper),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

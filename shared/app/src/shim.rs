@@ -75,6 +75,9 @@ impl App {
     }
 
     /// A shim connected, or connected again, on `connection`. One read, one commit.
+    ///
+    /// The first word of a start is what `container_start_duration_seconds` counts to: from the
+    /// commit that asked for the container, or for a later start of it from its beginning.
     pub async fn shim_connected(
         &self,
         shim: ShimCaller,
@@ -100,6 +103,14 @@ impl App {
             container.seen_at = now;
             let writes = vec![document::put(&container, before.expect())];
             self.commit_own("container.connected", writes).await?;
+            if !before.value.state.is_connected() {
+                let begun = match before.value.generation {
+                    1 => before.value.created_at,
+                    _ => before.value.seen_at,
+                };
+                let taken = self.now().since(begun);
+                metrics::histogram!("container_start_duration_seconds").record(taken);
+            }
             Ok(Ok(()))
         })
         .await

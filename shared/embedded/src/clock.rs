@@ -42,11 +42,15 @@ pub struct OsIds {
 
 impl Ids for OsIds {
     fn ulid(&self, now: Timestamp) -> Ulid {
-        let mut random = [0; 16];
-        fill(&mut random[6..]);
-        let fresh = Ulid::from_parts(now.as_millis(), u128::from_be_bytes(random)).0;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = fresh.max(last.saturating_add(1));
+        // Chance is a system call: once in a millisecond is enough.
+        *last = if Ulid(*last).timestamp_ms() < now.as_millis() {
+            let mut random = [0; 16];
+            fill(&mut random[6..]);
+            Ulid::from_parts(now.as_millis(), u128::from_be_bytes(random)).0
+        } else {
+            last.saturating_add(1)
+        };
         Ulid(*last)
     }
 
