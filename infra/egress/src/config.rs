@@ -152,7 +152,26 @@ mod tests {
             ("OPENAI_BASE_URL", "http://127.0.0.1:11434"),
             ("OPENAI_MODEL", "qwen3"),
         ]);
-        insta::assert_debug_snapshot!(config.providers, @"");
+        insta::assert_debug_snapshot!(config.providers, @r#"
+        [
+            Provider {
+                api: Anthropic,
+                base_url: "https://api.anthropic.com",
+                api_key: Some(
+                    ApiKey(..),
+                ),
+                default_model: None,
+            },
+            Provider {
+                api: OpenAi,
+                base_url: "http://127.0.0.1:11434",
+                api_key: None,
+                default_model: Some(
+                    "qwen3",
+                ),
+            },
+        ]
+        "#);
         assert_eq!(config.providers[0].api_key, Some(ApiKey::new("sk-ant-1")));
     }
 }

@@ -18,7 +18,7 @@ use crate::scrub::Scrub;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a provider may say nothing, before its answer and within it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// What of a request is passed on.
@@ -248,7 +248,7 @@ fn base(api: Api, text: &str) -> Option<String> {
     let base = url.as_str().trim_end_matches('/');
     plain.then(|| match api {
         Api::OpenAi if url.path() == "/" => format!("{base}/v1"),
-        _ => base.to_owned(),
+        Api::Anthropic | Api::OpenAi => base.to_owned(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Requests on their way to a provider and answers on their way back, against one on loopback.
 
+#![expect(clippy::unwrap_used, reason = "all of this runs in tests")]
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -144,7 +146,18 @@ async fn the_credential_is_the_providers_and_only_safe_headers_go_out() {
     assert_eq!(headers["x-api-key"], KEY);
     let names: std::collections::BTreeSet<&str> =
         headers.keys().map(axum::http::HeaderName::as_str).collect();
-    insta::assert_debug_snapshot!(names, @"");
+    insta::assert_debug_snapshot!(names, @r#"
+    {
+        "accept",
+        "anthropic-beta",
+        "anthropic-version",
+        "content-length",
+        "content-type",
+        "host",
+        "user-agent",
+        "x-api-key",
+    }
+    "#);
 
     let request = post("/v1/chat/completions", "gpt-x");
     text(upstream.router(Api::OpenAi).oneshot(request).await.unwrap()).await;
@@ -177,9 +190,12 @@ async fn an_echoed_credential_is_cut_out() {
     assert_eq!(text(response).await, r#"{"error":"[redacted]"}"#);
 
     let mut sender = upstream.streams();
-    sender.try_send(Err(io::Error::other(KEY))).unwrap();
+    sender.try_send(Ok("data: 1\n\n".into())).unwrap();
     let broken = router.oneshot(post("/v1/chat/completions", "m")).await.unwrap();
-    let error = broken.into_body().collect().await.unwrap_err();
+    let mut body = broken.into_body().into_data_stream();
+    assert!(body.next().await.unwrap().is_ok());
+    sender.try_send(Err(io::Error::other(KEY))).unwrap();
+    let error = body.next().await.unwrap().unwrap_err();
     assert!(!format!("{error:?} {:?}", upstream.provider(Api::OpenAi)).contains(KEY));
     assert!(logged.text().contains("broke off its answer"));
     assert!(!logged.text().contains(KEY), "{}", logged.text());
@@ -230,7 +246,14 @@ async fn an_error_of_the_provider_is_passed_on() {
         .iter()
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
-    insta::assert_debug_snapshot!(headers, @"");
+    insta::assert_debug_snapshot!(headers, @r#"
+    {
+        "anthropic-ratelimit-requests-remaining": "0",
+        "content-type": "application/json",
+        "request-id": "req_1",
+        "retry-after": "7",
+    }
+    "#);
     assert_eq!(text(response).await, r#"{"type":"error"}"#);
 }
 
@@ -240,7 +263,13 @@ async fn a_redirect_is_not_followed() {
     let elsewhere = Response::builder().status(307).header("location", "/elsewhere");
     upstream.answers(elsewhere.body(Body::empty()).unwrap());
     let said = problem(&upstream.router(Api::OpenAi), post("/v1/chat/completions", "m")).await;
-    insta::assert_debug_snapshot!(said, @"");
+    insta::assert_debug_snapshot!(said, @r#"
+    (
+        502,
+        "model_error",
+        "The provider for openai answered 307 Temporary Redirect, which is not followed.",
+    )
+    "#);
     assert_eq!(upstream.script.lock().unwrap().seen.len(), 1);
 }
 
@@ -252,7 +281,13 @@ async fn a_provider_that_is_not_there_is_a_model_error() {
     let gone = Provider { api: Api::OpenAi, base_url, api_key: None, default_model: None };
     let router = router(Config { providers: vec![gone], scripted: false }).unwrap();
     let said = problem(&router, post("/v1/chat/completions", "m")).await;
-    insta::assert_debug_snapshot!(said, @"");
+    insta::assert_debug_snapshot!(said, @r#"
+    (
+        502,
+        "model_error",
+        "The provider for openai cannot be reached.",
+    )
+    "#);
 }
 
 #[tokio::test]
@@ -271,7 +306,15 @@ async fn what_is_not_a_route_is_denied() {
         assert_eq!((status, code.as_str()), (403, "egress_denied"));
         denials.push(detail);
     }
-    insta::assert_debug_snapshot!(denials, @"");
+    insta::assert_debug_snapshot!(denials, @r#"
+    [
+        "GET /v1/files is not among what containers may reach.",
+        "GET /v1/messages is not among what containers may reach.",
+        "POST evil.example/v1/messages is not among what containers may reach.",
+        "CONNECT evil.example:443 is not among what containers may reach.",
+        "GET evil.example/x is not among what containers may reach.",
+    ]
+    "#);
     assert!(upstream.script.lock().unwrap().seen.is_empty());
 }
 
@@ -288,18 +331,31 @@ async fn the_model_decides_the_provider() {
     ];
     let both = router(Config { providers: both, scripted: true }).unwrap();
     let list = both.clone().oneshot(get("/v1/models")).await.unwrap();
-    insta::assert_snapshot!(text(list).await, @"");
+    insta::assert_snapshot!(text(list).await, @r#"{"object":"list","data":[{"id":"house-model","object":"model","owned_by":"anthropic"},{"id":"gpt-x","object":"model","owned_by":"openai"}]}"#);
     let mut owners = Vec::new();
-    for model in ["house-model", "claude-y", "gpt-y", "vendor/claude-y"] {
+    for model in ["house-model", "claude-y", "gpt-y", "vendor%2Fclaude-y"] {
         let response = both.clone().oneshot(get(&format!("/v1/models/{model}"))).await.unwrap();
         let model: Value = serde_json::from_str(&text(response).await).unwrap();
         owners.push(format!("{} {}", model["id"], model["owned_by"]));
     }
-    insta::assert_debug_snapshot!(owners, @"");
+    insta::assert_debug_snapshot!(owners, @r#"
+    [
+        "\"house-model\" \"anthropic\"",
+        "\"claude-y\" \"anthropic\"",
+        "\"gpt-y\" \"openai\"",
+        "\"vendor/claude-y\" \"openai\"",
+    ]
+    "#);
     let ok = both.clone().oneshot(post("/v1/messages", "house-model")).await.unwrap();
     assert_eq!(ok.status(), StatusCode::OK);
     let wrong_shape = problem(&both, post("/v1/messages", "gpt-y")).await;
-    insta::assert_debug_snapshot!(wrong_shape, @"");
+    insta::assert_debug_snapshot!(wrong_shape, @r#"
+    (
+        404,
+        "model_unavailable",
+        "The model is served at /v1/chat/completions, not at /v1/messages.",
+    )
+    "#);
 
     let only = claude.router(Api::Anthropic);
     let ok = only.clone().oneshot(post("/v1/messages", "gpt-y")).await.unwrap();
@@ -317,18 +373,18 @@ async fn without_a_default_the_provider_is_asked() {
     };
     let two = || Response::new(r#"{"data":[{"id":"newest"},{"id":"older"}]}"#.into());
     upstream.answers(two());
-    insta::assert_snapshot!(list(Api::Anthropic).await, @"");
+    insta::assert_snapshot!(list(Api::Anthropic).await, @r#"{"object":"list","data":[{"id":"newest","object":"model","owned_by":"anthropic"}]}"#);
     assert_eq!(upstream.seen().0, "/v1/models");
     upstream.answers(two());
-    insta::assert_snapshot!(list(Api::OpenAi).await, @"");
+    insta::assert_snapshot!(list(Api::OpenAi).await, @r#"{"object":"list","data":[]}"#);
     upstream.answers(Response::new(r#"{"data":[{"id":"qwen"}]}"#.into()));
-    insta::assert_snapshot!(list(Api::OpenAi).await, @"");
+    insta::assert_snapshot!(list(Api::OpenAi).await, @r#"{"object":"list","data":[{"id":"qwen","object":"model","owned_by":"openai"}]}"#);
 }
 
 #[tokio::test]
 async fn with_nobody_set_up_no_model_is_available() {
     let nobody = router(Config::default()).unwrap();
-    for request in [get("/v1/models/org/m"), post("/v1/messages", "m")] {
+    for request in [get("/v1/models/org%2Fm"), post("/v1/messages", "m")] {
         let (status, code, _) = problem(&nobody, request).await;
         assert_eq!((status, code.as_str()), (404, "model_unavailable"));
     }
@@ -344,7 +400,13 @@ async fn a_body_has_a_bound_and_a_model() {
         let (status, code, detail) = problem(&router, request).await;
         codes.push(format!("{status} {code}: {detail}"));
     }
-    insta::assert_debug_snapshot!(codes, @"");
+    insta::assert_debug_snapshot!(codes, @r#"
+    [
+        "413 body_too_large: The body has more than 10485760 bytes.",
+        "400 invalid_body: The body is not JSON that names a model.",
+        "400 invalid_body: The body is not JSON that names a model.",
+    ]
+    "#);
     assert!(upstream.script.lock().unwrap().seen.is_empty());
 }
 

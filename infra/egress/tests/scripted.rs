@@ -1,6 +1,8 @@
 //! The scripted model at work: its tools are called on a real directory, and it goes on from what
 //! they say.
 
+#![expect(clippy::unwrap_used, reason = "all of this runs in tests")]
+
 use std::path::Path;
 use std::process::Command;
 
@@ -165,9 +167,18 @@ fn a_repository_becomes_a_report() {
     let mut turn = Turn::new(&format!("Explore {root}, read-only, and write report.md."));
     let summary = turn.play(act);
     let said = turn.texts.join("\n").replace(&root, "/abacus");
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @r#"
+    I start with what is at the top of /abacus. [list_files]
+    There is Cargo.toml among others. I count the files. [shell]
+    5 files, 3 of them in Rust. README.md may say what this is. [read_file]
+    It says: "Abacus adds numbers. It is fast." Now what happened lately. [shell]
+    The last change is "Be fast". Where does it start? [search]
+    src/main.rs and 1 more look like entry points. I read Cargo.toml. [read_file]
+    4 lines. I read src/main.rs. [read_file]
+    That is enough to say something. I am writing it down in report.md. [write_file]
+    "#);
     insta::assert_snapshot!(turn.report.unwrap());
-    insta::assert_snapshot!(summary, @"");
+    insta::assert_snapshot!(summary, @r#"abacus says of itself: "Abacus adds numbers." It has 5 files, 3 of them in Rust; one starts reading at `src/main.rs`. The last change is "Be fast". The report is in `report.md`. I am Reeve's scripted demo model: a program, not a language model."#);
 }
 
 #[test]
@@ -194,7 +205,7 @@ fn the_list_can_come_from_the_shell() {
 fn what_cannot_be_seen_is_not_reported_on() {
     let mut turn = Turn::new("Explore /repositories/gone");
     let end = turn.play(|_| Err("ls: cannot access: No such file or directory".to_owned()));
-    insta::assert_snapshot!(end, @"");
+    insta::assert_snapshot!(end, @"I am Reeve's scripted demo model: a program, not a language model. I could not see what is in `/repositories/gone`, so there is no report. ls: cannot access: No such file or directory.");
     assert!(turn.report.is_none());
 }
 
@@ -218,7 +229,7 @@ fn another_prompt_is_answered_honestly_and_a_second_one_starts_anew() {
     turn.messages.push(json!({ "role": "assistant", "content": summary }));
     turn.messages.push(json!({ "role": "user", "content": "And what is love?" }));
     let Reply { text, call } = turn.next();
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"I am Reeve's scripted demo model: a program, not a language model. I cannot answer this. What I can do is explore a repository with the tools I am offered and write a report about it: name its path in a prompt, as in "Explore /repositories/checkout". For answers, set up a provider: start Reeve with `ANTHROPIC_API_KEY` or `OPENAI_API_KEY` set."#);
     assert_eq!(call, None);
     turn.messages.push(json!({ "role": "assistant", "content": text }));
     turn.messages.push(json!({ "role": "user", "content": format!("Explore {root}") }));
@@ -248,7 +259,7 @@ async fn it_is_served_as_a_model_is() {
     let list =
         router.oneshot(Request::get("/v1/models").body(Body::empty()).unwrap()).await.unwrap();
     let list = list.into_body().collect().await.unwrap().to_bytes();
-    insta::assert_snapshot!(String::from_utf8_lossy(&list), @"");
+    insta::assert_snapshot!(String::from_utf8_lossy(&list), @r#"{"object":"list","data":[{"id":"scripted","object":"model","owned_by":"anthropic"}]}"#);
 
     let body = json!({
         "model": "scripted",

@@ -52,7 +52,7 @@ pub(super) fn arguments(tool: &Tool, values: &[(Role, &str)]) -> Value {
         let value = match role {
             Role::Command if is_list => json!(["sh", "-c", value]),
             Role::Path | Role::Content | Role::Pattern if is_list => json!([value]),
-            _ => json!(value),
+            Role::Path | Role::Content | Role::Command | Role::Pattern => json!(value),
         };
         input.insert(name.to_owned(), value);
     }
@@ -86,13 +86,13 @@ fn innocent(schema: &Value) -> Value {
 mod tests {
     use super::*;
 
-    fn tool(schema: Value) -> Tool {
+    fn tool(schema: &Value) -> Tool {
         serde_json::from_value(json!({ "name": "t", "input_schema": schema })).unwrap()
     }
 
     #[test]
     fn names_come_from_the_schema() {
-        let write = tool(json!({
+        let write = tool(&json!({
             "properties": { "file_path": { "type": "string" }, "text": { "type": "string" } },
             "required": ["file_path", "text"],
         }));
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_taken_if_it_is_required() {
-        let shell = tool(json!({
+        let shell = tool(&json!({
             "properties": {
                 "line": { "type": "string" },
                 "timeout": { "type": "integer", "minimum": 5 },
@@ -116,13 +116,13 @@ mod tests {
 
     #[test]
     fn a_command_may_be_a_list() {
-        let shell = tool(json!({ "properties": { "command": { "type": "array" } } }));
+        let shell = tool(&json!({ "properties": { "command": { "type": "array" } } }));
         let input = arguments(&shell, &[(Role::Command, "ls")]);
         assert_eq!(input, json!({ "command": ["sh", "-c", "ls"] }));
     }
 
     #[test]
     fn without_a_schema_the_likeliest_name_is_taken() {
-        assert_eq!(arguments(&tool(json!({})), &[(Role::Path, "/")]), json!({ "path": "/" }));
+        assert_eq!(arguments(&tool(&json!({})), &[(Role::Path, "/")]), json!({ "path": "/" }));
     }
 }

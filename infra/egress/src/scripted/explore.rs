@@ -34,9 +34,9 @@ pub(super) fn explore(conversation: &Conversation) -> Result<String, Reply> {
             "{WHAT_I_AM} I could not see what is in `{root}`, so there is no report. {reason}."
         ));
     }
+    files(&talk, &mut seen)?;
     read_about(&talk, &mut seen)?;
     history(&talk, &mut seen)?;
-    files(&talk, &mut seen)?;
     entry_points(&talk, &mut seen)?;
     central_files(&talk, &mut seen)?;
     let report = report::report(&seen);
@@ -99,8 +99,7 @@ impl Talk<'_> {
         file: &str,
     ) -> Result<Result<String, String>, Reply> {
         let path = format!("{}/{file}", root.trim_end_matches('/'));
-        let text = self.call(step, say, "read_file", &[(Role::Path, &path)])?;
-        Ok(text.map(|text| findings::unnumbered(&text)))
+        self.call(step, say, "read_file", &[(Role::Path, &path)])
     }
 }
 
@@ -114,7 +113,37 @@ fn look_around(talk: &Talk<'_>, seen: &mut Findings) -> Result<Result<(), String
             talk.shell("top-shell", &say, &seen.root, "ls -1Ap")?.map_err(|_| first)
         }
     };
-    Ok(listed.map(|text| seen.top = findings::entries(&text, &seen.root)))
+    let top = listed.map(|text| findings::entries(&text, &seen.root));
+    Ok(match top {
+        Ok(top) if top.is_empty() => Err("There is nothing in it".to_owned()),
+        top => top.map(|top| seen.top = top),
+    })
+}
+
+fn files(talk: &Talk<'_>, seen: &mut Findings) -> Result<(), Reply> {
+    const COUNT: &str = "{ export LC_ALL=C; \
+        f=$(git -c safe.directory='*' ls-files 2>/dev/null); \
+        [ -n \"$f\" ] || f=$(find . -type f -not -path '*/.git/*' -not -path '*/node_modules/*' \
+        -not -path '*/target/*' | sed 's|^\\./||'); \
+        printf '%s\\n' \"$f\" | grep -c . | sed 's/^/files /'; \
+        printf '%s\\n' \"$f\" | sed 's|/.*|/|' | sort -u | head -n 100 | sed 's/^/top /'; \
+        printf '%s\\n' \"$f\" | tr '\\n' '\\0' | xargs -0 cat 2>/dev/null | wc -l | sed 's/^ */lines /'; \
+        printf '%s\\n' \"$f\" | sed -n 's|.*[^/]\\.\\([A-Za-z0-9_]*\\)$|\\1|p' | sort | uniq -c \
+        | sort -k1,1nr -k2 | head -n 10 | sed 's/^ */ext /'; }";
+    let say = format!("There is {} among others. I count the files. ", seen.top[0]);
+    match talk.shell("files", &say, &seen.root, COUNT)? {
+        Ok(text) => match Files::parse(&text) {
+            Some(files) => {
+                if !files.top.is_empty() {
+                    seen.top.clone_from(&files.top);
+                }
+                seen.files = Some(files);
+            }
+            None => seen.missing("the number of files", &findings::reason(&text)),
+        },
+        Err(reason) => seen.missing("the number of files", &reason),
+    }
+    Ok(())
 }
 
 fn read_about(talk: &Talk<'_>, seen: &mut Findings) -> Result<(), Reply> {
@@ -122,11 +151,11 @@ fn read_about(talk: &Talk<'_>, seen: &mut Findings) -> Result<(), Reply> {
         seen.missing("a README", "There is none at the top");
         return Ok(());
     };
-    let say = format!(
-        "There are {} entries, {} of them directories. {name} may say what this is. ",
-        seen.top.len(),
-        seen.top.iter().filter(|entry| entry.ends_with('/')).count(),
-    );
+    let say = match &seen.files {
+        Some(files) => format!("{} files, {}. ", files.count, files.mostly()),
+        None => "I could not count them. ".to_owned(),
+    };
+    let say = format!("{say}{name} may say what this is. ");
     match talk.read("readme", &say, &seen.root, &name)? {
         Ok(text) => seen.about = Some(findings::about(&name, &text)),
         Err(reason) => seen.missing(&format!("`{name}`"), &reason),
@@ -152,34 +181,11 @@ fn history(talk: &Talk<'_>, seen: &mut Findings) -> Result<(), Reply> {
     Ok(())
 }
 
-fn files(talk: &Talk<'_>, seen: &mut Findings) -> Result<(), Reply> {
-    const COUNT: &str = "{ \
-        f=$(git -c safe.directory='*' ls-files 2>/dev/null); \
-        [ -n \"$f\" ] || f=$(find . -type f -not -path '*/.git/*' -not -path '*/node_modules/*' \
-        -not -path '*/target/*' | sed 's|^\\./||'); \
-        printf '%s\\n' \"$f\" | grep -c . | sed 's/^/files /'; \
-        printf '%s\\n' \"$f\" | tr '\\n' '\\0' | xargs -0 cat 2>/dev/null | wc -l | sed 's/^ */lines /'; \
-        printf '%s\\n' \"$f\" | sed -n 's|.*[^/]\\.\\([A-Za-z0-9_]*\\)$|\\1|p' | sort | uniq -c \
-        | sort -k1,1nr -k2 | head -n 10 | sed 's/^ */ext /'; }";
-    let say = match seen.commits.as_slice() {
-        [] => "I see no history here. I count the files instead. ".to_owned(),
-        [last, ..] => format!("The last change is \"{}\". I count the files. ", last.subject),
-    };
-    match talk.shell("files", &say, &seen.root, COUNT)? {
-        Ok(text) => match Files::parse(&text) {
-            Some(files) => seen.files = Some(files),
-            None => seen.missing("the number of files", &findings::reason(&text)),
-        },
-        Err(reason) => seen.missing("the number of files", &reason),
-    }
-    Ok(())
-}
-
 fn entry_points(talk: &Talk<'_>, seen: &mut Findings) -> Result<(), Reply> {
-    const MAIN: &str = r#"(fn|func|def|int|void) main\(|"main":|if __name__ =="#;
-    let say = match &seen.files {
-        Some(files) => format!("{} files; {}. Where does it start? ", files.count, files.mostly()),
-        None => "I could not count them. Where does it start? ".to_owned(),
+    const MAIN: &str = r#"^\s*[a-z ]*\b(fn|func|def|int|void) main\(|^\s*"main":|^if __name__ =="#;
+    let say = match seen.commits.as_slice() {
+        [] => "I see no history here. Where does it start? ".to_owned(),
+        [last, ..] => format!("The last change is \"{}\". Where does it start? ", last.subject),
     };
     let values = [(Role::Pattern, MAIN), (Role::Path, seen.root.as_str())];
     match talk.call("entry-points", &say, "search", &values)? {
@@ -201,7 +207,7 @@ fn central_files(talk: &Talk<'_>, seen: &mut Findings) -> Result<(), Reply> {
     let entry = seen.entry_points.first().map(|hit| hit.file.clone());
     let central: Vec<String> = manifest.into_iter().chain(entry).take(CENTRAL).collect();
     for (n, file) in central.into_iter().enumerate() {
-        say.push_str(&format!("I read {file}. "));
+        say = format!("{say}I read {file}. ");
         match talk.read(&format!("central-{n}"), &say, &seen.root, &file)? {
             Ok(text) => {
                 let code = Code::parse(&file, &text);

@@ -49,23 +49,26 @@ pub(super) fn repository(prompt: &str) -> Option<String> {
     path.map(str::to_owned).or_else(|| speaks_of_one().then(|| ".".to_owned()))
 }
 
-/// The names at the top of a listing of `root`, whether it goes deeper or not.
+/// The names at the top of a listing of `root`, whether it goes deeper or not. What is not below
+/// `root` is no name, where the listing has whole paths: it may be cut in the middle.
 pub(super) fn entries(listing: &str, root: &str) -> Vec<String> {
+    let inside = |line: &&str| line.starts_with(root) && line.len() > root.len() + 1;
+    let lines: Vec<&str> = listing.lines().map(str::trim).collect();
+    let whole_paths = lines.iter().any(inside);
     let mut entries: Vec<String> = Vec::new();
-    for line in listing.lines() {
-        let line = line.trim().trim_start_matches("- ");
-        let line = within(line.split(['\t']).next().unwrap_or(line), root);
-        let line = line.split("  (").next().unwrap_or(line).trim_end();
-        let is_name = !line.is_empty()
-            && !line.ends_with(':')
-            && !line.starts_with(['(', '[', '…'])
-            && !line.starts_with("...");
+    for line in lines {
+        let is_name = if whole_paths {
+            inside(&line)
+        } else {
+            !line.is_empty() && !line.starts_with('[') && !line.ends_with([':', '.'])
+        };
         if !is_name {
             continue;
         }
-        let entry = match line.split_once('/') {
+        let name = within(line, root);
+        let entry = match name.split_once('/') {
             Some((directory, _)) => format!("{directory}/"),
-            None => line.to_owned(),
+            None => name.to_owned(),
         };
         if !entries.contains(&entry) {
             entries.push(entry);
@@ -151,12 +154,18 @@ pub(super) struct Files {
     pub(super) lines: Option<u64>,
     /// By the ends of their names, the most first.
     pub(super) kinds: Vec<(String, u64)>,
+    /// What is at the top; directories end in a slash.
+    pub(super) top: Vec<String>,
 }
 
 impl Files {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (mut count, mut lines, mut kinds) = (None, None, Vec::new());
+        let (mut count, mut lines, mut kinds, mut top) = (None, None, Vec::new(), Vec::new());
         for line in text.lines() {
+            if let Some(entry) = line.strip_prefix("top ") {
+                top.push(entry.to_owned());
+                continue;
+            }
             match line.split_whitespace().collect::<Vec<_>>().as_slice() {
                 ["files", n] => count = n.parse().ok(),
                 ["lines", n] => lines = n.parse().ok(),
@@ -164,21 +173,24 @@ impl Files {
                 _ => {}
             }
         }
-        Some(Self { count: count?, lines, kinds })
+        Some(Self { count: count?, lines, kinds, top })
     }
 
     /// What most of them are.
     pub(super) fn mostly(&self) -> String {
         match self.kinds.first() {
-            Some((end, n)) => format!("{n} of them are {}", language(end)),
-            None => "their names do not say what they are".to_owned(),
+            Some((end, n)) => match language(end) {
+                Some(language) => format!("{n} of them in {language}"),
+                None => format!("{n} of them ending in `.{end}`"),
+            },
+            None => "of no kind that their names tell".to_owned(),
         }
     }
 }
 
-/// What files whose names end in `end` are written in.
-pub(super) fn language(end: &str) -> String {
-    let known = match end.to_lowercase().as_str() {
+/// What files whose names end in `end` are written in, where that is known.
+pub(super) fn language(end: &str) -> Option<&'static str> {
+    Some(match end.to_lowercase().as_str() {
         "rs" => "Rust",
         "py" => "Python",
         "js" | "mjs" | "cjs" | "jsx" => "JavaScript",
@@ -200,9 +212,8 @@ pub(super) fn language(end: &str) -> String {
         "html" => "HTML",
         "css" => "CSS",
         "sql" => "SQL",
-        _ => return format!("`.{end}`"),
-    };
-    known.to_owned()
+        _ => return None,
+    })
 }
 
 /// A line that a search found.
@@ -224,7 +235,8 @@ pub(super) fn hits(found: &str, root: &str) -> Vec<Hit> {
     };
     let mut hits: Vec<Hit> = found.lines().filter_map(hit).collect();
     let aside = |file: &str| {
-        let parts = ["test", "example", "bench", "vendor", "fixture", "docs/", "node_modules"];
+        let parts =
+            ["test", "example", "bench", "vendor", "fixture", "docs/", "target/", "node_modules"];
         parts.iter().any(|part| file.contains(part))
     };
     let is_main =
@@ -318,26 +330,6 @@ fn item(line: &str) -> Option<String> {
     (!name.is_empty()).then(|| format!("{kind} {name}"))
 }
 
-/// A file's text without the line numbers that a tool may put before its lines.
-pub(super) fn unnumbered(text: &str) -> String {
-    let bare = |line: &str| {
-        let rest = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
-        let is_numbered = rest.len() < line.trim_start().len();
-        let bare = ["\t", "→", "| ", "|", ": "].iter().find_map(|mark| rest.strip_prefix(mark));
-        bare.filter(|_| is_numbered).map(str::to_owned)
-    };
-    let lines: Option<Vec<String>> =
-        text.lines().filter(|line| !line.trim().is_empty()).map(bare).collect();
-    match lines {
-        // Blank lines have no mark to tell by where nothing follows the number.
-        Some(_) => {
-            let lines = text.lines().map(|line| bare(line).unwrap_or_default());
-            lines.collect::<Vec<_>>().join("\n")
-        }
-        None => text.to_owned(),
-    }
-}
-
 /// The line of a failed tool's words that says why.
 pub(super) fn reason(text: &str) -> String {
     let line = |wanted: fn(&str) -> bool| text.lines().map(str::trim).find(|line| wanted(line));
@@ -345,8 +337,9 @@ pub(super) fn reason(text: &str) -> String {
         let line = line.to_lowercase();
         ["fatal", "error", "not found", "no such", "denied"].iter().any(|word| line.contains(word))
     });
-    let first = || line(|line| !line.is_empty());
-    telling.or_else(first).map_or_else(
+    let first = || line(|line| !line.is_empty() && !line.starts_with('['));
+    let any = || line(|line| !line.is_empty());
+    telling.or_else(first).or_else(any).map_or_else(
         || "It gave nothing".to_owned(),
         |line| one_line(line).trim_end_matches('.').to_owned(),
     )
@@ -386,11 +379,13 @@ mod tests {
         for listing in [
             "README.md\nsrc/\n",
             "/r/x/README.md\n/r/x/src/main.rs\n/r/x/src/lib.rs\n",
-            "/r/x:\n- README.md\t120\n- src/\n",
-            "./README.md  (12 bytes)\n./src/\n[2 entries]\n",
+            "/r/x/README.md\n/r/x/src/ma\n[120 bytes left out]\nx/sum.rs\n/r/x/src/lib.rs\n",
+            "./README.md\n./src/\n[there are more]\n",
+            "README.md\nsrc/main.rs\n",
         ] {
             assert_eq!(entries(listing, "/r/x"), ["README.md", "src/"], "{listing}");
         }
+        assert!(entries("There are no files.", "/r/x").is_empty());
     }
 
     #[test]
@@ -403,16 +398,11 @@ mod tests {
     }
 
     #[test]
-    fn line_numbers_are_dropped() {
-        assert_eq!(unnumbered("     1\t# A\n     2\t\n     3\ttext\n"), "# A\n\ntext");
-        assert_eq!(unnumbered("1→a\n2→\n"), "a\n");
-        assert_eq!(unnumbered("1. first\ntwo\n"), "1. first\ntwo\n");
-    }
-
-    #[test]
     fn a_reason_is_the_line_that_tells() {
         let text = "exit code: 128\nfatal: not a git repository.\n";
         assert_eq!(reason(text), "fatal: not a git repository");
+        assert_eq!(reason("[stderr]\nsh: 1: broken\n[exit status: 2]"), "sh: 1: broken");
+        assert_eq!(reason("\n[exit status: 1]"), "[exit status: 1]");
         assert_eq!(reason(" \n"), "It gave nothing");
     }
 

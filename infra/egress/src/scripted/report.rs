@@ -67,11 +67,14 @@ fn contents(seen: &Findings) -> String {
     let mut text = "## What is in it\n\n".to_owned();
     if let Some(files) = &seen.files {
         let lines = files.lines.map(|lines| format!(" with {lines} lines")).unwrap_or_default();
-        line(&mut text, &format!("{} files{lines}; {}.\n", files.count, files.mostly()));
+        line(&mut text, &format!("{} files{lines}, {}.\n", files.count, files.mostly()));
         if !files.kinds.is_empty() {
-            line(&mut text, "| Kind | Files |\n|---|---:|");
+            line(&mut text, "| Files ending in | Written in | Number |\n|---|---|---:|");
             for (end, count) in &files.kinds {
-                line(&mut text, &format!("| {} (`.{end}`) | {count} |", language(end)));
+                line(
+                    &mut text,
+                    &format!("| `.{end}` | {} | {count} |", language(end).unwrap_or("?")),
+                );
             }
             text.push('\n');
         }

@@ -27,7 +27,12 @@ impl Message {
         if self.reply.call.is_some() { "tool_use" } else { "end_turn" }
     }
 
-    fn envelope(&self, content: Value, stop_reason: Value, output_tokens: usize) -> Value {
+    fn envelope(
+        &self,
+        content: &[Value],
+        stop_reason: Option<&str>,
+        output_tokens: usize,
+    ) -> Value {
         json!({
             "id": self.id,
             "type": "message",
@@ -46,7 +51,7 @@ impl Message {
         if let Some(Call { id, name, input }) = &self.reply.call {
             content.push(json!({ "type": "tool_use", "id": id, "name": name, "input": input }));
         }
-        self.envelope(content.into(), self.stop_reason().into(), self.output_tokens)
+        self.envelope(&content, Some(self.stop_reason()), self.output_tokens)
     }
 
     /// Event by event.
@@ -56,7 +61,7 @@ impl Message {
             data["type"] = kind.into();
             events.push(format!("event: {kind}\ndata: {data}\n\n"));
         };
-        let start = self.envelope(json!([]), Value::Null, 1);
+        let start = self.envelope(&[], None, 1);
         emit("message_start", json!({ "message": start }));
         let text = json!({ "type": "text", "text": "" });
         emit("content_block_start", json!({ "index": 0, "content_block": text }));
@@ -108,11 +113,68 @@ mod tests {
 
     #[test]
     fn events_are_those_of_the_api() {
-        insta::assert_snapshot!(message().events().concat(), @"");
+        insta::assert_snapshot!(message().events().concat(), @r#"
+        event: message_start
+        data: {"message":{"content":[],"id":"msg_scripted_0","model":"scripted","role":"assistant","stop_reason":null,"stop_sequence":null,"type":"message","usage":{"input_tokens":100,"output_tokens":1}},"type":"message_start"}
+
+        event: content_block_start
+        data: {"content_block":{"text":"","type":"text"},"index":0,"type":"content_block_start"}
+
+        event: content_block_delta
+        data: {"delta":{"text":"Let me see –","type":"text_delta"},"index":0,"type":"content_block_delta"}
+
+        event: content_block_delta
+        data: {"delta":{"text":" now.","type":"text_delta"},"index":0,"type":"content_block_delta"}
+
+        event: content_block_stop
+        data: {"index":0,"type":"content_block_stop"}
+
+        event: content_block_start
+        data: {"content_block":{"id":"toolu_1","input":{},"name":"shell","type":"tool_use"},"index":1,"type":"content_block_start"}
+
+        event: content_block_delta
+        data: {"delta":{"partial_json":"{\"command\":\"ls\"}","type":"input_json_delta"},"index":1,"type":"content_block_delta"}
+
+        event: content_block_stop
+        data: {"index":1,"type":"content_block_stop"}
+
+        event: message_delta
+        data: {"delta":{"stop_reason":"tool_use","stop_sequence":null},"type":"message_delta","usage":{"output_tokens":9}}
+
+        event: message_stop
+        data: {"type":"message_stop"}
+        "#);
     }
 
     #[test]
     fn the_whole_is_the_same() {
-        insta::assert_json_snapshot!(message().whole(), @"");
+        insta::assert_json_snapshot!(message().whole(), @r#"
+        {
+          "content": [
+            {
+              "text": "Let me see – now.",
+              "type": "text"
+            },
+            {
+              "id": "toolu_1",
+              "input": {
+                "command": "ls"
+              },
+              "name": "shell",
+              "type": "tool_use"
+            }
+          ],
+          "id": "msg_scripted_0",
+          "model": "scripted",
+          "role": "assistant",
+          "stop_reason": "tool_use",
+          "stop_sequence": null,
+          "type": "message",
+          "usage": {
+            "input_tokens": 100,
+            "output_tokens": 9
+          }
+        }
+        "#);
     }
 }
