@@ -1,5 +1,6 @@
 //! The OpenAPI document as one HTML page: no script, nothing loaded.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -27,14 +28,16 @@ pub(crate) fn render(document: &str) -> String {
     let _ = write!(out, "<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>");
     let _ = write!(out, "<p>{}</p>", text(&document["info"]["description"]));
     out.push_str("<p>The document itself: <a href=openapi.json>openapi.json</a></p>");
-    let mut area = String::new();
+    let mut areas = BTreeMap::<&str, Vec<_>>::new();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
         for (verb, operation) in item.as_object().into_iter().flatten() {
-            let tag = text(&operation["tags"][0]);
-            if tag != area {
-                let _ = write!(out, "<h2>{tag}</h2>");
-                area = tag;
-            }
+            let area = operation["tags"][0].as_str().unwrap_or_default();
+            areas.entry(area).or_default().push((path, verb, operation));
+        }
+    }
+    for (area, operations) in areas {
+        let _ = write!(out, "<h2>{}</h2>", escape(area));
+        for (path, verb, operation) in operations {
             operation_details(&mut out, path, verb, operation);
         }
     }
@@ -120,8 +123,15 @@ fn kind(schema: &Value) -> String {
     }
 }
 
+/// Text of the document, with what stands between backticks as code.
 fn text(value: &Value) -> String {
-    escape(value.as_str().unwrap_or_default())
+    let parts = value.as_str().unwrap_or_default().split('`');
+    parts.enumerate().fold(String::new(), |mut out, (at, part)| {
+        let part = escape(part);
+        let _ =
+            if at % 2 == 1 { write!(out, "<code>{part}</code>") } else { write!(out, "{part}") };
+        out
+    })
 }
 
 fn escape(text: &str) -> String {
