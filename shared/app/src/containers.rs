@@ -2,7 +2,8 @@
 //!
 //! What a container's end means for its sessions is decided once, in [`Containers::settle`]: a run
 //! that was given to a start that is over has ended, whatever it was doing. Each session is settled
-//! by its own commit, and by an errand of its own, so a crash between two leaves the rest in line.
+//! by its own commit, so a container may serve any number of them; the errand that sees to it stays
+//! in line until all are.
 
 use domain::agent::Agent;
 use domain::container::{Container, ContainerEvent, ContainerState};
@@ -10,17 +11,20 @@ use domain::due::Errand;
 use domain::plan::ContainerPlan;
 use domain::run::{End, RunEvent};
 use domain::session::{Session, SessionState};
-use domain::{ContainerId, SessionId, Timestamp};
+use domain::{ContainerId, SessionId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use store::document::{self, Loaded};
-use store::{Scope, Write, keys};
+use store::{Expect, Scope, keys};
 use wire::shim::failure;
 
 use crate::commit::retry_conflict;
 use crate::ports::Observed;
 use crate::turn::{Turn, load_run};
 use crate::{App, Error};
+
+/// The most sessions or runs that one commit is about: it takes 100 writes, and has a few more.
+const AT_ONCE: usize = 90;
 
 /// The use cases about containers.
 #[derive(Clone, Copy, Debug)]
@@ -101,30 +105,37 @@ impl Containers<'_> {
 
     /// Marks what a session has in flight as to be stopped, and takes what waits out of the line.
     pub(crate) async fn call_off(&self, scope: Scope, session: SessionId) -> Result<(), Error> {
-        retry_conflict(|| async {
-            let app = self.0;
-            let mut turn = Turn::of(app, scope, session).await?;
-            let waiting: Vec<_> = turn.session.queue.iter().copied().collect();
-            for id in waiting {
-                let run = load_run(app, scope, id).await?;
-                let expect = run.expect();
-                let now = turn.now;
-                turn.session.withdraw(id, now);
-                let run = turn.step(run, RunEvent::Cancel, Some(End::plain()))?;
-                turn.keep(run.value, expect);
-            }
-            if turn.session.active.is_some() && turn.session.state == SessionState::Streaming {
-                let now = turn.now;
-                turn.session.cancel(now)?;
-                turn.errand(Errand::Dispatch { session });
-            }
-            app.commit_own("session.call_off", turn.into_writes()).await
-        })
-        .await
+        while retry_conflict(|| self.call_off_some(scope, session)).await? {}
+        Ok(())
+    }
+
+    /// Answers whether more wait: one commit holds only so many.
+    async fn call_off_some(&self, scope: Scope, session: SessionId) -> Result<bool, Error> {
+        let app = self.0;
+        let mut turn = Turn::of(app, scope, session).await?;
+        let waiting: Vec<_> = turn.session.queue.iter().copied().take(AT_ONCE).collect();
+        for id in waiting {
+            let run = load_run(app, scope, id).await?;
+            let expect = run.expect();
+            let now = turn.now;
+            turn.session.withdraw(id, now);
+            let run = turn.step(run, RunEvent::Cancel, Some(End::plain()))?;
+            turn.keep(run.value, expect);
+        }
+        let more = !turn.session.queue.is_empty();
+        let in_flight = turn.session.active.is_some();
+        if !more && in_flight && turn.session.state == SessionState::Streaming {
+            let now = turn.now;
+            turn.session.cancel(now)?;
+            turn.errand(Errand::Dispatch { session });
+        }
+        app.commit_own("session.call_off", turn.into_writes()).await?;
+        Ok(more)
     }
 
     /// Begins a start: the container gets its next generation, and every session that needs it
-    /// listens to that one. Answers with the container as it is now.
+    /// listens to that one, as far as one commit holds them: the rest is told by its own errands.
+    /// Answers with the container as it is now.
     pub(crate) async fn begin(
         &self,
         scope: Scope,
@@ -148,7 +159,7 @@ impl Containers<'_> {
             container.fault = None;
             container.seen_at = now;
             let mut writes = vec![document::put(&container, before.expect())];
-            for session in &container.busy {
+            for session in container.busy.iter().take(AT_ONCE) {
                 let key = keys::session(scope, *session);
                 let Some(loaded) = document::get::<Session>(app.table(), &key).await? else {
                     continue;
@@ -213,8 +224,8 @@ impl Containers<'_> {
         self.over(scope, id, generation, end).await
     }
 
-    /// A start is over: the container is stopped where that was wanted, failed where not, and each
-    /// session it served is put in line to be settled.
+    /// A start is over: the container is stopped where that was wanted, failed where not, and
+    /// the sessions it served are put in line to be settled.
     async fn over(
         &self,
         scope: Scope,
@@ -236,10 +247,48 @@ impl Containers<'_> {
             next.connection = None;
             next.fault = Some(end.clone());
             let mut writes = vec![document::put(&next, before.expect())];
-            writes.extend(in_line(app, scope, &next, now));
+            let settle = app.due(scope.realm(), Errand::Settle { container: id }, now);
+            writes.push(store::due::put(&settle));
             app.commit_own("container.over", writes).await
         })
         .await
+    }
+
+    /// Lets a session listen to the present start of its container.
+    pub(crate) async fn listen(
+        &self,
+        scope: Scope,
+        id: SessionId,
+        container: &Loaded<Container>,
+    ) -> Result<(), Error> {
+        let table = self.0.table();
+        let loaded = document::get::<Session>(table, &keys::session(scope, id)).await?;
+        let Some(Loaded { value: mut session, version }) = loaded else { return Ok(()) };
+        if session.reports.is_some() || session.active.is_none() {
+            return Ok(());
+        }
+        session.listen_to(container.value.id, container.value.generation);
+        let expect = Expect::Version(version);
+        let writes = vec![document::put(&session, expect), document::check(container)];
+        self.0.commit_own("session.listen", writes).await
+    }
+
+    /// Settles every session that a container serves.
+    pub(crate) async fn settle_all(&self, scope: Scope, id: ContainerId) -> Result<(), Error> {
+        let Some(container) = self.load(scope, id).await? else { return Ok(()) };
+        for session in container.value.busy {
+            let settled = retry_conflict(|| async {
+                match self.load(scope, id).await? {
+                    Some(container) => self.settle(scope, session, &container).await,
+                    None => Ok(false),
+                }
+            });
+            match settled.await {
+                Ok(_) | Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Ends the run a session has in flight, if it was given to a start that is over. Answers whether
@@ -279,18 +328,6 @@ impl Containers<'_> {
         app.commit_own("session.settle", turn.into_writes()).await?;
         Ok(true)
     }
-}
-
-/// Errands for every session a container serves, due at once.
-pub(crate) fn in_line(
-    app: &App,
-    scope: Scope,
-    container: &Container,
-    now: Timestamp,
-) -> impl Iterator<Item = Write> {
-    container.busy.iter().map(move |&session| {
-        store::due::put(&app.due(scope.realm(), Errand::Dispatch { session }, now))
-    })
 }
 
 impl App {

@@ -154,6 +154,10 @@ impl Errands<'_> {
             Errand::Watch { container, generation } => {
                 self.watch(scope, container, generation).await
             }
+            Errand::Settle { container } => {
+                self.0.containers().settle_all(scope, container).await?;
+                Ok(Outcome::Done)
+            }
             Errand::Stop { container } => self.stop(scope, container, held.attempt).await,
             Errand::Dismantle { agent } => self.dismantle(scope, agent).await,
             Errand::Quell => self.quell(scope).await,
@@ -186,6 +190,9 @@ impl Errands<'_> {
                 return Ok(Outcome::Done);
             };
             return self.provision(scope, &begun, attempt).await;
+        }
+        if session.reports.is_none() && state.takes_work() {
+            containers.listen(scope, id, &container).await?;
         }
         if matches!(state, ContainerState::Provisioning | ContainerState::Recovering) {
             // Asked for by somebody who may not have lived to see it: asking again is asking once.

@@ -121,6 +121,9 @@ pub struct AgentSpec {
     pub repositories: Vec<Slug>,
 }
 
+/// The most bytes of a spec as JSON: an agent and its sealed answer each fit one item of the table.
+const MAX_SPEC: usize = 200_000;
+
 impl AgentSpec {
     /// A spec with nothing but its driver.
     pub fn of(driver: Driver) -> Self {
@@ -150,6 +153,8 @@ impl AgentSpec {
             Some(("env", "names beginning with REEVE_ are reserved"))
         } else if self.repositories.len() > 16 {
             Some(("repositories", "must have at most 16 names"))
+        } else if serde_json::to_vec(self).map_or(usize::MAX, |json| json.len()) > MAX_SPEC {
+            Some(("env", "must with all else be at most 200000 bytes of JSON"))
         } else {
             self.limits.out_of_range()
         }

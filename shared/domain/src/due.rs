@@ -33,6 +33,11 @@ pub enum Errand {
         /// The start. A later one has its own watch.
         generation: u32,
     },
+    /// See that what a start of the container that is over had in flight has ended.
+    Settle {
+        /// The container.
+        container: ContainerId,
+    },
     /// See that a container that is to stop has stopped.
     Stop {
         /// The container.
@@ -59,6 +64,7 @@ impl fmt::Display for Errand {
             Self::Dispatch { session } => write!(f, "dispatch:{session}"),
             Self::Expire { run, .. } => write!(f, "expire:{run}"),
             Self::Watch { container, generation } => write!(f, "watch:{container}:{generation}"),
+            Self::Settle { container } => write!(f, "settle:{container}"),
             Self::Stop { container } => write!(f, "stop:{container}"),
             Self::Dismantle { agent } => write!(f, "dismantle:{agent}"),
             Self::Quell => f.write_str("quell"),

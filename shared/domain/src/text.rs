@@ -18,6 +18,9 @@ pub enum Unfit {
     /// Longer than the type allows.
     #[error("must have at most {0} characters")]
     TooLong(usize),
+    /// Heavier than what is stored for it may be: some characters have four bytes.
+    #[error("must have at most {0} bytes")]
+    TooHeavy(usize),
     /// Contains a control character that the type does not allow.
     #[error("must not contain control characters")]
     Control,
@@ -98,6 +101,13 @@ fn prose(text: &str) -> Result<(), Unfit> {
     }
 }
 
+/// The most bytes of a prompt: a run and its sealed answer each fit one item of the table.
+const MAX_PROMPT: usize = 200_000;
+
+fn prompt(text: &str) -> Result<(), Unfit> {
+    if text.len() > MAX_PROMPT { Err(Unfit::TooHeavy(MAX_PROMPT)) } else { prose(text) }
+}
+
 fn slug(text: &str) -> Result<(), Unfit> {
     let fits = text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/'))
@@ -127,8 +137,8 @@ fn value(text: &str) -> Result<(), Unfit> {
 texts! {
     /// What people call a thing: one line, 1 to 120 characters.
     Name { max: 120, pattern: "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$", check: line }
-    /// A prompt: text of 1 to 100,000 characters, line breaks and tabs allowed.
-    Prompt { max: 100_000, pattern: "^[^\\x00-\\x08\\x0B\\x0C\\x0E-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x08\\x0B\\x0C\\x0E-\\x1F\\x7F-\\x9F]*$", check: prose }
+    /// A prompt: text of 1 to 100,000 characters and at most 200,000 bytes, line breaks and tabs allowed.
+    Prompt { max: 100_000, pattern: "^[^\\x00-\\x08\\x0B\\x0C\\x0E-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x08\\x0B\\x0C\\x0E-\\x1F\\x7F-\\x9F]*$", check: prompt }
     /// Instructions to a model: text of 1 to 20,000 characters, line breaks and tabs allowed.
     Instructions { max: 20_000, pattern: "^[^\\x00-\\x08\\x0B\\x0C\\x0E-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x08\\x0B\\x0C\\x0E-\\x1F\\x7F-\\x9F]*$", check: prose }
     /// What a thing is for: one line, up to 500 characters, may be empty.
@@ -157,6 +167,8 @@ mod tests {
         assert!(Name::new("Größe 1").is_ok());
         assert!(Prompt::new("two\nlines").is_ok());
         assert_eq!(Prompt::new("nul\0"), Err(Unfit::Control));
+        assert!(Prompt::new("x".repeat(100_000)).is_ok());
+        assert_eq!(Prompt::new("\u{1F600}".repeat(50_001)), Err(Unfit::TooHeavy(200_000)));
         assert!(matches!(Slug::new("../etc"), Err(Unfit::Alphabet(_))));
         assert!(matches!(Slug::new("a/../etc"), Err(Unfit::Alphabet(_))));
         assert!(Argument::new("").is_ok());
