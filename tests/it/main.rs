@@ -6,6 +6,8 @@ mod architecture;
 mod browser;
 mod compute;
 mod feed;
+mod lifecycle;
 mod schemathesis;
+mod stored;
 mod table;
 mod tidy;

@@ -80,14 +80,14 @@ impl Client {
     pub async fn try_send(request: RequestBuilder) -> reqwest::Result<Reply> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await?;
-        let body = if body.is_empty() {
+        let raw = response.bytes().await?.to_vec();
+        let body = if raw.is_empty() {
             Value::Null
         } else {
-            let text = String::from_utf8_lossy(&body);
+            let text = String::from_utf8_lossy(&raw);
             serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.into_owned()))
         };
-        Ok(Reply { status, headers, body })
+        Ok(Reply { status, headers, raw, body })
     }
 
     /// Opens a stream of server-sent events, behind the event `after` if one is given.
@@ -119,6 +119,8 @@ pub struct Reply {
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
+    /// Its body, byte for byte.
+    pub raw: Vec<u8>,
     /// Its body: a string where it is not JSON, `null` where there is none.
     pub body: Value,
 }

@@ -1,0 +1,28 @@
+//! What is in the file under a running reeve, read past it.
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use tests::reeve::Reeve;
+
+fn rows(reeve: &Reeve, needle: &str) -> Vec<(String, String)> {
+    let path = reeve.data().join("reeve.db");
+    let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let sql = "SELECT pk || ' ' || sk, body FROM items
+        WHERE instr(pk || ' ' || sk || ' ' || ifnull(idx_pk, '') || ifnull(idx_sk, '') || body, ?1)";
+    let mut query = file.prepare(sql).unwrap();
+    let rows = query.query_map([needle], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// The document whose key ends with `id`.
+pub(crate) fn document(reeve: &Reeve, id: &str) -> Option<Value> {
+    let mut rows = rows(reeve, id).into_iter().filter(|(key, _)| key.ends_with(id));
+    rows.next().map(|(_, body)| serde_json::from_str(&body).unwrap())
+}
+
+/// The keys of everything that mentions `needle`, but for the audit log, which keeps what was done,
+/// and timers, which find nothing when their time comes.
+pub(crate) fn mentions(reeve: &Reeve, needle: &str) -> Vec<String> {
+    let keys = rows(reeve, needle).into_iter().map(|(key, _)| key);
+    keys.filter(|key| !key.contains("aud_") && !key.starts_with("DUE#")).collect()
+}

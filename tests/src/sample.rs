@@ -1,0 +1,155 @@
+//! A request for every route of the table: paths with real ids, bodies that their schemas allow.
+//! What is here comes from the routes themselves, so a route that is added is swept with the rest.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use api::{Access, Verb};
+use gate::Route;
+use serde_json::{Map, Value, json};
+
+use crate::http::{Client, Reply};
+
+/// The OpenAPI document.
+pub static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| api::openapi("Reeve", "0", &routes::routes()));
+
+/// One id for each variable of a path.
+pub type Ids = BTreeMap<&'static str, String>;
+
+/// One of everything, in the realm of `client`, at rest.
+pub async fn everything(client: &Client) -> Ids {
+    let template = json!({ "name": "mine", "driver": "acp" });
+    let key = client.made("/v1/keys", json!({ "name": "another" })).await;
+    let template = client.made("/v1/templates", template).await;
+    let agent = client.agent_with(json!({ "labels": { "team": "one" } })).await;
+    let session = client.session(&agent).await;
+    let run = client.prompt(&session, "hello").await;
+    client.ended(&run).await;
+    let me = client.get("/v1/me").await;
+    Ids::from([
+        ("realmId", me.text("/realm/id")),
+        ("keyId", key),
+        ("templateId", template),
+        ("agentId", agent),
+        ("sessionId", session),
+        ("runId", run),
+    ])
+}
+
+/// Every route that asks who calls.
+pub fn guarded() -> impl Iterator<Item = Route> {
+    routes::routes().into_iter().filter(|route| route.access != Access::Public)
+}
+
+/// Every route that may change something.
+pub fn mutating() -> impl Iterator<Item = Route> {
+    guarded().filter(|route| route.verb.mutates())
+}
+
+/// The variables of a path, in order.
+pub fn variables(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or_default())
+}
+
+/// The path of a route, about these things.
+pub fn path(route: &Route, ids: &Ids) -> String {
+    let mut path = route.path.to_owned();
+    for variable in variables(route.path) {
+        let id = ids.get(variable).unwrap_or_else(|| {
+            panic!("{} has a {{{variable}}}: teach tests/src/sample.rs to make one", route.id)
+        });
+        path = path.replace(&format!("{{{variable}}}"), id);
+    }
+    path
+}
+
+fn operation(route: &Route) -> &'static Value {
+    &DOCUMENT["paths"][route.path][route.verb.as_str()]
+}
+
+/// What the body of a route looks like; none where it takes none.
+pub fn schema(route: &Route) -> Option<&'static Value> {
+    let schema = &operation(route)["requestBody"]["content"]["application/json"]["schema"];
+    (!schema.is_null()).then(|| resolve(schema))
+}
+
+/// Whether the route must be given a body.
+pub fn needs_body(route: &Route) -> bool {
+    operation(route)["requestBody"]["required"] == true
+}
+
+/// The query parameters of a route.
+pub fn query(route: &Route) -> Vec<&'static str> {
+    let parameters = operation(route)["parameters"].as_array().into_iter().flatten();
+    let query = parameters.filter(|parameter| parameter["in"] == "query");
+    query.filter_map(|parameter| parameter["name"].as_str()).collect()
+}
+
+/// What a schema refers to.
+pub fn resolve(schema: &'static Value) -> &'static Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => DOCUMENT.pointer(&reference[1..]).expect("a schema of the document"),
+        None => schema,
+    }
+}
+
+/// A body that the route accepts, about these things: what is required, and a name and a driver.
+pub fn body(route: &Route, ids: &Ids) -> Option<Value> {
+    let properties = schema(route)?["properties"].as_object()?;
+    let required = &schema(route)?["required"];
+    let wanted = |name: &str| {
+        ["name", "driver"].contains(&name)
+            || required.as_array().is_some_and(|required| required.contains(&json!(name)))
+    };
+    let given = properties.iter().filter(|(name, _)| wanted(name)).map(|(name, schema)| {
+        let id = ids.get(name.as_str()).map(|id| json!(id));
+        (name.clone(), id.unwrap_or_else(|| example(schema)))
+    });
+    Some(Value::Object(given.collect::<Map<_, _>>()))
+}
+
+/// The simplest value that a schema allows.
+pub fn example(schema: &'static Value) -> Value {
+    let schema = resolve(schema);
+    for choice in ["oneOf", "anyOf"] {
+        if let Some(first) = schema[choice].get(0) {
+            return example(first);
+        }
+    }
+    if let Some(value) = schema.get("const").or_else(|| schema["examples"].get(0)) {
+        return value.clone();
+    }
+    match schema["type"].as_str().or_else(|| schema["type"][0].as_str()) {
+        Some("integer") => schema["minimum"].as_u64().unwrap_or(1).into(),
+        Some("boolean") => false.into(),
+        Some("array") => json!([]),
+        Some("object") => json!({}),
+        Some("string") if schema["format"] == "date-time" => "2100-01-01T00:00:00Z".into(),
+        _ => "sample".into(),
+    }
+}
+
+impl Client {
+    /// Calls a route about these things, as it should be called.
+    pub async fn call(&self, route: &Route, ids: &Ids) -> Reply {
+        self.call_with(route, ids, None).await
+    }
+
+    /// The same, as the request of that `Idempotency-Key` where one is given.
+    pub async fn call_with(&self, route: &Route, ids: &Ids, once: Option<&str>) -> Reply {
+        let mut request = self.request(method(route.verb), &path(route, ids));
+        if let Some(once) = once {
+            request = request.header("idempotency-key", once);
+        }
+        if let Some(body) = body(route, ids) {
+            request = request.json(&body);
+        }
+        self.send(request).await
+    }
+}
+
+/// The method of a verb.
+pub fn method(verb: Verb) -> reqwest::Method {
+    verb.as_str().to_uppercase().parse().expect("a verb is a method")
+}
