@@ -15,6 +15,14 @@ pub(crate) fn read(path: &Path) -> Result<Boot, String> {
         .map_err(|error| format!("line {} column {}", error.line(), error.column()))
 }
 
+/// Says what the container lacks that the shim cannot do without.
+///
+/// A static program of this target reads `/dev/urandom`, and the WebSocket's keys and masks would
+/// take its absence for a reason to panic.
+pub(crate) fn lacks() -> Option<&'static str> {
+    getrandom::u32().is_err().then_some("the container has no /dev/urandom")
+}
+
 /// Keeps the agents out of this process's memory and file descriptors, and makes orphans its own.
 pub(crate) fn harden() {
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {

@@ -53,6 +53,10 @@ async fn supervise(path: PathBuf, timing: supervisor::Timing) -> ExitCode {
     match boot::read(&path) {
         Ok(boot) => {
             boot::harden();
+            if let Some(lack) = boot::lacks() {
+                boot::note(lack);
+                return ExitCode::FAILURE;
+            }
             supervisor::run(boot, timing).await
         }
         Err(reason) => {
