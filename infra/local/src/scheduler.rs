@@ -8,6 +8,7 @@ use app::ports::Clock;
 use domain::Timestamp;
 use embedded::feed::Nudge;
 use embedded::sqlite::SqliteTable;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +17,9 @@ const NAP: Duration = Duration::from_secs(5);
 
 /// How often expired items are removed, and how many at a time.
 const SWEEP: (Duration, usize) = (Duration::from_mins(1), 1000);
+
+/// How often figures are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Runs the scheduler until `stop`; what it has started is tracked by `errands`.
 pub(crate) async fn run(
@@ -54,6 +58,20 @@ pub(crate) async fn sweep(table: Arc<SqliteTable>, clock: Arc<dyn Clock>, stop: 
         }
         tokio::select! {
             () = clock.wait(SWEEP.0) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Sums figures up, until `stop`: each would be kept by itself until somebody asks for them.
+pub(crate) async fn upkeep(
+    metrics: PrometheusHandle,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = clock.wait(UPKEEP) => metrics.run_upkeep(),
             () = stop.cancelled() => return,
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use app::ports::{Clock, Feed, Ids, Observed, Push};
 use app::{App, Ports, Settings};
 use axum::Router;
+use axum::serve::ListenerExt;
 use domain::RealmId;
 use domain::key::PresentedKey;
 use embedded::clock::{OsIds, SystemClock};
@@ -100,12 +101,17 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     let egress = egress::Config { scripted: options.demo, ..egress::Config::from_vars(variable) };
     let models = demo::models(&egress);
     let egress = egress::router(egress).map_err(|error| UpError::Egress(error.to_string()))?;
+    let clock = Arc::clone(&machine.clock);
     let running = machine.start(egress).await?;
+    running.tasks.spawn(scheduler::upkeep(metrics.clone(), clock, running.stop.clone()));
     let app = running.app.clone();
 
     let listen = |source| UpError::Listen { address: options.listen, source };
     let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
     let url = format!("http://{}", listener.local_addr().map_err(listen)?);
+    // What is streamed is small and often: without this the kernel holds it back, 40 ms at times. It
+    // fails for a connection that is gone.
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let serving = CancellationToken::new();
     let server = running.tasks.spawn({
         let (serving, router) = (serving.clone(), api_gateway::router(&app, metrics));

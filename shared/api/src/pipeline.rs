@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
@@ -69,6 +69,24 @@ pub struct Idempotency {
 struct Entry<S: Service> {
     route: Route<S>,
     service: S,
+    /// Where the durations of answers with the route's own status are kept: looked up once.
+    durations: OnceLock<metrics::Histogram>,
+}
+
+impl<S: Service> Entry<S> {
+    fn durations(&self, status: u16) -> metrics::Histogram {
+        let find = || {
+            metrics::histogram!(
+                "http_server_request_duration_seconds",
+                "http_route" => self.route.id, "http_response_status_code" => status.to_string()
+            )
+        };
+        if status == self.route.status() {
+            self.durations.get_or_init(find).clone()
+        } else {
+            find()
+        }
+    }
 }
 
 /// Mounts routes on one router: all of them on one machine, exactly one of them in a Lambda.
@@ -76,7 +94,11 @@ struct Entry<S: Service> {
 pub fn router<S: Service>(routes: &[Route<S>], service: &S) -> Router {
     let mounted = routes.iter().fold(Router::new(), |mounted, route| {
         // The pipeline authenticates with the whole service; the handler gets what it declared.
-        let entry = Arc::new(Entry { route: *route, service: service.clone() });
+        let entry = Arc::new(Entry {
+            route: *route,
+            service: service.clone(),
+            durations: OnceLock::new(),
+        });
         let handler = (route.handler.mount)(route.verb.filter())
             .with_state(service.narrow(route.grants))
             .route_layer(from_fn_with_state(entry, serve::<S>));
@@ -132,12 +154,7 @@ async fn serve<S: Service>(
         Err(failure) => failure.into_response(),
     };
     let response = finish(response, &id);
-    let status = response.status().as_u16().to_string();
-    metrics::histogram!(
-        "http_server_request_duration_seconds",
-        "http_route" => entry.route.id, "http_response_status_code" => status
-    )
-    .record(started.elapsed().as_secs_f64());
+    entry.durations(response.status().as_u16()).record(started.elapsed().as_secs_f64());
     response
 }
 
