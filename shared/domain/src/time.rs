@@ -74,7 +74,9 @@ impl JsonSchema for Timestamp {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "date-time" })
+        // Not before 1970, the only moments there are here.
+        let years = r"^(19[7-9]\d|[2-9]\d{3})-";
+        json_schema!({ "type": "string", "format": "date-time", "pattern": years })
     }
 }
 
