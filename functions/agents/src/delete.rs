@@ -10,10 +10,11 @@ use serde::Deserialize;
 use wire::Scope;
 
 /// Remove an agent, its workspace and its sessions for good.
-pub(crate) const ROUTE: Route = Route::delete("agents.delete", "/v1/agents/{agentId}", handler!(delete))
-    .summary("Remove an agent, its workspace and its sessions for good")
-    .scope(Scope::AgentsWrite)
-    .grants(&[Grant::TableRead, Grant::TableWrite]);
+pub(crate) const ROUTE: Route =
+    Route::delete("agents.delete", "/v1/agents/{agentId}", handler!(delete))
+        .summary("Remove an agent, its workspace and its sessions for good")
+        .scope(Scope::AgentsWrite)
+        .grants(&[Grant::TableRead, Grant::TableWrite]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

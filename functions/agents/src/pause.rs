@@ -11,11 +11,12 @@ use wire::agent::{AgentView, Pause};
 use wire::{ProblemKind, Scope};
 
 /// Stop an agent's container and keep the rest.
-pub(crate) const ROUTE: Route = Route::post("agents.pause", "/v1/agents/{agentId}/pause", handler!(pause))
-    .summary("Stop an agent's container and keep the rest")
-    .scope(Scope::AgentsWrite)
-    .grants(&[Grant::TableRead, Grant::TableWrite])
-    .problems(&[ProblemKind::AgentBusy, ProblemKind::StateRefused]);
+pub(crate) const ROUTE: Route =
+    Route::post("agents.pause", "/v1/agents/{agentId}/pause", handler!(pause))
+        .summary("Stop an agent's container and keep the rest")
+        .scope(Scope::AgentsWrite)
+        .grants(&[Grant::TableRead, Grant::TableWrite])
+        .problems(&[ProblemKind::AgentBusy, ProblemKind::StateRefused]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -11,11 +11,12 @@ use wire::agent::{AgentPatch, AgentView};
 use wire::{ProblemKind, Scope};
 
 /// Change an agent.
-pub(crate) const ROUTE: Route = Route::patch("agents.update", "/v1/agents/{agentId}", handler!(update))
-    .summary("Change an agent")
-    .scope(Scope::AgentsWrite)
-    .grants(&[Grant::TableRead, Grant::TableWrite])
-    .problems(&[ProblemKind::InvalidValue]);
+pub(crate) const ROUTE: Route =
+    Route::patch("agents.update", "/v1/agents/{agentId}", handler!(update))
+        .summary("Change an agent")
+        .scope(Scope::AgentsWrite)
+        .grants(&[Grant::TableRead, Grant::TableWrite])
+        .problems(&[ProblemKind::InvalidValue]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -11,11 +11,12 @@ use wire::realm::{RealmPatch, RealmView};
 use wire::{ProblemKind, Scope};
 
 /// Change a realm.
-pub(crate) const ROUTE: Route = Route::patch("realms.update", "/v1/realms/{realmId}", handler!(update))
-    .summary("Change a realm")
-    .scope(Scope::RealmWrite)
-    .grants(&[Grant::TableRead, Grant::TableWrite])
-    .problems(&[ProblemKind::InvalidValue]);
+pub(crate) const ROUTE: Route =
+    Route::patch("realms.update", "/v1/realms/{realmId}", handler!(update))
+        .summary("Change a realm")
+        .scope(Scope::RealmWrite)
+        .grants(&[Grant::TableRead, Grant::TableWrite])
+        .problems(&[ProblemKind::InvalidValue]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

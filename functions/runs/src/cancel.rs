@@ -11,11 +11,12 @@ use wire::session::RunView;
 use wire::{ProblemKind, Scope};
 
 /// Stop a run.
-pub(crate) const ROUTE: Route = Route::post("runs.cancel", "/v1/runs/{runId}/cancel", handler!(cancel))
-    .summary("Stop a run")
-    .scope(Scope::SessionsWrite)
-    .grants(&[Grant::TableRead, Grant::TableWrite])
-    .problems(&[ProblemKind::StateRefused]);
+pub(crate) const ROUTE: Route =
+    Route::post("runs.cancel", "/v1/runs/{runId}/cancel", handler!(cancel))
+        .summary("Stop a run")
+        .scope(Scope::SessionsWrite)
+        .grants(&[Grant::TableRead, Grant::TableWrite])
+        .problems(&[ProblemKind::StateRefused]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

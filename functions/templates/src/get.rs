@@ -11,10 +11,11 @@ use wire::Scope;
 use wire::template::TemplateView;
 
 /// Get a template.
-pub(crate) const ROUTE: Route = Route::get("templates.get", "/v1/templates/{templateId}", handler!(get))
-    .summary("Get a template")
-    .scope(Scope::AgentsRead)
-    .grants(&[Grant::TableRead]);
+pub(crate) const ROUTE: Route =
+    Route::get("templates.get", "/v1/templates/{templateId}", handler!(get))
+        .summary("Get a template")
+        .scope(Scope::AgentsRead)
+        .grants(&[Grant::TableRead]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
