@@ -17,10 +17,10 @@ pub(crate) fn read(path: &Path) -> Result<Boot, String> {
 
 /// Says what the container lacks that the shim cannot do without.
 ///
-/// A static program of this target reads `/dev/urandom`, and the WebSocket's keys and masks would
-/// take its absence for a reason to panic.
+/// A static program of this target reads `/dev/random` and `/dev/urandom`, and what makes the
+/// WebSocket's keys and masks takes their absence for a reason to panic.
 pub(crate) fn lacks() -> Option<&'static str> {
-    getrandom::u32().is_err().then_some("the container has no /dev/urandom")
+    getrandom::u32().is_err().then_some("the container lacks /dev/random or /dev/urandom")
 }
 
 /// Keeps the agents out of this process's memory and file descriptors, and makes orphans its own.
