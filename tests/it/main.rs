@@ -2,12 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod access;
 mod architecture;
+mod bad_input;
 mod browser;
 mod compute;
 mod feed;
+mod idempotency;
 mod lifecycle;
+mod lists;
+mod machine;
+mod models;
+mod queue;
 mod schemathesis;
 mod stored;
+mod stream;
 mod table;
+mod templates;
 mod tidy;
