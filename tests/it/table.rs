@@ -16,7 +16,7 @@ use store::{Commit, Expect, MAX_LIMIT, Query, Table, Write};
 use tempfile::TempDir;
 use tests::table::{all, commit, fill, fresh, key, put, put_until, sks};
 
-mod model;
+pub(crate) mod model;
 
 fn open(dir: &TempDir) -> SqliteTable {
     SqliteTable::open(dir.path().join("reeve.db"), Arc::new(SystemClock::default())).unwrap()

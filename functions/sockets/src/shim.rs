@@ -47,7 +47,7 @@ pub async fn frame(
             Answer::Quiet
         }
         Up::Heartbeat => {
-            app.shim_heartbeat(shim).await?;
+            app.shim_heartbeat(shim, connection).await?;
             Answer::Quiet
         }
     })

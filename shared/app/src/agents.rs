@@ -12,7 +12,7 @@ use wire::agent::{AgentPatch, AgentView, NewAgent};
 use wire::{Order, Page};
 
 use crate::commit::retry_conflict;
-use crate::turn::container_of;
+use crate::turn::{container_id, container_of};
 use crate::{App, Caller, Error};
 
 /// The use cases about agents.
@@ -230,13 +230,20 @@ impl Agents<'_> {
         } else {
             vec![document::check(&before)]
         };
-        if let Some(container) = container
-            && let Ok(next) = container.value.apply(ContainerEvent::Hibernate, now)
-            && next.state != container.value.state
-        {
-            writes.push(document::put(&next, container.expect()));
-            let errand = Errand::Stop { container: next.id };
-            writes.push(store::due::put(&app.due(caller.realm(), errand, now)));
+        match container {
+            Some(container) => match container.value.apply(ContainerEvent::Hibernate, now) {
+                Ok(next) if next.state != container.value.state => {
+                    writes.push(document::put(&next, container.expect()));
+                    let errand = Errand::Stop { container: next.id };
+                    writes.push(store::due::put(&app.due(caller.realm(), errand, now)));
+                }
+                // Nothing runs. A prompt that comes at this moment is to come before or after.
+                Ok(_) | Err(_) => writes.push(document::check(&container)),
+            },
+            None => writes.push(store::Write::Check {
+                key: store::keys::container(caller.scope, container_id(id)),
+                expect: store::Expect::Absent,
+            }),
         }
         let agent = if changed { agent } else { before.value };
         let view = AgentView::new(&agent, version);

@@ -5,7 +5,7 @@
 //! by its own commit, so a container may serve any number of them; the errand that sees to it stays
 //! in line until all are.
 
-use domain::agent::Agent;
+use domain::agent::{Agent, AgentState};
 use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::due::Errand;
 use domain::plan::ContainerPlan;
@@ -52,22 +52,35 @@ impl Containers<'_> {
     }
 
     /// What the platform runs and nobody needs is stopped; what it runs and somebody needs is kept.
-    /// For when a control plane starts. Answers with how many were kept.
+    /// For when a control plane starts. Answers with how many were kept: their silence counts from
+    /// now, because nobody was there to hear them.
     pub async fn reconcile(&self) -> Result<usize, Error> {
         let mut kept = 0;
         for observed in self.0.ports.compute.list().await? {
             #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
             let scope = Scope::grant(observed.realm);
-            let needed = self.load(scope, observed.container).await?.is_some_and(|container| {
-                container.value.generation == observed.generation && container.value.state.may_run()
-            });
-            if needed {
+            if self.keep(scope, observed).await? {
                 kept += 1;
             } else {
                 self.0.ports.compute.stop(observed.container).await?;
             }
         }
         Ok(kept)
+    }
+
+    async fn keep(&self, scope: Scope, observed: Observed) -> Result<bool, Error> {
+        retry_conflict(|| async {
+            let found = self.load(scope, observed.container).await?;
+            let needed = found.filter(|container| {
+                container.value.generation == observed.generation && container.value.state.may_run()
+            });
+            let Some(before) = needed else { return Ok(false) };
+            let container = Container { seen_at: self.0.now(), ..before.value.clone() };
+            let writes = vec![document::put(&container, before.expect())];
+            self.0.commit_own("container.keep", writes).await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Stops every container of this platform, because the installation stops. What is in flight
@@ -114,6 +127,9 @@ impl Containers<'_> {
         let app = self.0;
         let mut turn = Turn::of(app, scope, session).await?;
         let waiting: Vec<_> = turn.session.queue.iter().copied().take(AT_ONCE).collect();
+        if waiting.is_empty() && turn.session.state != SessionState::Streaming {
+            return Ok(false);
+        }
         for id in waiting {
             let run = load_run(app, scope, id).await?;
             let expect = run.expect();
@@ -135,7 +151,7 @@ impl Containers<'_> {
 
     /// Begins a start: the container gets its next generation, and every session that needs it
     /// listens to that one, as far as one commit holds them: the rest is told by its own errands.
-    /// Answers with the container as it is now.
+    /// What waited while its agent was paused wakes it. Answers with the container as it is now.
     pub(crate) async fn begin(
         &self,
         scope: Scope,
@@ -147,7 +163,20 @@ impl Containers<'_> {
             if !before.value.state.needs_start() {
                 return Ok(Some(before.value));
             }
+            let key = keys::agent(scope, before.value.agent);
+            let Some(agent) = document::get::<Agent>(app.table(), &key).await? else {
+                return Ok(None);
+            };
             let now = app.now();
+            let mut writes = match agent.value.state {
+                AgentState::Active => vec![document::check(&agent)],
+                AgentState::Paused => {
+                    let state = AgentState::Active;
+                    let awake = Agent { state, updated_at: now, ..agent.value.clone() };
+                    store::agent::update(&agent, &awake)
+                }
+                AgentState::Deleting | AgentState::Deleted => return Ok(None),
+            };
             let event = if before.value.state == ContainerState::Failed {
                 ContainerEvent::Recover
             } else {
@@ -156,9 +185,8 @@ impl Containers<'_> {
             let mut container = before.value.apply(event, now)?;
             container.generation += 1;
             container.connection = None;
-            container.fault = None;
             container.seen_at = now;
-            let mut writes = vec![document::put(&container, before.expect())];
+            writes.push(document::put(&container, before.expect()));
             for session in container.busy.iter().take(AT_ONCE) {
                 let key = keys::session(scope, *session);
                 let Some(loaded) = document::get::<Session>(app.table(), &key).await? else {
@@ -196,10 +224,19 @@ impl Containers<'_> {
         };
         app.ports.compute.provision(&plan).await?;
         retry_conflict(|| async {
-            let Some(before) = self.load(scope, container.id).await? else { return Ok(()) };
-            if before.value.generation != container.generation {
-                return Ok(());
-            }
+            let before = match self.load(scope, container.id).await? {
+                // A later start has taken its place.
+                Some(now) if now.value.generation != container.generation => return Ok(()),
+                // It was removed, or given up, before it was there.
+                None => return Ok(app.ports.compute.forget(container.agent).await?),
+                Some(now) if now.value.state == ContainerState::Deleting => {
+                    return Ok(app.ports.compute.forget(container.agent).await?);
+                }
+                Some(now) if !now.value.state.may_run() => {
+                    return Ok(app.ports.compute.stop(container.id).await?);
+                }
+                Some(now) => now,
+            };
             // A shim that was faster has made this true already; a stop that was, has overtaken it.
             match before.value.apply(ContainerEvent::Started, app.now()) {
                 Ok(next) if next.state != before.value.state => {
@@ -220,7 +257,9 @@ impl Containers<'_> {
         generation: u32,
         end: End,
     ) -> Result<(), Error> {
-        self.0.ports.compute.stop(id).await?;
+        if self.load(scope, id).await?.is_none_or(|now| now.value.generation == generation) {
+            self.0.ports.compute.stop(id).await?;
+        }
         self.over(scope, id, generation, end).await
     }
 
@@ -233,13 +272,14 @@ impl Containers<'_> {
         generation: u32,
         end: End,
     ) -> Result<(), Error> {
-        self.0.ports.compute.stop(id).await?;
         retry_conflict(|| async {
             let app = self.0;
             let Some(before) = self.load(scope, id).await? else { return Ok(()) };
-            if before.value.generation != generation {
+            if before.value.generation != generation || before.value.state.needs_start() {
                 return Ok(());
             }
+            // Before it counts as over: no later start has begun until it does.
+            app.ports.compute.stop(id).await?;
             let now = app.now();
             let wanted = before.value.state == ContainerState::Hibernating;
             let event = if wanted { ContainerEvent::Stopped } else { ContainerEvent::Fail };

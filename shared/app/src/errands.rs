@@ -189,12 +189,16 @@ impl Errands<'_> {
             let Some(begun) = containers.begin(scope, container.value.id).await? else {
                 return Ok(Outcome::Done);
             };
+            if !is_being_started(begun.state) {
+                // Somebody was faster, and it has come further already.
+                return Ok(Outcome::Again(Duration::ZERO));
+            }
             return self.provision(scope, &begun, attempt).await;
         }
         if session.reports.is_none() && state.takes_work() {
             containers.listen(scope, id, &container).await?;
         }
-        if matches!(state, ContainerState::Provisioning | ContainerState::Recovering) {
+        if is_being_started(state) {
             // Asked for by somebody who may not have lived to see it: asking again is asking once.
             return self.provision(scope, &container.value, attempt).await;
         }
@@ -203,8 +207,10 @@ impl Errands<'_> {
             if run.state != RunState::Dispatching && session.state != SessionState::Cancelling {
                 return Ok(Outcome::Done);
             }
-            let commands = app.commands(scope, &container.value).await?;
-            self.push(container.value.connection.as_deref(), commands).await;
+            let mut own = container.value;
+            own.busy.retain(|&busy| busy == id);
+            let commands = app.commands(scope, &own).await?;
+            self.push(own.connection.as_deref(), commands).await;
         }
         // Confirmed by the shim's report, or by what becomes of the container.
         Ok(Outcome::Again(Duration::from_secs(1)))
@@ -290,11 +296,7 @@ impl Errands<'_> {
             Err(ComputeError::Refused(_) | ComputeError::Unavailable(_)) => false,
         };
         // What is being asked for may not be there yet; what has been seen must be.
-        if silent >= patience
-            || (gone
-                && container.state != ContainerState::Provisioning
-                && container.state != ContainerState::Recovering)
-        {
+        if silent >= patience || (gone && !is_being_started(container.state)) {
             let end = if container.state.is_connected() {
                 End::failure(failure::CONTAINER_LOST, "the container was not heard of any more")
             } else {
@@ -492,6 +494,15 @@ fn partition(pk: String, limit: usize) -> Query {
         after: None,
         limit,
     }
+}
+
+/// Whether the platform is to be asked for it, again if need be: its shim has not been heard of, so
+/// that nothing can have been lost with it.
+const fn is_being_started(state: ContainerState) -> bool {
+    matches!(
+        state,
+        ContainerState::Provisioning | ContainerState::Recovering | ContainerState::Starting
+    )
 }
 
 /// 200 ms, doubling to 30 s.

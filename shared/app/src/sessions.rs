@@ -199,8 +199,12 @@ impl Sessions<'_> {
         } else {
             // Refuses a run that has ended, by the run's own machine.
             domain::run::RunLifecycle::step(loaded.value.state, RunEvent::Cancel)?;
+            let before = turn.session.state;
             turn.session.cancel(now)?;
-            turn.errand(Errand::Dispatch { session: id });
+            // Asked again, the errand of the first time is still under way.
+            if turn.session.state != before {
+                turn.errand(Errand::Dispatch { session: id });
+            }
             RunView::from(&loaded.value)
         };
         app.commit(caller, "session.cancel", target, turn.into_writes(), &view).await?;

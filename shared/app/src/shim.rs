@@ -116,14 +116,17 @@ impl App {
         .await
     }
 
-    /// A shim is still there. Written down at most every ten seconds.
-    pub async fn shim_heartbeat(&self, shim: ShimCaller) -> Result<(), Error> {
+    /// A shim is still there, on `connection`. Written down at most every ten seconds, unless another
+    /// connection was thought to be the present one: of two greetings, the older may come last.
+    pub async fn shim_heartbeat(&self, shim: ShimCaller, connection: &str) -> Result<(), Error> {
         let Some(before) = self.start_of(shim).await? else { return Ok(()) };
         let now = self.now();
-        if now.since(before.value.seen_at) < self.settings.silence / 2 {
+        let known = before.value.connection.as_deref() == Some(connection);
+        if known && now.since(before.value.seen_at) < self.settings.silence / 2 {
             return Ok(());
         }
-        let container = Container { seen_at: now, ..before.value.clone() };
+        let connection = Some(connection.to_owned());
+        let container = Container { seen_at: now, connection, ..before.value.clone() };
         let writes = vec![document::put(&container, before.expect())];
         match self.commit_own("container.seen", writes).await {
             // Whoever was faster knows the container to be there, too.
@@ -218,11 +221,17 @@ impl App {
             }
             Admission::Stale => return Ok(Receipt::Stale),
         };
+        // A closed session reads as before.
+        if turn.session.state == SessionState::Completed {
+            return Ok(Receipt::Stale);
+        }
+        // Of a run whose turn comes within this report, nobody can know anything yet.
+        let active = turn.session.active;
         let next = report.first + count as u64;
         if let Some(reports) = &mut turn.session.reports {
             reports.next = next;
         }
-        let mut flight = Flight { run: None };
+        let mut flight = Flight { active, run: None };
         for event in &report.events[skip..] {
             match (&event.what, event.run) {
                 (What::Update { kind, data }, run) => {
@@ -233,10 +242,11 @@ impl App {
                 }
                 (What::Started { acp_session }, Some(id)) => {
                     turn.session.acp_session = Some(acp_session.clone());
-                    if let Some(run) = flight.take(self, &turn, id).await?
-                        && run.value.state == RunState::Dispatching
-                    {
-                        flight.run = Some(turn.step(run, RunEvent::Start, None)?);
+                    if let Some(run) = flight.take(self, &turn, id).await? {
+                        flight.run = Some(match run.value.state {
+                            RunState::Dispatching => turn.step(run, RunEvent::Start, None)?,
+                            _ => run,
+                        });
                     }
                 }
                 (What::Ended(ended), Some(id)) => {
@@ -270,8 +280,10 @@ impl App {
     }
 }
 
-/// The run in flight, read once per report and only when the report moves it.
+/// The run in flight, read once per report and only when the report moves it. Once it has ended,
+/// nothing more is taken of it.
 struct Flight {
+    active: Option<RunId>,
     run: Option<Loaded<Run>>,
 }
 
@@ -282,7 +294,7 @@ impl Flight {
         turn: &Turn,
         id: RunId,
     ) -> Result<Option<Loaded<Run>>, Error> {
-        if turn.session.active != Some(id) {
+        if self.active != Some(id) || turn.session.active != Some(id) {
             return Ok(None);
         }
         match self.run.take() {

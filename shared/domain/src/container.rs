@@ -225,15 +225,12 @@ impl Machine for ContainerLifecycle {
             S::Recovering => match event {
                 E::Started => S::Starting,
                 E::Connected => S::Ready,
+                E::Hibernate => S::Hibernating,
                 E::Fail => S::Failed,
                 E::Delete => S::Deleting,
-                E::Provision
-                | E::Occupied
-                | E::Vacated
-                | E::Hibernate
-                | E::Stopped
-                | E::Recover
-                | E::Gone => return None,
+                E::Provision | E::Occupied | E::Vacated | E::Stopped | E::Recover | E::Gone => {
+                    return None;
+                }
             },
             S::Failed => match event {
                 E::Recover => S::Recovering,
@@ -298,7 +295,8 @@ pub struct Container {
     pub busy: BTreeSet<SessionId>,
     /// When its shim was last heard of, or when this generation was started.
     pub seen_at: Timestamp,
-    /// Why its last start ended, where it did not end as it was told.
+    /// Why the last start that is over ended. Stays while the next one runs: a session that listened
+    /// to the old one may be settled only then.
     pub fault: Option<End>,
     /// When it last became idle.
     pub idle_at: Option<Timestamp>,

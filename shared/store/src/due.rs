@@ -27,6 +27,8 @@ pub fn claim(before: &Loaded<Due>, until: Timestamp) -> (Due, [Write; 2]) {
 
 /// Writes that put an errand one holds back in line, to be tried again at `at`.
 pub fn release(held: &Due, at: Timestamp, attempt: u32) -> [Write; 2] {
+    // At the very moment until which it is held it would be the same item.
+    let at = if at == held.at { at.after(std::time::Duration::from_millis(1)) } else { at };
     [done(held), put(&Due { at, attempt, claimed: false, ..held.clone() })]
 }
 

@@ -28,21 +28,22 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Row {
-    item: Item,
+pub(crate) struct Row {
+    pub(crate) item: Item,
     index: Option<Index>,
     expires: Option<Timestamp>,
 }
 
-#[derive(Default)]
-struct Model(BTreeMap<Key, Row>);
+/// A table as a map. Also stands in for one where a test must know every commit at once.
+#[derive(Debug, Default)]
+pub(crate) struct Model(pub(crate) BTreeMap<Key, Row>);
 
 impl Model {
-    fn find(&self, key: &Key, now: Timestamp) -> Option<&Row> {
+    pub(crate) fn find(&self, key: &Key, now: Timestamp) -> Option<&Row> {
         self.0.get(key).filter(|row| row.expires.is_none_or(|expires| expires > now))
     }
 
-    fn commit(&mut self, writes: &[Write], now: Timestamp) -> Result<(), Conflict> {
+    pub(crate) fn commit(&mut self, writes: &[Write], now: Timestamp) -> Result<(), Conflict> {
         for (index, write) in writes.iter().enumerate() {
             let found = self.find(write.key(), now);
             let version = found.map(|row| row.item.version);
@@ -87,7 +88,7 @@ impl Model {
         Ok(())
     }
 
-    fn query(&self, query: &Query, now: Timestamp) -> Page {
+    pub(crate) fn query(&self, query: &Query, now: Timestamp) -> Page {
         let mut found: Vec<(&str, &Item)> = self
             .0
             .keys()

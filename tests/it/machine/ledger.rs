@@ -1,0 +1,190 @@
+//! What was committed so far, and the rules that every commit must keep.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::agent::{Agent, AgentState};
+use domain::container::{Container, ContainerState};
+use domain::due::Due;
+use domain::event::{Event, RUN_STATE};
+use domain::run::{Run, RunState};
+use domain::session::{Session, SessionState};
+use domain::{RunId, SessionId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use store::{Commit, Key, Write};
+
+use crate::table::model::Model;
+
+/// A table by kinds, and all that was ever told.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) agents: BTreeMap<Key, Agent>,
+    pub(super) containers: BTreeMap<Key, Container>,
+    pub(super) sessions: BTreeMap<Key, Session>,
+    pub(super) runs: BTreeMap<Key, Run>,
+    pub(super) dues: BTreeMap<Key, Due>,
+    pub(super) told: BTreeMap<SessionId, Vec<Event>>,
+    /// Accepted commands.
+    pub(super) audited: usize,
+    /// Runs that were ever there, with how they were last seen. Kept when they are purged.
+    pub(super) seen: BTreeMap<RunId, Run>,
+    /// Prompts that were told, and ends.
+    asked: BTreeSet<RunId>,
+    over: BTreeSet<RunId>,
+    pub(super) names: BTreeSet<&'static str>,
+}
+
+#[derive(Deserialize)]
+struct Doc<T> {
+    doc: T,
+}
+
+fn read<T: DeserializeOwned>(body: &str) -> T {
+    serde_json::from_str::<Doc<T>>(body).unwrap().doc
+}
+
+impl Ledger {
+    /// Takes a commit in that has just happened.
+    pub(super) fn book(&mut self, commit: &Commit, model: &Model) {
+        self.names.insert(commit.name);
+        let (mut touched, mut entries) = (BTreeSet::new(), 0);
+        let before = self.sessions.clone();
+        for write in &commit.writes {
+            match write {
+                Write::Put { key, body, .. } => {
+                    entries += usize::from(key.pk.ends_with("#AUD"));
+                    self.put(key, body, commit.name);
+                    if let Some(session) = self.sessions.get(key) {
+                        touched.insert(session.id);
+                    }
+                    if let Some(run) = self.runs.get(key) {
+                        touched.insert(run.session);
+                    }
+                }
+                Write::Delete { key, .. } => self.delete(key),
+                Write::Check { .. } | Write::Add { .. } => {}
+            }
+        }
+        assert!(entries <= 1, "{}: {entries} entries of one command", commit.name);
+        self.audited += entries;
+        for id in touched {
+            self.check_session(id, &before, commit.name);
+        }
+        self.check_containers(commit.name);
+        let count = model.0.iter().find(|(key, _)| key.sk == "COUNT#agents");
+        let count = count.map_or(0, |(_, row)| row.item.count);
+        assert_eq!(usize::try_from(count), Ok(self.agents.len()), "{}: the quota", commit.name);
+    }
+
+    fn put(&mut self, key: &Key, body: &str, name: &str) {
+        if key.pk.ends_with("#AGT") {
+            self.agents.insert(key.clone(), read(body));
+        } else if key.pk.ends_with("#CTR") {
+            self.containers.insert(key.clone(), read(body));
+        } else if key.pk.ends_with("#SES") {
+            self.sessions.insert(key.clone(), read(body));
+        } else if key.pk.ends_with("#RUN") {
+            let run: Run = read(body);
+            if let Some(before) = self.seen.insert(run.id, run.clone()) {
+                assert!(!before.state.is_terminal(), "{name}: {before:?} moved to {run:?}");
+                assert_eq!(
+                    (before.prompt, before.created_at),
+                    (run.prompt.clone(), run.created_at)
+                );
+            }
+            assert_eq!(run.state.is_terminal(), run.end.is_some(), "{name}: {run:?}");
+            self.runs.insert(key.clone(), run);
+        } else if key.pk.starts_with("DUE#") {
+            let due: Due = read(body);
+            assert!(self.dues.insert(key.clone(), due).is_none(), "{name}: an errand changed");
+        } else if key.pk.ends_with("#EVT") {
+            let (_, session) = store::event::session_of(&key.pk).unwrap();
+            let events = store::event::from_change(&key.pk, &key.sk, body).unwrap();
+            self.tell(session, events, name);
+        }
+    }
+
+    fn tell(&mut self, session: SessionId, events: Vec<Event>, name: &str) {
+        let told = self.told.entry(session).or_default();
+        for event in events {
+            assert_eq!(event.seq, told.len() as u64 + 1, "{name}: events without a gap, each once");
+            let data: serde_json::Value = serde_json::from_str(event.data.get()).unwrap();
+            if event.kind == RUN_STATE {
+                let run = event.run_id.unwrap();
+                assert!(!self.over.contains(&run), "{name}: {run} is over and goes on: {data}");
+                if matches!(data["state"].as_str(), Some("completed" | "cancelled" | "failed")) {
+                    self.over.insert(run);
+                }
+            }
+            if event.kind == "user_message_chunk" {
+                assert!(self.asked.insert(event.run_id.unwrap()), "{name}: a prompt told twice");
+            }
+            told.push(event);
+        }
+    }
+
+    fn delete(&mut self, key: &Key) {
+        self.agents.remove(key);
+        self.containers.remove(key);
+        self.sessions.remove(key);
+        self.runs.remove(key);
+        self.dues.remove(key);
+    }
+
+    fn runs_of(&self, session: SessionId) -> impl Iterator<Item = &Run> {
+        self.runs.values().filter(move |run| run.session == session)
+    }
+
+    fn check_session(&self, id: SessionId, before: &BTreeMap<Key, Session>, name: &str) {
+        let Some(session) = self.sessions.values().find(|session| session.id == id) else { return };
+        let told = self.told.get(&id).map_or(&[][..], Vec::as_slice);
+        assert_eq!(session.last_seq, told.len() as u64, "{name}: {session:?}");
+        let line: Vec<RunId> = session.active.iter().chain(&session.queue).copied().collect();
+        let open: BTreeSet<RunId> =
+            self.runs_of(id).filter(|run| !run.state.is_terminal()).map(|run| run.id).collect();
+        assert_eq!(open, line.iter().copied().collect(), "{name}: open runs are in line, once");
+        assert_eq!(open.len(), line.len(), "{name}: a run waits twice");
+        for run in self.runs_of(id) {
+            let waits = session.queue.contains(&run.id);
+            assert_eq!(run.state == RunState::Queued, waits, "{name}: {run:?} in {session:?}");
+            let last = told.iter().rfind(|e| e.kind == RUN_STATE && e.run_id == Some(run.id));
+            let last = last.unwrap_or_else(|| panic!("{name}: nothing told of {run:?}"));
+            let state: &str = run.state.into();
+            assert!(last.data.get().contains(&format!("\"{state}\"")), "{name}: {last:?} {run:?}");
+        }
+        let works = matches!(session.state, SessionState::Streaming | SessionState::Cancelling);
+        assert_eq!(session.active.is_some(), works, "{name}: {session:?}");
+        if let Some(before) = before.values().find(|before| before.id == id) {
+            let known: Vec<RunId> = before.active.iter().chain(&before.queue).copied().collect();
+            let kept: Vec<RunId> = known.iter().filter(|run| open.contains(run)).copied().collect();
+            assert_eq!(line[..kept.len()], kept, "{name}: the order of the line");
+            assert!(line[kept.len()..].iter().all(|run| !known.contains(run)), "{name}: {line:?}");
+        }
+    }
+
+    fn check_containers(&self, name: &str) {
+        for container in self.containers.values() {
+            let active: BTreeSet<SessionId> = self
+                .sessions
+                .values()
+                .filter(|session| session.agent == container.agent && session.active.is_some())
+                .map(|session| session.id)
+                .collect();
+            assert_eq!(container.busy, active, "{name}: busy is who has a run in flight");
+            if container.state.is_connected() {
+                let busy = container.state == ContainerState::Busy;
+                assert_eq!(busy, !active.is_empty(), "{name}: {container:?}");
+            }
+            let agent = self.agents.values().find(|agent| agent.id == container.agent);
+            let agent = agent.unwrap_or_else(|| panic!("{name}: {container:?} of nobody"));
+            let paused = agent.state == AgentState::Paused;
+            assert!(!(paused && container.state.takes_work()), "{name}: {agent:?} {container:?}");
+        }
+        for session in self.sessions.values().filter(|session| session.active.is_some()) {
+            let agent = self.agents.values().find(|agent| agent.id == session.agent);
+            assert!(agent.is_some(), "{name}: {session:?} of nobody");
+            let container = self.containers.values().find(|c| c.agent == session.agent);
+            assert!(container.is_some(), "{name}: {session:?} works nowhere");
+        }
+    }
+}
