@@ -94,11 +94,8 @@ impl<S: Service> Entry<S> {
 pub fn router<S: Service>(routes: &[Route<S>], service: &S) -> Router {
     let mounted = routes.iter().fold(Router::new(), |mounted, route| {
         // The pipeline authenticates with the whole service; the handler gets what it declared.
-        let entry = Arc::new(Entry {
-            route: *route,
-            service: service.clone(),
-            durations: OnceLock::new(),
-        });
+        let entry =
+            Arc::new(Entry { route: *route, service: service.clone(), durations: OnceLock::new() });
         let handler = (route.handler.mount)(route.verb.filter())
             .with_state(service.narrow(route.grants))
             .route_layer(from_fn_with_state(entry, serve::<S>));
@@ -135,12 +132,9 @@ async fn serve<S: Service>(
         Ok(Prepared::Go(request, None)) => next.run(request).await,
         Ok(Prepared::Go(request, Some((caller, idempotency)))) => {
             let response = next.run(request).await;
-            let raced = response
-                .extensions()
-                .get::<Failure>()
-                .is_some_and(|failure| failure.0.code == ProblemKind::IdempotencyInProgress);
-            if raced {
-                // The other request with this key won: its answer is there, or will be.
+            // Whoever lost to the same request, sent at the same moment, may see nothing but what that
+            // one did: the thing is gone, or full, or stopped.
+            if response.extensions().get::<Failure>().is_some() {
                 match entry.service.replay(&caller, &idempotency).await {
                     Ok(Some(body)) => answer_again(&entry.route, body),
                     Ok(None) => response,
@@ -181,9 +175,11 @@ async fn prepare<S: Service>(
         }
         return Ok(Prepared::Go(Request::from_parts(parts, Body::empty()), None));
     }
-    let body = match Limited::new(body, MAX_BODY).collect().await {
+    let mut body = body;
+    let body = match Limited::new(&mut body, MAX_BODY).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
+            drain(body).await;
             let detail = format!("a body may have at most {MAX_BODY} bytes");
             return Err(Failure(Problem::new(ProblemKind::BodyTooLarge, detail)));
         }
@@ -212,6 +208,18 @@ async fn prepare<S: Service>(
         parts.extensions.insert(Caller(caller));
     }
     Ok(Prepared::Go(Request::from_parts(parts, Body::from(body)), kept))
+}
+
+/// Reads what a caller still sends, up to some: most read the answer only after they have sent all.
+async fn drain(mut body: Body) {
+    let mut left = 16 * MAX_BODY;
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.data_ref().map_or(0, |data| data.len());
+        match left.checked_sub(bytes) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
