@@ -9,7 +9,7 @@ async fn reeve() -> Reeve {
 }
 
 /// Which start of its container an agent is at, and what state that is in, as they are stored.
-fn container(reeve: &Reeve, agent: &str) -> (u64, String) {
+pub(crate) fn container(reeve: &Reeve, agent: &str) -> (u64, String) {
     let ulid = agent.trim_start_matches("agt_");
     let stored = super::stored::document(reeve, &format!("ctr_{ulid}"));
     let stored = &stored.expect("it has had a container")["doc"];
@@ -107,7 +107,7 @@ async fn a_run_that_goes_wrong_says_how() {
     futures::future::join_all(runs).await;
 }
 
-fn assert_exactly_one_end(events: &[Value], run: &str) {
+pub(crate) fn assert_exactly_one_end(events: &[Value], run: &str) {
     let states = events.iter().filter(|e| e["runId"] == run && e["type"] == "run_state");
     let over = |event: &&Value| {
         ["completed", "failed", "cancelled"].iter().any(|end| event["data"]["state"] == *end)
@@ -257,7 +257,7 @@ async fn a_deleted_agent_leaves_nothing_and_makes_room() {
     assert_eq!(super::stored::mentions(&reeve, agent.trim_start_matches("agt_")), [""; 0]);
 }
 
-fn mentioning_container(agent: &str) -> Vec<rustix::process::Pid> {
+pub(crate) fn mentioning_container(agent: &str) -> Vec<rustix::process::Pid> {
     mentioning(std::path::Path::new(agent.trim_start_matches("agt_")))
 }
 
@@ -275,35 +275,4 @@ fn files_named(reeve: &Reeve, agent: &str) -> Vec<String> {
         }
     }
     found
-}
-
-#[tokio::test]
-async fn a_container_that_is_lost_fails_every_run_in_it_once_and_the_waiting_ones_go_on() {
-    let reeve = reeve().await;
-    let client = reeve.client();
-    let agent = client.agent().await;
-    let mut sessions = Vec::new();
-    // More than one commit can hold.
-    for _ in 0..120 {
-        let session = client.session(&agent).await;
-        let (lost, next) = ("!wait", "!say hello");
-        let runs = (client.prompt(&session, lost).await, client.prompt(&session, next).await);
-        sessions.push((session, runs));
-    }
-    for (_, (lost, _)) in &sessions {
-        client.reaches(lost, "streaming").await;
-    }
-    let (generation, _) = container(&reeve, &agent);
-    for pid in mentioning_container(&agent) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
-    for (session, (lost, next)) in &sessions {
-        let lost = client.ended(lost).await;
-        assert_eq!((&lost["state"], &lost["code"]), (&json!("failed"), &json!("container_lost")));
-        assert_eq!(client.ended(next).await["state"], "completed");
-        let events = client.past(session).await;
-        assert_exactly_one_end(&events, lost["id"].as_str().unwrap());
-        assert_exactly_one_end(&events, next);
-    }
-    assert_eq!(container(&reeve, &agent).0, generation + 1);
 }

@@ -37,6 +37,21 @@ pub async fn everything(client: &Client) -> Ids {
     ])
 }
 
+/// All that a realm shows of itself, versions and event numbers included.
+pub async fn shown(client: &Client, ids: &Ids) -> Vec<(String, Value)> {
+    let mut shown = Vec::new();
+    for route in guarded().filter(|route| route.verb == Verb::Get) {
+        let path = path(&route, ids);
+        let value = if query(&route).contains(&"cursor") {
+            Value::Array(client.all(&format!("{path}?limit=100")).await)
+        } else {
+            client.get(&path).await.is(200)
+        };
+        shown.push((path, value));
+    }
+    shown
+}
+
 /// Every route that asks who calls.
 pub fn guarded() -> impl Iterator<Item = Route> {
     routes::routes().into_iter().filter(|route| route.access != Access::Public)
