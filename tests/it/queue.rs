@@ -161,3 +161,13 @@ async fn a_container_that_is_lost_fails_every_run_in_it_once_and_the_waiting_one
     }
     assert_eq!(container(&reeve, &agent).0, generation + 1);
 }
+
+#[tokio::test]
+async fn everybody_may_talk_with_one_agent_at_once() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    let sessions = join_all((0..64).map(|_| client.session(&agent))).await;
+    let said = join_all(sessions.iter().map(|session| client.ask(session, "!say hello"))).await;
+    assert!(said.iter().all(|said| said == "hello"));
+}

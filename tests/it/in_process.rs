@@ -1,0 +1,187 @@
+//! The use cases behind their routes in this process: a real table, and nothing that runs agents.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use app::ports::{Compute, ComputeError, Ids, Observed};
+use app::{App, Ports, Settings};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use domain::key::PresentedKey;
+use domain::plan::ContainerPlan;
+use domain::{AgentId, ContainerId, KeyId, RealmId};
+use embedded::clock::{OsIds, SystemClock};
+use embedded::feed::LocalFeed;
+use embedded::push::LocalPush;
+use embedded::sqlite::SqliteTable;
+use gate::{Gate, Route};
+use serde_json::{Value, json};
+use store::{Commit, Error, Item, Key, Page, Query, Table};
+use tempfile::TempDir;
+use tests::sample::{self, Ids as Given};
+use tower::ServiceExt;
+
+/// A table that counts its round trips.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    pub(crate) inner: SqliteTable,
+    reads: AtomicUsize,
+    commits: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Table for Counting {
+    async fn get(&self, key: &Key) -> Result<Option<Item>, Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(key).await
+    }
+
+    async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.batch_get(keys).await
+    }
+
+    async fn query(&self, query: Query) -> Result<Page, Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.query(query).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), Error> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.inner.commit(commit).await
+    }
+}
+
+/// Where nothing runs.
+#[derive(Debug)]
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl Compute for Nowhere {
+    async fn provision(&self, _: &ContainerPlan) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    async fn stop(&self, _: ContainerId) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    async fn describe(&self, _: ContainerId) -> Result<Option<Observed>, ComputeError> {
+        Ok(None)
+    }
+
+    async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
+        Ok(Vec::new())
+    }
+
+    async fn forget(&self, _: AgentId) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<(), ComputeError> {
+        Ok(())
+    }
+}
+
+/// An answer and what it cost.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+    pub(crate) reads: usize,
+    pub(crate) commits: usize,
+}
+
+impl Answer {
+    fn id(&self) -> String {
+        self.body["id"].as_str().unwrap_or_else(|| panic!("no id: {self:?}")).to_owned()
+    }
+}
+
+pub(crate) struct InProcess {
+    pub(crate) table: Arc<Counting>,
+    pub(crate) realm: RealmId,
+    pub(crate) dir: TempDir,
+    router: Router,
+    key: String,
+}
+
+impl InProcess {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::default());
+        let inner = SqliteTable::open(dir.path().join("reeve.db"), clock.clone()).unwrap();
+        let (reads, commits) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let table = Arc::new(Counting { inner, reads, commits });
+        let ids = Arc::new(OsIds::default());
+        let ulid = ids.ulid(app::ports::Clock::now(&*clock));
+        let app = App::new(
+            Ports {
+                table: table.clone(),
+                compute: Arc::new(Nowhere),
+                push: Arc::new(LocalPush::default()),
+                feed: Arc::new(LocalFeed::default()),
+                clock,
+                ids,
+            },
+            Settings::new([7; 32]),
+        );
+        let key = PresentedKey::spell(KeyId::new(ulid), "a-secret-of-a-test");
+        let realm = app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();
+        let router = api::router(&routes::routes(), &Gate::new(app));
+        Self { table, realm, dir, router, key }
+    }
+
+    /// Sends one request and counts.
+    pub(crate) async fn send(&self, verb: &str, path: &str, body: Option<&Value>) -> Answer {
+        let count = || {
+            let Counting { reads, commits, .. } = &*self.table;
+            (reads.load(Ordering::Relaxed), commits.load(Ordering::Relaxed))
+        };
+        let before = count();
+        let request = Request::builder()
+            .method(verb.to_uppercase().as_str())
+            .uri(path)
+            .header("authorization", format!("Bearer {}", self.key))
+            .header("content-type", "application/json")
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())));
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let after = count();
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
+        Answer { status, body, reads: after.0 - before.0, commits: after.1 - before.1 }
+    }
+
+    /// Calls a route as it should be called.
+    pub(crate) async fn call(&self, route: &Route, ids: &Given) -> Answer {
+        let body = sample::body(route, ids);
+        self.send(route.verb.as_str(), &sample::path(route, ids), body.as_ref()).await
+    }
+
+    async fn made(&self, path: &str, body: Value) -> String {
+        self.send("post", path, Some(&body)).await.id()
+    }
+
+    /// One of everything, new; the agent and the session at rest, the run in flight, of another.
+    pub(crate) async fn everything(&self) -> Given {
+        let agent = json!({ "name": "a", "driver": "acp", "labels": { "team": "one" } });
+        let (idle, busy) =
+            (self.made("/v1/agents", agent.clone()).await, self.made("/v1/agents", agent).await);
+        let session = self.made("/v1/sessions", json!({ "agentId": idle })).await;
+        let working = self.made("/v1/sessions", json!({ "agentId": busy })).await;
+        let prompt = format!("/v1/sessions/{working}/prompt");
+        let run = self.made(&prompt, json!({ "prompt": "hello" })).await;
+        let template = json!({ "name": "t", "driver": "acp" });
+        Given::from([
+            ("realmId", self.made("/v1/realms", json!({ "name": "other" })).await),
+            ("keyId", self.made("/v1/keys", json!({ "name": "k" })).await),
+            ("templateId", self.made("/v1/templates", template).await),
+            ("agentId", idle),
+            ("sessionId", session),
+            ("runId", run),
+            ("busySessionId", working),
+        ])
+    }
+}

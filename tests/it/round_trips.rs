@@ -1,0 +1,130 @@
+//! What every route costs: how often it goes to the table, however much is there; and that it works
+//! with nothing but the grants it declares.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use api::{Access, Verb};
+use domain::agent::{Agent, AgentSpec, AgentState, Driver};
+use domain::id::Ulid;
+use domain::text::Name;
+use domain::{AgentId, Timestamp};
+use futures::future::join_all;
+use store::{Commit, Table};
+use tests::sample;
+
+use crate::in_process::InProcess;
+
+/// The key and its realm: read for every request that is not anybody's.
+const AUTHENTICATION: usize = 2;
+
+/// Reads that look for the session before they look at what is in it.
+const TWO_READS: [&str; 2] = ["sessions.events", "sessions.runs"];
+
+/// What each route costs: reads beyond authentication's, and commits.
+async fn costs(reeve: &InProcess) -> BTreeMap<&'static str, (usize, usize)> {
+    let mut costs = BTreeMap::new();
+    for route in routes::routes() {
+        let mut ids = reeve.everything().await;
+        if route.id == "sessions.cancel" {
+            ids.insert("sessionId", ids["busySessionId"].clone());
+        }
+        let answer = reeve.call(&route, &ids).await;
+        assert_eq!(answer.status, route.status(), "{}: {:#}", route.id, answer.body);
+        let first = if route.access == Access::Public { 0 } else { AUTHENTICATION };
+        costs.insert(route.id, (answer.reads - first, answer.commits));
+    }
+    costs
+}
+
+async fn fill(reeve: &InProcess, agents: u64) {
+    let agents: Vec<_> = (0..agents)
+        .map(|n| Agent {
+            id: AgentId::new(Ulid::from_parts(1, u128::from(n))),
+            realm: reeve.realm,
+            name: Name::new("filler").unwrap(),
+            labels: [("team", "one")]
+                .map(|(key, value)| (key.parse_label(), value.parse_value()))
+                .into(),
+            spec: AgentSpec::of(Driver::Acp),
+            template: None,
+            state: AgentState::Active,
+            container: None,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        })
+        .collect();
+    join_all(agents.chunks(40).map(|some| {
+        let writes = some.iter().flat_map(store::agent::create).collect();
+        reeve.table.inner.commit(Commit { name: "test.fill", writes })
+    }))
+    .await
+    .into_iter()
+    .for_each(Result::unwrap);
+}
+
+/// Checked text from a constant.
+trait Text {
+    fn parse_label(&self) -> domain::text::LabelKey;
+    fn parse_value(&self) -> domain::text::LabelValue;
+}
+
+impl Text for &str {
+    fn parse_label(&self) -> domain::text::LabelKey {
+        domain::text::LabelKey::new(*self).unwrap()
+    }
+
+    fn parse_value(&self) -> domain::text::LabelValue {
+        domain::text::LabelValue::new(*self).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn every_route_keeps_to_its_round_trips_however_much_is_there() {
+    let (small, large) = (InProcess::start().await, InProcess::start().await);
+    fill(&small, 10).await;
+    fill(&large, 10_000).await;
+    let costs_of_few = costs(&small).await;
+    assert_eq!(costs(&large).await, costs_of_few, "a route costs more where more is");
+    let mut table = String::new();
+    for route in routes::routes() {
+        let (reads, commits) = costs_of_few[route.id];
+        let _ = writeln!(table, "{:20} {reads} reads {commits} commits", route.id);
+        if route.verb == Verb::Get {
+            let most = if TWO_READS.contains(&route.id) { 2 } else { 1 };
+            assert!(reads <= most && commits == 0, "{} {reads} {commits}", route.id);
+        } else {
+            assert_eq!(commits, 1, "{}", route.id);
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[tokio::test]
+async fn a_filter_costs_a_read_at_most() {
+    let reeve = InProcess::start().await;
+    fill(&reeve, 10_000).await;
+    let ids = reeve.everything().await;
+    for (path, reads) in [
+        ("/v1/agents?state=active&limit=100", 1),
+        ("/v1/agents?label=team%3Done&limit=100", 2),
+        ("/v1/agents?label=team%3Done&state=paused&limit=100", 2),
+        (&format!("/v1/sessions?agentId={}", ids["agentId"]), 1),
+    ] {
+        let answer = reeve.send("get", path, None).await;
+        assert_eq!((answer.status, answer.reads), (200, AUTHENTICATION + reads), "{path}");
+    }
+    // A refusal costs less than what it refuses.
+    for route in sample::guarded() {
+        let (verb, path) = (route.verb.as_str(), sample::path(&route, &ids));
+        let refused = reeve.send(verb, &path, Some(&"nonsense".into())).await;
+        if sample::needs_body(&route) {
+            assert_eq!(
+                (refused.status, refused.reads, refused.commits),
+                (400, 2, 0),
+                "{}",
+                route.id
+            );
+        }
+    }
+}
