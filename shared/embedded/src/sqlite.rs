@@ -10,6 +10,8 @@
 //!   writer, see every commit that returned before they began, and take microseconds where the pages
 //!   are in memory; handing them to another thread would cost more than it saves. What one call may
 //!   read is bounded by the limits of the port.
+//! - A small item that was read lately is read without SQLite (`recent`), and is never older for it.
+//! - The log is moved into the database beside the writer (`checkpoint`): no commit waits for it.
 //! - An observer sees every commit once, in the order in which they happened ([`SqliteTable::on_commit`]).
 //!
 //! Deliberately absent: a second process. SQLite would keep the file whole, but its commits would
@@ -29,11 +31,15 @@ use rusqlite::{Connection, OpenFlags};
 use store::{Commit, Error, Item, Key, MAX_BATCH, Page, Query, Table};
 use tokio::sync::{mpsc, oneshot};
 
+use self::checkpoint::Checkpoints;
 use self::reader::Readers;
+use self::recent::Recent;
 use self::writer::{Job, Work, Writer};
 use crate::faults;
 
+mod checkpoint;
 mod reader;
+mod recent;
 mod writer;
 
 /// The newest layout of the file that this code knows, kept in `user_version`.
@@ -132,12 +138,21 @@ impl SqliteTable {
         let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
         prepare_file(&connection, &path)?;
-        let readers =
-            Readers::open(|| connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)).map_err(sqlite)?;
+        let recent = Arc::new(Recent::default());
+        let readers = Readers::open(Arc::clone(&recent), || {
+            connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        })
+        .map_err(sqlite)?;
 
         let observers = Arc::new(Observers::default());
         let (jobs, waiting) = mpsc::channel(WAITING);
-        let writer = Writer::new(connection, Arc::clone(&clock), Arc::clone(&observers));
+        let mover = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
+        let checkpoints = match Checkpoints::start(mover) {
+            Ok(checkpoints) => checkpoints,
+            Err(source) => return Err(OpenError::Io { path, source }),
+        };
+        let (clocks, observer) = (Arc::clone(&clock), Arc::clone(&observers));
+        let writer = Writer::new(connection, clocks, observer, recent, checkpoints);
         let writer = std::thread::Builder::new()
             .name("table-writer".to_owned())
             .spawn(move || writer.run(waiting));
@@ -184,6 +199,10 @@ fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     // Reads take pages from the page cache of the kernel without a copy.
     connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
     connection.pragma_update(None, "temp_store", "memory")?;
+    // A setting of the connection, not of the file: every commit is flushed, and every checkpoint.
+    connection.pragma_update(None, "synchronous", "full")?;
+    // `checkpoint` does it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
 }
 
@@ -197,9 +216,6 @@ fn prepare_file(connection: &Connection, path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Newer { path: path.to_owned(), found });
     }
     connection.pragma_update(None, "journal_mode", "wal").map_err(sqlite)?;
-    connection.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
-    // In pages, 16 MB: a checkpoint writes a page once however often it changed in between.
-    connection.pragma_update(None, "wal_autocheckpoint", 4000).map_err(sqlite)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(sqlite)?;
     if found == 0 {
         let create = format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;");

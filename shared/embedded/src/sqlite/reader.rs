@@ -1,16 +1,17 @@
 //! Reads, on the task that asks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use domain::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use store::{Cursor, Direction, Error, Item, Key, MAX_PAGE, Page, Query, Range};
 
+use super::recent::Recent;
 use super::writer::millis;
 
-const GET: &str = "SELECT version, body, count FROM items
+const GET: &str = "SELECT version, body, count, expires_ms FROM items
     WHERE pk = ?1 AND sk = ?2 AND (expires_ms IS NULL OR expires_ms > ?3)";
 
 const TABLE_ASCENDING: &str = "SELECT version, body, count, sk FROM items
@@ -33,6 +34,7 @@ const INDEX_DESCENDING: &str = "SELECT version, body, count, sk, pk, idx_sk
 
 /// A few connections that only read.
 pub(super) struct Readers {
+    recent: Arc<Recent>,
     connections: Vec<Mutex<Connection>>,
     // Whose turn it is to be waited for, when all are busy.
     turn: AtomicUsize,
@@ -40,6 +42,7 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn open(
+        recent: Arc<Recent>,
         connect: impl Fn() -> rusqlite::Result<Connection>,
     ) -> rusqlite::Result<Self> {
         // A read holds its connection while it runs and never across an await: more than the
@@ -48,11 +51,19 @@ impl Readers {
         let connections = (0..threads.clamp(2, 16))
             .map(|_| connect().map(Mutex::new))
             .collect::<rusqlite::Result<_>>()?;
-        Ok(Self { connections, turn: AtomicUsize::new(0) })
+        Ok(Self { recent, connections, turn: AtomicUsize::new(0) })
     }
 
     pub(super) fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Item>, Error> {
-        get(&self.connection(), key, now).map_err(unavailable)
+        let before = match self.recent.get(key) {
+            Ok(item) => return Ok(Some(item)),
+            Err(before) => before,
+        };
+        let found = get(&self.connection(), key, now).map_err(unavailable)?;
+        if let Some((item, None)) = &found {
+            self.recent.keep(item, before);
+        }
+        Ok(found.map(|(item, _)| item))
     }
 
     pub(super) fn batch_get(
@@ -62,7 +73,10 @@ impl Readers {
     ) -> Result<Vec<Option<Item>>, Error> {
         let connection = self.connection();
         let snapshot = connection.unchecked_transaction().map_err(unavailable)?;
-        let items = keys.iter().map(|key| get(&snapshot, key, now)).collect::<Result<_, _>>();
+        let items = keys
+            .iter()
+            .map(|key| Ok(get(&snapshot, key, now)?.map(|(item, _)| item)))
+            .collect::<Result<_, _>>();
         snapshot.commit().map_err(unavailable)?;
         items.map_err(unavailable)
     }
@@ -89,10 +103,17 @@ fn unavailable(error: rusqlite::Error) -> Error {
     Error::Unavailable(Box::new(error))
 }
 
-fn get(connection: &Connection, key: &Key, now: Timestamp) -> rusqlite::Result<Option<Item>> {
+/// An item, and when it expires.
+fn get(
+    connection: &Connection,
+    key: &Key,
+    now: Timestamp,
+) -> rusqlite::Result<Option<(Item, Option<i64>)>> {
     connection
         .prepare_cached(GET)?
-        .query_row(params![key.pk, key.sk, millis(now)], |row| item(row, || Ok(key.clone())))
+        .query_row(params![key.pk, key.sk, millis(now)], |row| {
+            Ok((item(row, || Ok(key.clone()))?, row.get(3)?))
+        })
         .optional()
 }
 

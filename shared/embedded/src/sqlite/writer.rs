@@ -9,6 +9,8 @@ use store::{Commit, Conflict, Error, Expect, Index, Key, Write};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Observers;
+use super::checkpoint::Checkpoints;
+use super::recent::Recent;
 
 /// The most jobs of one transaction: bounds how long the first waits for the last.
 const MAX_GROUP: usize = 512;
@@ -55,6 +57,8 @@ pub(super) struct Writer {
     connection: Connection,
     clock: Arc<dyn Clock>,
     observers: Arc<Observers>,
+    recent: Arc<Recent>,
+    checkpoints: Checkpoints,
 }
 
 impl Writer {
@@ -62,8 +66,10 @@ impl Writer {
         connection: Connection,
         clock: Arc<dyn Clock>,
         observers: Arc<Observers>,
+        recent: Arc<Recent>,
+        checkpoints: Checkpoints,
     ) -> Self {
-        Self { connection, clock, observers }
+        Self { connection, clock, observers, recent, checkpoints }
     }
 
     /// Runs until every sender is gone and all they sent is done.
@@ -87,6 +93,7 @@ impl Writer {
     fn finish(&mut self, group: &mut Vec<Job>) {
         match self.transact(group) {
             Ok(outcomes) => {
+                let writes = group.iter().map(|job| job.keys().count()).sum();
                 let observers = self.observers.read().unwrap_or_else(PoisonError::into_inner);
                 for (job, outcome) in group.drain(..).zip(outcomes) {
                     if let (Work::Commit(commit), Ok(_)) = (&job.work, &outcome) {
@@ -94,6 +101,7 @@ impl Writer {
                     }
                     job.answer(outcome.map_err(Error::Conflict));
                 }
+                self.checkpoints.written(writes, &self.connection);
             }
             Err(error) => {
                 tracing::error!(%error, commits = group.len(), "a group of commits failed");
@@ -111,7 +119,7 @@ impl Writer {
         let now = self.clock.now();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let outcomes = group
+        let outcomes: Vec<_> = group
             .iter()
             .map(|job| match &job.work {
                 Work::Commit(commit) => {
@@ -120,12 +128,28 @@ impl Writer {
                 Work::Sweep { limit } => sweep(&transaction, *limit, now).map(Ok),
             })
             .collect::<rusqlite::Result<_>>()?;
-        transaction.commit()?;
-        Ok(outcomes)
+        let changed = || {
+            let done = group.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+            done.flat_map(|(job, _)| job.keys())
+        };
+        self.recent.change(changed());
+        let committed = transaction.commit();
+        self.recent.changed(changed());
+        committed.map(|()| outcomes)
     }
 }
 
 impl Job {
+    /// What it may change. Expired items are nowhere but in the file.
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        let writes = match &self.work {
+            Work::Commit(commit) => commit.writes.as_slice(),
+            Work::Sweep { .. } => &[],
+        };
+        let changes = |write: &&Write| !matches!(write, Write::Check { .. });
+        writes.iter().filter(changes).map(Write::key)
+    }
+
     fn bytes(&self) -> usize {
         match &self.work {
             Work::Commit(commit) => commit
@@ -301,7 +325,10 @@ mod tests {
         let count = Arc::clone(&observed);
         observers.write().unwrap().push(Box::new(move |_| *count.lock().unwrap() += 1));
         let clock = Arc::new(SystemClock::default());
-        let mut writer = Writer::new(connection, clock, observers);
+        let access = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let mover = super::super::connect(&path, access).unwrap();
+        let checkpoints = Checkpoints::start(mover).unwrap();
+        let mut writer = Writer::new(connection, clock, observers, Arc::default(), checkpoints);
 
         let (mut group, answers): (Vec<_>, Vec<_>) =
             [job("small", 10), job("large", 200_000), job("after", 10)].into_iter().unzip();
