@@ -24,7 +24,7 @@ pub struct Caller {
     pub(crate) scope: Scope,
     pub(crate) realm: Realm,
     pub(crate) scopes: BTreeSet<KeyScope>,
-    sealing: [u8; 32],
+    presented: PresentedKey,
     once: Option<Once>,
 }
 
@@ -80,7 +80,11 @@ impl Caller {
     }
 
     fn cipher(&self) -> Result<XChaCha20Poly1305, Error> {
-        XChaCha20Poly1305::new_from_slice(&self.sealing).map_err(|_| Error::Bug("key length"))
+        let sealing = Sha256::new()
+            .chain_update("reeve/first-answer/1\0")
+            .chain_update(self.presented.secret())
+            .finalize();
+        XChaCha20Poly1305::new_from_slice(&sealing).map_err(|_| Error::Bug("key length"))
     }
 
     fn open(&self, answer: &idempotency::Answer) -> Result<Vec<u8>, Error> {
@@ -98,11 +102,9 @@ impl Caller {
 
 /// SHA-256 of a key's secret, as it is kept.
 pub(crate) fn digest(secret: &str) -> String {
-    use fmt::Write;
-    Sha256::digest(secret.as_bytes()).iter().fold(String::with_capacity(64), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    let digit = |nibble: u8| char::from(nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
+    let digest = Sha256::digest(secret.as_bytes());
+    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl App {
@@ -131,12 +133,7 @@ impl App {
             RealmState::Active => {}
             RealmState::Suspended => return Err(Error::RealmSuspended),
         }
-        let sealing = Sha256::new()
-            .chain_update("reeve/first-answer/1\0")
-            .chain_update(presented.secret())
-            .finalize()
-            .into();
-        Ok(Caller { key: key.id, scope, realm, scopes: key.scopes, sealing, once: None })
+        Ok(Caller { key: key.id, scope, realm, scopes: key.scopes, presented, once: None })
     }
 
     /// Whether the caller's key and realm still work. Two reads. Where the table does not answer, it

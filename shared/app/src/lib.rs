@@ -89,21 +89,22 @@ impl Settings {
 /// The use cases over one platform. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    ports: Ports,
+    ports: Arc<Ports>,
     settings: Arc<Settings>,
 }
 
 impl App {
     /// The use cases over `ports`.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self { ports, settings: Arc::new(settings) }
+        Self { ports: Arc::new(ports), settings: Arc::new(settings) }
     }
 
     /// The same use cases, refusing every call of a port that `grants` does not name: what IAM does
     /// in the cloud, done here, so that a forgotten grant fails on a laptop.
     #[must_use]
     pub fn narrow(&self, grants: &'static [Grant]) -> Self {
-        Self { ports: grants::narrow(&self.ports, grants), settings: Arc::clone(&self.settings) }
+        let ports = Arc::new(grants::narrow(&self.ports, grants));
+        Self { ports, settings: Arc::clone(&self.settings) }
     }
 
     /// Whether the table and the platform answer. Costs one read and one look at the platform.
