@@ -157,7 +157,7 @@ async fn another_realm_s_things_are_not_there() {
     // A run in flight, so that there is something to stop.
     let run = theirs.prompt(&ids["sessionId"], "!wait").await;
     theirs.reaches(&run, "streaming").await;
-    let ids = Ids::from_iter(ids.into_iter().chain([("runId", run)]));
+    let ids: Ids = ids.into_iter().chain([("runId", run)]).collect();
     let before = shown(&theirs, &ids).await;
     let mut about_theirs = 0;
     for route in sample::guarded() {

@@ -48,10 +48,10 @@ async fn items_are_stored_as_they_were() {
         let text = time.replace_all(&text, "TIME");
         number.replace_all(&text, "N").into_owned()
     };
+    let shard = Regex::new("^DUE#[0-9]+").unwrap();
     // One of each kind of key.
     let mut kinds: BTreeMap<String, Value> = BTreeMap::new();
     for (pk, sk, body) in &rows {
-        let shard = Regex::new("^DUE#[0-9]+").unwrap();
         let key = hide(&format!("{} {sk}", shard.replace(pk, "DUE#n")));
         let body = serde_json::from_str(&hide(body)).unwrap_or(Value::Null);
         kinds.entry(key).or_insert(body);

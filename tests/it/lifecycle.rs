@@ -182,20 +182,20 @@ async fn what_changes_of_an_agent_counts_from_its_next_run_on() {
     assert_eq!(client.ask(&session, "!count").await, "3");
 
     let version = client.get(&path).await.is(200)["version"].as_u64().unwrap();
-    let patch = async |version: &str, body: Value| {
+    let change = async |version: &str, body: Value| {
         let request = client.request(reqwest::Method::PATCH, &path).header("if-match", version);
         client.send(request.json(&body)).await
     };
-    let stale = patch(&(version - 1).to_string(), json!({ "name": "late" })).await;
+    let stale = change(&(version - 1).to_string(), json!({ "name": "late" })).await;
     assert_eq!(stale.text("/code"), "version_mismatch");
     stale.is(412);
     let fields = json!({ "model": "m/1", "systemPrompt": "be kind", "limits": { "maxTurns": 9 } });
-    let changed = patch(&format!("\"{version}\""), fields).await.is(200);
+    let changed = change(&format!("\"{version}\""), fields).await.is(200);
     assert_eq!(changed["version"], version + 1);
     assert_eq!(changed["limits"]["maxTurns"], 9);
     assert_eq!(changed["env"]["COLOUR"], "blue", "what is left out stays");
     let nothing = json!({ "model": null, "systemPrompt": null, "limits": null, "env": null });
-    let cleared = patch("*", nothing).await.is(200);
+    let cleared = change("*", nothing).await.is(200);
     assert_eq!((&cleared["model"], &cleared["env"]), (&Value::Null, &json!({})));
     assert_eq!(
         (&cleared["systemPrompt"], &cleared["limits"]["maxTurns"]),
@@ -225,7 +225,7 @@ async fn a_deleted_agent_leaves_nothing_and_makes_room() {
     assert!(!files_named(&reeve, &agent).is_empty() && !mentioning_container(&agent).is_empty());
 
     client.delete(&path).await.is(204);
-    for gone in [&path, &format!("/v1/agents?label=a%3Db")] {
+    for gone in [path.as_str(), "/v1/agents?label=a%3Db"] {
         let reply = client.get(gone).await;
         assert!(
             reply.status == 404 || reply.body["items"] == json!([]),

@@ -45,8 +45,8 @@ async fn prompts_wait_in_order_and_are_called_off_one_by_one() {
     assert_eq!(cancel(&client, &runs[0]).await.0, 409);
 
     let listed = client.all(&format!("{path}/runs?limit=2&order=asc")).await;
-    let states: Vec<_> = listed.iter().map(|run| run["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["cancelled", "completed", "cancelled", "completed", "completed"]);
+    let reached: Vec<_> = listed.iter().map(|run| run["state"].as_str().unwrap()).collect();
+    assert_eq!(reached, ["cancelled", "completed", "cancelled", "completed", "completed"]);
     let events = client.past(&session).await;
     let said = events.iter().filter(|event| event["type"] == "agent_message_chunk");
     let said: Vec<_> =

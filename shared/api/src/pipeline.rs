@@ -13,6 +13,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use sha2::{Digest, Sha256};
 use wire::{Problem, ProblemKind};
@@ -214,7 +215,7 @@ async fn prepare<S: Service>(
 async fn drain(mut body: Body) {
     let mut left = 16 * MAX_BODY;
     while let Some(Ok(frame)) = body.frame().await {
-        let bytes = frame.data_ref().map_or(0, |data| data.len());
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(bytes) {
             Some(less) => left = less,
             None => return,
