@@ -90,9 +90,17 @@ pub struct Reeve {
 impl Reeve {
     /// One with an empty data directory, ready to answer.
     pub async fn start(options: Options) -> Self {
+        let mut reeve = Self::new();
+        reeve.restart(options).await;
+        reeve
+    }
+
+    /// One with an empty data directory that has not been started.
+    #[expect(clippy::new_without_default, reason = "it makes a directory")]
+    pub fn new() -> Self {
         let dir =
             tempfile::Builder::new().prefix("reeve-").tempdir().expect("a temporary directory");
-        let mut reeve = Self {
+        Self {
             url: String::new(),
             key: String::new(),
             realm_id: String::new(),
@@ -100,9 +108,7 @@ impl Reeve {
             data: dir.path().join("data"),
             errors: dir.path().join("stderr"),
             _dir: dir,
-        };
-        reeve.restart(options).await;
-        reeve
+        }
     }
 
     /// Starts it again on the same data. It must not be running.
@@ -174,6 +180,12 @@ impl Reeve {
         let mut more = String::new();
         stdout.read_to_string(&mut more).await.expect("stdout can be read");
         assert_eq!(more, "", "stdout is for the one line");
+    }
+
+    /// Asks it to stop, and does not wait.
+    pub fn terminate(&self) {
+        let (child, _) = self.process.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::TERM).expect("a child can be signalled");
     }
 
     /// Waits until it has ended by itself: at a fault point, for example.

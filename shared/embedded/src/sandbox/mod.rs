@@ -39,6 +39,7 @@ use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId};
 use tokio::sync::OnceCell;
 
+use crate::faults;
 use life::Held;
 use spec::{Failure, Layout, Spec};
 use start::Outside;
@@ -287,7 +288,9 @@ impl Inner {
     /// Ends what runs under `container` and removes its directory.
     async fn clear(&self, container: ContainerId) -> io::Result<()> {
         let dir = self.layout.container(container);
+        faults::point("sandbox.end", "before");
         life::end(&dir).await?;
+        faults::point("sandbox.end", "after");
         // Forgotten only now: until nothing is left, `list` says that there is something.
         let live = self.live().remove(&container);
         if let Some(live) = &live {
@@ -324,11 +327,13 @@ impl Inner {
             start::prepare(&spec, Some((plan, self.config.orphan_seconds)), self.outside)
                 .map_err(unavailable)?;
             let shortcut = self.listen(&place).map_err(unavailable)?;
+            faults::point("sandbox.prepare", "after");
             let started = start::start(&self.config.helper, &spec, self.outside).await;
             let supervisor = started.map_err(|failure| {
                 (self.config.after_end)(place);
                 refusal(failure)
             })?;
+            faults::point("sandbox.start", "after");
             self.keep(place, supervisor, shortcut);
             Ok(())
         };
@@ -413,7 +418,10 @@ impl Compute for Sandbox {
         for container in running {
             self.stop(container).await?;
         }
-        remove(self.0.layout.agent(agent)).await.map_err(unavailable)
+        faults::point("sandbox.forget", "before");
+        remove(self.0.layout.agent(agent)).await.map_err(unavailable)?;
+        faults::point("sandbox.forget", "after");
+        Ok(())
     }
 
     async fn ready(&self) -> Result<(), ComputeError> {
