@@ -18,6 +18,8 @@ pub struct NewKey {
     /// What people call it.
     pub name: Name,
     /// What it may do; at most what its maker may. Left out: what its maker may.
+    // Saying one twice says nothing else.
+    #[schemars(with = "Option<Vec<Scope>>")]
     #[serde(default)]
     pub scopes: Option<BTreeSet<Scope>>,
     /// When it stops working by itself; must be in the future. Left out or null: never.
