@@ -227,6 +227,11 @@ fn is_json(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // A derived shape takes an array for an object, its fields by position. No client means that.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let detail = "the body is an object, not an array";
+        return Err(Failure(Problem::new(ProblemKind::InvalidBody, detail)));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let refuse = |field: String, error: &serde_json::Error| {
         let detail = if error.is_data() {
