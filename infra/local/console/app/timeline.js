@@ -231,6 +231,8 @@ const folds = {
     const run = timeline.run(event.runId);
     run.state = string(data.state);
     if (run.state === "streaming") run.startedAt ??= event.time;
+    // A session goes with its runs: only its own end is told for itself.
+    if (seq > timeline.history && run.state !== "queued") timeline.state = timeline.active ? "streaming" : "waiting_input";
     if (!terminal(run.state)) return;
     for (const row of [...timeline.loose]) if (row.run === event.runId) timeline.settle(row);
     for (const row of [...timeline.working]) {
