@@ -14,8 +14,9 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-/// After how many writes the log is moved. Each changes a page of the table and one of an index.
-const WRITES: usize = 2000;
+/// After how many writes the log is moved: some 32 MB of it. Flushing the database slows the flushes
+/// of the log down, so it is done seldom.
+const WRITES: usize = 8000;
 
 /// The pages of a log that is not allowed to grow further: 256 MB.
 const LONG: u64 = 65_536;
