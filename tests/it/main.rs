@@ -15,6 +15,7 @@ mod lifecycle;
 mod lists;
 mod machine;
 mod models;
+mod permissions;
 mod queue;
 mod round_trips;
 mod schemathesis;

@@ -1,5 +1,6 @@
 //! Runs: prompt turns.
 
+mod answer;
 mod cancel;
 mod get;
 mod list;
@@ -7,4 +8,4 @@ mod list;
 use gate::Route;
 
 /// Every route of this area, by path and then by method.
-pub const ROUTES: &[Route] = &[list::ROUTE, get::ROUTE, cancel::ROUTE];
+pub const ROUTES: &[Route] = &[list::ROUTE, get::ROUTE, answer::ROUTE, cancel::ROUTE];

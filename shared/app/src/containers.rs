@@ -93,7 +93,9 @@ impl Containers<'_> {
             let end = End::failure(failure::INTERRUPTED, "the installation was stopped");
             self.give_up(scope, observed.container, observed.generation, end).await?;
             // Nobody carries out errands any more: what ran is told of here.
-            let Some(container) = self.load(scope, observed.container).await? else { return Ok(()) };
+            let Some(container) = self.load(scope, observed.container).await? else {
+                return Ok(());
+            };
             for &session in &container.value.busy {
                 retry_conflict(|| async {
                     match self.load(scope, observed.container).await? {

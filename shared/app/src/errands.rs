@@ -204,7 +204,8 @@ impl Errands<'_> {
         }
         if state.is_connected() {
             let run = load_run(app, scope, run).await?.value;
-            if run.state != RunState::Dispatching && session.state != SessionState::Cancelling {
+            let told = run.state != RunState::Dispatching && !run.owes_answer();
+            if told && session.state != SessionState::Cancelling {
                 return Ok(Outcome::Done);
             }
             let mut own = container.value;

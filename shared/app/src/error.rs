@@ -50,6 +50,9 @@ pub enum Error {
         /// How many it may hold.
         limit: u32,
     },
+    /// The run does not wait for such an answer.
+    #[error("the run does not wait for an answer to this request")]
+    NotAsked,
     /// As many prompts as the realm allows wait already.
     #[error("{0} prompts wait already; try again when one has ended")]
     QueueFull(usize),
@@ -132,6 +135,7 @@ impl From<Error> for Problem {
             Error::AgentBusy(_) => K::AgentBusy,
             Error::QuotaReached { .. } => K::QuotaReached,
             Error::QueueFull(_) => K::QueueFull,
+            Error::NotAsked => K::StateRefused,
             Error::Invalid { .. } => K::InvalidValue,
             Error::Parameter { .. } => K::InvalidParameter,
             Error::Cursor => K::InvalidCursor,

@@ -1,12 +1,14 @@
 //! Runs: read, list, cancel.
 
-use domain::run::Run;
+use domain::due::Errand;
+use domain::run::{PermissionAnswer, Run, Unanswerable};
 use domain::{RunId, SessionId};
 use store::{Query, document, keys};
 use wire::Page;
-use wire::session::RunView;
+use wire::session::{NewAnswer, RunView};
 
 use crate::agents::{Paging, page};
+use crate::commit::retry_conflict;
 use crate::turn::load_run;
 use crate::{App, Caller, Error};
 
@@ -43,6 +45,38 @@ impl Runs<'_> {
         };
         let listed = document::list::<Run>(self.0.table(), query).await?;
         Ok(page(listed.items.iter().map(RunView::from), listed.next.as_ref()))
+    }
+
+    /// Answers what a run waits for. The agent gets it as soon as its shim does; until then the run
+    /// stays where it is. Two reads, one commit.
+    pub async fn answer(
+        &self,
+        caller: &Caller,
+        id: RunId,
+        new: &NewAnswer,
+    ) -> Result<RunView, Error> {
+        let answer = match &new.option_id {
+            Some(option) => PermissionAnswer::Selected(option.clone()),
+            None => PermissionAnswer::Cancelled,
+        };
+        retry_conflict(|| async {
+            let app = self.0;
+            let run = load_run(app, caller.scope, id).await?;
+            let next =
+                run.value.answered(&new.request_id, answer.clone()).map_err(|why| match why {
+                    Unanswerable::NotAsked => Error::NotAsked,
+                    Unanswerable::NoSuchOption(_) => {
+                        Error::Invalid { field: "optionId", detail: why.to_string() }
+                    }
+                })?;
+            let view = RunView::from(&next);
+            let errand = Errand::Dispatch { session: next.session };
+            let errand = app.due(caller.realm(), errand, app.now());
+            let writes = vec![document::put(&next, run.expect()), store::due::put(&errand)];
+            app.commit(caller, "run.answer", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// Stops a run, as [`crate::sessions::Sessions::cancel`] does. One read more.

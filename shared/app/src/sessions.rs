@@ -123,6 +123,7 @@ impl Sessions<'_> {
             prompt: prompt.clone(),
             state: RunState::Queued,
             limits: agent.value.spec.limits,
+            permissions: Vec::new(),
             end: None,
             usage: None,
             created_at: now,

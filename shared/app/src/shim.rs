@@ -7,13 +7,19 @@ use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::event::Draft;
 use domain::id::Ulid;
 use domain::plan::AgentPlan;
-use domain::run::{End, Run, RunEvent, RunState};
+use domain::run::{End, PermissionRequest, Run, RunEvent, RunState};
 use domain::session::{Admission, Session, SessionState};
 use domain::{ContainerId, RealmId, RunId};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 use store::document::{self, Loaded};
 use store::{Scope, keys};
 use subtle::ConstantTimeEq;
-use wire::shim::{Command, Ended, Hello, Live, Outcome, PROTOCOL, PromptCommand, Report, What};
+use wire::shim::{
+    Command, Ended, Hello, Live, MAX_OPTIONS, MAX_REQUESTS, Outcome, PROTOCOL, PromptCommand,
+    Report, What,
+};
 
 use crate::commit::retry_conflict;
 use crate::ports::LiveEvent;
@@ -185,6 +191,7 @@ impl App {
                     acp_session: session.acp_session.clone(),
                 })));
             }
+            commands.extend(answers(&run));
         }
         Ok(commands)
     }
@@ -249,13 +256,26 @@ impl App {
                         });
                     }
                 }
+                (What::Asked(request), Some(id)) => {
+                    if let Some(run) = flight.take(self, &turn, id).await? {
+                        flight.run = Some(ask(&mut turn, run, request)?);
+                    }
+                }
+                (What::Answered { request, outcome }, Some(id)) => {
+                    if let Some(run) = flight.take(self, &turn, id).await? {
+                        flight.run = Some(take_answer(&mut turn, run, request, outcome)?);
+                    }
+                }
                 (What::Ended(ended), Some(id)) => {
                     if let Some(run) = flight.take(self, &turn, id).await? {
                         let (event, end) = ending(ended, turn.session.state);
                         turn.finish(self, run, event, end, ended.usage).await?;
                     }
                 }
-                (What::Started { .. } | What::Ended(_), None) => {}
+                (
+                    What::Started { .. } | What::Asked(_) | What::Answered { .. } | What::Ended(_),
+                    None,
+                ) => {}
             }
         }
         if let Some(run) = flight.run {
@@ -302,6 +322,71 @@ impl Flight {
             None => load_run(app, turn.scope, id).await.map(Some),
         }
     }
+}
+
+/// The answers that an agent has not got yet.
+fn answers(run: &Run) -> impl Iterator<Item = Command> {
+    run.permissions.iter().filter_map(|asked| {
+        Some(Command::Answer {
+            session: run.session,
+            run: run.id,
+            request: asked.id.clone(),
+            answer: asked.answer.clone()?,
+        })
+    })
+}
+
+/// The agent waits for permission.
+fn ask(
+    turn: &mut Turn,
+    mut run: Loaded<Run>,
+    request: &wire::shim::PermissionRequest,
+) -> Result<Loaded<Run>, Error> {
+    #[derive(Deserialize)]
+    struct ToolCall {
+        #[serde(default)]
+        title: String,
+    }
+    let id = request.request.clone();
+    if run.value.permissions.len() >= MAX_REQUESTS
+        || !matches!(run.value.state, RunState::Streaming | RunState::AwaitingApproval)
+    {
+        return Ok(run);
+    }
+    let data = json!({
+        "requestId": id, "toolCall": request.tool_call, "options": request.options,
+    });
+    turn.draft(draft("permission_request", run.value.id, &data)?);
+    let tool_call = serde_json::from_str::<ToolCall>(request.tool_call.get());
+    let title = tool_call.map(|call| call.title.chars().take(500).collect()).unwrap_or_default();
+    let options = request.options.iter().take(MAX_OPTIONS).cloned().collect();
+    run.value.permissions.push(PermissionRequest { id, title, options, answer: None });
+    if run.value.state == RunState::Streaming {
+        run = turn.step(run, RunEvent::Ask, None)?;
+    }
+    Ok(run)
+}
+
+/// The agent has an answer.
+fn take_answer(
+    turn: &mut Turn,
+    mut run: Loaded<Run>,
+    request: &str,
+    outcome: &RawValue,
+) -> Result<Loaded<Run>, Error> {
+    let data = json!({ "requestId": request, "outcome": outcome });
+    turn.draft(draft("permission_response", run.value.id, &data)?);
+    run.value.permissions.retain(|asked| asked.id != request);
+    if run.value.permissions.is_empty() && run.value.state == RunState::AwaitingApproval {
+        run = turn.step(run, RunEvent::Answer, None)?;
+    }
+    Ok(run)
+}
+
+fn draft(kind: &str, run: RunId, data: &serde_json::Value) -> Result<Draft, Error> {
+    let data =
+        serde_json::value::to_raw_value(data).map_err(|_| Error::Bug("an event serialises"))?;
+    Ok(Draft { kind: kind.to_owned(), run: Some(run), data })
 }
 
 fn ending(ended: &Ended, session: SessionState) -> (RunEvent, End) {

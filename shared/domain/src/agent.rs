@@ -47,6 +47,8 @@ pub enum Permissions {
     Allow,
     /// Reject, each time.
     Reject,
+    /// Ask: the run waits for an answer through the API. Waiting counts toward the run's time.
+    Ask,
 }
 
 /// Where a run stops by itself. Zero is refused; a value over the maximum is refused, not clipped.

@@ -141,6 +141,53 @@ impl End {
     }
 }
 
+/// One way to answer a permission request, as the agent offers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionOption {
+    /// The agent's id of it.
+    pub option_id: String,
+    /// What the agent calls it.
+    pub name: String,
+    /// ACP's kind: `allow_once`, `allow_always`, `reject_once` or `reject_always`.
+    pub kind: String,
+}
+
+/// What somebody answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionAnswer {
+    /// This option.
+    Selected(String),
+    /// None: the agent is told that the request was cancelled.
+    Cancelled,
+}
+
+/// What an agent waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionRequest {
+    /// Its id within the run.
+    pub id: String,
+    /// What the agent wants to do, in a line.
+    pub title: String,
+    /// The ways to answer.
+    pub options: Vec<PermissionOption>,
+    /// The answer, from the moment it is given to the moment the agent has it.
+    pub answer: Option<PermissionAnswer>,
+}
+
+/// An answer does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswerable {
+    /// The run does not wait for it, or it has been answered otherwise.
+    #[error("the run does not wait for an answer to this request")]
+    NotAsked,
+    /// It is none of the options.
+    #[error("must be one of: {}", .0.join(", "))]
+    NoSuchOption(Vec<String>),
+}
+
 /// One prompt turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -159,6 +206,9 @@ pub struct Run {
     pub state: RunState,
     /// Where it stops by itself.
     pub limits: RunLimits,
+    /// What its agent waits for; empty unless it is awaiting approval.
+    #[serde(default)]
+    pub permissions: Vec<PermissionRequest>,
     /// How it ended, once it has.
     pub end: Option<End>,
     /// Tokens it used, once it has ended.
@@ -185,10 +235,35 @@ impl Run {
             next.started_at = Some(now);
         }
         if state.is_terminal() {
+            next.permissions.clear();
             next.ended_at = Some(now);
             next.end = Some(end.unwrap_or_default());
         }
         Ok(next)
+    }
+
+    /// The run with `answer` given to what its agent waits for. The agent has still to get it.
+    /// Answering again with the same changes nothing.
+    pub fn answered(&self, request: &str, answer: PermissionAnswer) -> Result<Self, Unanswerable> {
+        let mut next = self.clone();
+        let asked = next.permissions.iter_mut().find(|asked| asked.id == request);
+        let asked = asked.ok_or(Unanswerable::NotAsked)?;
+        if asked.answer.as_ref().is_some_and(|given| *given != answer) {
+            return Err(Unanswerable::NotAsked);
+        }
+        if let PermissionAnswer::Selected(option) = &answer
+            && !asked.options.iter().any(|offered| offered.option_id == *option)
+        {
+            let ids = asked.options.iter().map(|offered| offered.option_id.clone()).collect();
+            return Err(Unanswerable::NoSuchOption(ids));
+        }
+        asked.answer = Some(answer);
+        Ok(next)
+    }
+
+    /// Whether an answer has been given that the agent has not got yet.
+    pub fn owes_answer(&self) -> bool {
+        self.permissions.iter().any(|asked| asked.answer.is_some())
     }
 }
 

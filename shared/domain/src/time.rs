@@ -182,14 +182,22 @@ mod tests {
         assert_eq!(Timestamp::read(last.to_string().as_bytes()), Some(last));
         let mut times = vec![Timestamp::default()];
         // Every day of 40 years, around a century that is no leap year, each at another time.
-        times.extend((0..14_610).map(|day| Timestamp::from_millis((46_020 + day) * DAY + day * 5911)));
+        times.extend(
+            (0..14_610).map(|day| Timestamp::from_millis((46_020 + day) * DAY + day * 5911)),
+        );
         for time in times {
             let jiff = time.to_jiff().unwrap();
             assert_eq!(time.to_string(), format!("{jiff:.3}"));
             assert_eq!(Timestamp::read(time.to_string().as_bytes()), Some(time));
         }
         assert_eq!(last.to_string(), "9999-12-31T23:59:59.999Z");
-        for foreign in ["2023-02-29T00:00:00.000Z", "2023-11-14T24:00:00.000Z", "2023-11-14t22:13:20.007Z", "2023-11-14T22:13:20Z", "1969-12-31T23:59:59.999Z"] {
+        for foreign in [
+            "2023-02-29T00:00:00.000Z",
+            "2023-11-14T24:00:00.000Z",
+            "2023-11-14t22:13:20.007Z",
+            "2023-11-14T22:13:20Z",
+            "1969-12-31T23:59:59.999Z",
+        ] {
             assert_eq!(Timestamp::read(foreign.as_bytes()), None, "{foreign}");
         }
     }

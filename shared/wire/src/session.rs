@@ -1,6 +1,6 @@
 //! Sessions and their runs.
 
-use domain::run::{Run, RunState, Usage};
+use domain::run::{PermissionOption, Run, RunState, Usage};
 use domain::session::{Session, SessionState};
 use domain::text::{Name, Prompt};
 use domain::{AgentId, RunId, SessionId, Timestamp};
@@ -76,6 +76,32 @@ pub struct Cancel {
     pub run_id: Option<RunId>,
 }
 
+/// An answer to what a run waits for: an option, or `cancel`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewAnswer {
+    /// Which request.
+    #[serde(alias = "request_id")]
+    #[schemars(length(max = 128))]
+    pub request_id: String,
+    /// One of its options. Left out or null: the agent is told that the request was cancelled.
+    #[serde(default, alias = "option_id")]
+    #[schemars(length(max = 256))]
+    pub option_id: Option<String>,
+}
+
+/// What an agent waits for.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionView {
+    /// Its id within the run.
+    pub request_id: String,
+    /// What the agent wants to do, in a line. The event `permission_request` has the whole.
+    pub title: String,
+    /// The ways to answer.
+    pub options: Vec<PermissionOption>,
+}
+
 /// A run.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -90,6 +116,8 @@ pub struct RunView {
     pub state: RunState,
     /// What was asked.
     pub prompt: Prompt,
+    /// What its agent waits for, while it awaits approval.
+    pub permissions: Vec<PermissionView>,
     /// ACP's word for why the agent stopped.
     pub stop_reason: Option<String>,
     /// The stable code of a failure.
@@ -115,6 +143,16 @@ impl From<&Run> for RunView {
             agent_id: run.agent,
             state: run.state,
             prompt: run.prompt.clone(),
+            permissions: run
+                .permissions
+                .iter()
+                .filter(|asked| asked.answer.is_none())
+                .map(|asked| PermissionView {
+                    request_id: asked.id.clone(),
+                    title: asked.title.clone(),
+                    options: asked.options.clone(),
+                })
+                .collect(),
             stop_reason: end.stop_reason,
             code: end.code,
             detail: end.detail,

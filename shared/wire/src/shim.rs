@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use domain::plan::AgentPlan;
-use domain::run::Usage;
+use domain::run::{PermissionAnswer, PermissionOption, Usage};
 use domain::{ContainerId, RunId, SessionId};
 
 /// The version of this protocol. A shim of another version is told so and exits.
@@ -102,9 +102,36 @@ pub enum What {
         /// The update without that name.
         data: Box<RawValue>,
     },
+    /// The agent waits for permission: the control plane is to answer.
+    Asked(PermissionRequest),
+    /// The agent has the answer to what it waited for.
+    Answered {
+        /// Which request.
+        request: String,
+        /// ACP's outcome, as the agent got it.
+        outcome: Box<RawValue>,
+    },
     /// The run is over. Nothing of it follows.
     Ended(Ended),
 }
+
+/// What an agent waits for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionRequest {
+    /// Its id, unique within the run.
+    pub request: String,
+    /// ACP's `toolCall`, as the agent sent it.
+    pub tool_call: Box<RawValue>,
+    /// The ways to answer, at most [`MAX_OPTIONS`].
+    pub options: Vec<PermissionOption>,
+}
+
+/// The most options a permission request may offer; one that offers more is answered `cancelled`.
+pub const MAX_OPTIONS: usize = 32;
+
+/// The most permission requests one run may wait for at once; more are answered `cancelled`.
+pub const MAX_REQUESTS: usize = 16;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +245,17 @@ pub enum Command {
         session: SessionId,
         /// The run.
         run: RunId,
+    },
+    /// Give the agent the answer it waits for. Idempotent under `run` and `request`.
+    Answer {
+        /// The session it is in flight in.
+        session: SessionId,
+        /// The run.
+        run: RunId,
+        /// Which request.
+        request: String,
+        /// The answer.
+        answer: PermissionAnswer,
     },
     /// End every agent and exit.
     Stop,

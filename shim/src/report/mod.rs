@@ -16,7 +16,7 @@ use std::time::Duration;
 use domain::{RunId, SessionId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wire::shim::{Live, ReportEvent, Up, What};
+use wire::shim::{Live, PermissionRequest, ReportEvent, Up, What};
 
 use journal::Journal;
 
@@ -74,7 +74,10 @@ impl Outbox {
     pub(crate) fn push(&self, session: SessionId, run: Option<RunId>, what: What) {
         let what = match what {
             What::Update { kind, data } => What::Update { kind, data: cut::to_fit(data) },
-            What::Started { .. } | What::Ended(_) => what,
+            What::Asked(asked) => {
+                What::Asked(PermissionRequest { tool_call: cut::to_fit(asked.tool_call), ..asked })
+            }
+            What::Started { .. } | What::Answered { .. } | What::Ended(_) => what,
         };
         let Ok(event) = serde_json::to_vec(&ReportEvent { run, what }) else {
             return;

@@ -288,7 +288,7 @@ impl Instance {
         tokio::task::spawn_local(async move { instance.kill(reason).await });
     }
 
-    async fn take(&self, message: Incoming) {
+    async fn take(self: &Rc<Self>, message: Incoming) {
         match message {
             // An answer nobody waits for may be late; what matters is who waits in vain.
             Incoming::Answer { id, result } => drop(self.peer.resolve(&id, result)),
@@ -332,7 +332,7 @@ impl Instance {
         early.push_back((params.session_id, params.update.to_owned()));
     }
 
-    async fn permit(&self, id: &Id, params: &RawValue) -> Result<(), CallError> {
+    async fn permit(self: &Rc<Self>, id: &Id, params: &RawValue) -> Result<(), CallError> {
         let Ok(asked) = serde_json::from_str::<Asked<'_>>(params.get()) else {
             let fault = Fault::new(message::INVALID_PARAMS, "sessionId and options are required");
             return self.peer.answer(id, Err(fault)).await;
@@ -340,7 +340,11 @@ impl Instance {
         let stream = self.streams.borrow().get(&asked.session_id).cloned();
         let response = match &stream {
             Some(stream) if !stream.cancelling() => {
-                permission::answer(asked.options, self.plan.permissions)
+                let Some(response) = permission::answer(asked.options, self.plan.permissions)
+                else {
+                    return self.ask(id, stream, &asked).await;
+                };
+                response
             }
             Some(_) | None => permission::cancelled(),
         };
@@ -357,6 +361,30 @@ impl Instance {
             );
         }
         self.peer.answer(id, Ok(response)).await
+    }
+
+    /// Has somebody answer, and goes on reading meanwhile.
+    async fn ask(
+        self: &Rc<Self>,
+        id: &Id,
+        stream: &Rc<Stream>,
+        asked: &Asked<'_>,
+    ) -> Result<(), CallError> {
+        let question = permission::options(asked.options)
+            .and_then(|options| stream.ask(asked.tool_call, options));
+        let Some((run, request, given)) = question else {
+            let response = serde_json::to_value(permission::cancelled()).unwrap_or_default();
+            return self.peer.answer(id, Ok(response)).await;
+        };
+        let (instance, stream, id) = (Rc::clone(self), Rc::clone(stream), id.clone());
+        tokio::task::spawn_local(async move {
+            let response = given.await.map_or_else(|_| permission::cancelled(), permission::given);
+            let response = serde_json::to_value(response).unwrap_or_default();
+            stream.answered(run, request, &response["outcome"]);
+            // Who closed its input does not want to know.
+            drop(instance.peer.answer(&id, Ok(response)).await);
+        });
+        Ok(())
     }
 }
 

@@ -35,6 +35,7 @@ use crate::report::Outbox;
 use instance::Instance;
 use runs::Runs;
 use session::{Job, Session};
+use stream::Stream;
 
 /// How long the last events may take to be acknowledged when the shim was asked to stop.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -184,10 +185,16 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Who works on a session.
+struct Worker {
+    jobs: mpsc::UnboundedSender<Job>,
+    stream: Rc<Stream>,
+}
+
 /// Carries `command` out. Says whether it is the last one.
 fn carry_out(
     shared: &Rc<Shared>,
-    sessions: &mut BTreeMap<SessionId, mpsc::UnboundedSender<Job>>,
+    sessions: &mut BTreeMap<SessionId, Worker>,
     command: Command,
 ) -> bool {
     match command {
@@ -199,10 +206,17 @@ fn carry_out(
                 let session = prompt.session;
                 let worker = sessions.entry(session).or_insert_with(|| {
                     let (jobs, queue) = mpsc::unbounded_channel();
-                    tokio::task::spawn_local(Session::new(shared, session).work(queue));
-                    jobs
+                    let session = Session::new(shared, session);
+                    let stream = session.stream();
+                    tokio::task::spawn_local(session.work(queue));
+                    Worker { jobs, stream }
                 });
-                drop(worker.send(Job { prompt, cancelled }));
+                drop(worker.jobs.send(Job { prompt, cancelled }));
+            }
+        }
+        Command::Answer { session, run, request, answer } => {
+            if let Some(worker) = sessions.get(&session) {
+                worker.stream.give(run, &request, answer);
             }
         }
     }

@@ -67,6 +67,11 @@ impl Session {
         }
     }
 
+    /// What its agent says goes through here.
+    pub(super) fn stream(&self) -> Rc<Stream> {
+        Rc::clone(&self.stream)
+    }
+
     /// Works on jobs until there can be none.
     pub(super) async fn work(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         loop {

@@ -9,15 +9,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use domain::run::Usage;
+use domain::run::{PermissionAnswer, PermissionOption, Usage};
 use domain::{RunId, SessionId};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-use wire::shim::{Ended, Live, MAX_EVENT, What};
+use wire::shim::{Ended, Live, MAX_EVENT, PermissionRequest, What};
 
+use super::permission::Questions;
 use crate::report::{Outbox, cut};
 use crate::time::reach;
 
@@ -38,6 +39,7 @@ pub(super) struct Stream {
     outbox: Rc<Outbox>,
     session: SessionId,
     state: RefCell<State>,
+    questions: RefCell<Questions>,
     changed: Notify,
 }
 
@@ -83,7 +85,13 @@ struct Content {
 
 impl Stream {
     pub(super) fn new(outbox: Rc<Outbox>, session: SessionId) -> Rc<Self> {
-        Rc::new(Self { outbox, session, state: RefCell::default(), changed: Notify::new() })
+        Rc::new(Self {
+            outbox,
+            session,
+            state: RefCell::default(),
+            questions: RefCell::default(),
+            changed: Notify::new(),
+        })
     }
 
     /// A run begins: what is said from now on belongs to it.
@@ -104,6 +112,7 @@ impl Stream {
     /// The run is over.
     pub(super) fn end(&self, run: RunId, mut ended: Ended) {
         self.flush();
+        self.questions.borrow_mut().close();
         let mut state = self.state.borrow_mut();
         ended.usage = ended.usage.or(state.usage);
         self.outbox.push(self.session, Some(run), What::Ended(ended));
@@ -119,6 +128,39 @@ impl Stream {
     /// The run is to end: no permission is given any more.
     pub(super) fn cancel(&self) {
         self.state.borrow_mut().cancelling = true;
+        self.questions.borrow_mut().close();
+    }
+
+    /// Puts a question to the control plane. None where nobody is there to answer it.
+    pub(super) fn ask(
+        &self,
+        tool_call: Option<&RawValue>,
+        options: Vec<PermissionOption>,
+    ) -> Option<(RunId, String, oneshot::Receiver<PermissionAnswer>)> {
+        let run = self.state.borrow().run?;
+        let (request, given) = self.questions.borrow_mut().open()?;
+        self.flush();
+        let tool_call = tool_call
+            .map_or_else(|| to_raw_value(&json!({})).ok(), |call| Some(call.to_owned()))?;
+        let asked = PermissionRequest { request: request.clone(), tool_call, options };
+        self.outbox.push(self.session, Some(run), What::Asked(asked));
+        Some((run, request, given))
+    }
+
+    /// The control plane's answer to a question of `run`.
+    pub(super) fn give(&self, run: RunId, request: &str, answer: PermissionAnswer) {
+        if self.state.borrow().run == Some(run) {
+            self.questions.borrow_mut().give(request, answer);
+        }
+    }
+
+    /// The agent has the answer to a question of `run`, which may have ended over it.
+    pub(super) fn answered(&self, run: RunId, request: String, outcome: &serde_json::Value) {
+        if self.state.borrow().run == Some(run)
+            && let Ok(outcome) = to_raw_value(outcome)
+        {
+            self.outbox.push(self.session, Some(run), What::Answered { request, outcome });
+        }
     }
 
     pub(super) fn cancelling(&self) -> bool {

@@ -91,6 +91,8 @@ impl Shim {
                     self.say(session, Said::Ended(run, Outcome::Cancelled));
                 }
             }
+            // Its agents ask for nothing.
+            Command::Answer { .. } => {}
         }
         false
     }
