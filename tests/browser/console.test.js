@@ -228,6 +228,21 @@ for (const [size, scheme] of [["desk", "light"], ["phone", "dark"]]) {
       }
     });
 
+    test("an agent that asks gets its answer", async () => {
+      const agent = await api("POST", "/v1/agents", { name: `asks ${size}`, driver: "acp", permissions: "ask" });
+      const asks = await api("POST", "/v1/sessions", { agentId: agent.id, title: `Asks ${title}` });
+      await page.goto(new URL(`#session=${asks.id}`, page.url()).href);
+      await page.getByText("Nothing said yet").waitFor();
+      await prompt(page, "!permission");
+      const question = page.getByRole("group", { name: "The agent asks for permission" });
+      await question.waitFor();
+      await fits(page);
+      await page.screenshot({ path: join(shots, `${size}-asks.png`) });
+      await question.getByRole("button", { name: "Yes" }).click();
+      await page.locator(".end.completed").waitFor();
+      assert.equal(await question.count(), 0);
+    });
+
     test("nothing was refused and nothing failed", async () => {
       await fits(page);
       await page.screenshot({ path: join(shots, `${size}-session.png`) });

@@ -209,6 +209,11 @@ export class SessionView extends Component {
     });
   }
 
+  answer(row, optionId) {
+    return this.act("answering", () =>
+      this.props.api.post(`/v1/runs/${encodeURIComponent(row.run)}/answer`, { requestId: row.data.requestId, optionId }));
+  }
+
   close() {
     return this.act("closing", async () => {
       const session = await this.props.api.post(`${at(this.props.id)}/close`);
@@ -235,7 +240,7 @@ export class SessionView extends Component {
     });
   }
 
-  render({ id, realm, onCreate }, { problem, posting, cancelling, closing, withdrawing }) {
+  render({ id, realm, onCreate }, { problem, posting, cancelling, closing, withdrawing, answering }) {
     const { session, timeline, status } = this;
     const state = this.current;
     const agent = session && realm.agents.get(session.agentId);
@@ -280,6 +285,7 @@ export class SessionView extends Component {
         <div class="visually-hidden" role="status" aria-live="polite">${this.says}</div>
         <footer class="foot">
           ${problem && html`<${Failure} problem=${problem} />`}
+          ${writes && [...timeline.asks].map(([key, row]) => html`<${Ask} key=${key} row=${row} busy=${answering} onAnswer=${(option) => this.answer(row, option)} />`)}
           ${state === "completed"
             ? html`<p class="dim over">This session is closed. <button class="quiet" onClick=${onCreate}>New session</button></p>`
             : writes
@@ -289,6 +295,20 @@ export class SessionView extends Component {
         </footer>
       </div>`;
   }
+}
+
+function Ask({ row, busy, onAnswer }) {
+  const { toolCall, options } = row.data;
+  return html`
+    <section class="card ask asks" role="group" aria-label="The agent asks for permission">
+      <div>${String(toolCall?.title ?? "The agent asks to use a tool.")}</div>
+      <div class="choices">
+        ${options.map(
+          (option) => html`
+            <button key=${option.optionId} class=${String(option.kind).startsWith("allow") ? "primary" : ""} disabled=${busy} onClick=${() => onAnswer(option.optionId)}>${option.name}</button>`,
+        )}
+      </div>
+    </section>`;
 }
 
 function Tokens({ usage, context }) {

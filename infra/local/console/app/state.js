@@ -144,9 +144,9 @@ export class Realm {
     else if (session.createdAt && (!this.agentId || this.agentId === session.agentId)) {
       this.sessions = [session, ...this.sessions];
       this.generation += 1;
-      // An answer on its way may not know it: it does not count, the next one does.
+      // An answer on its way may not know it: it does not count, and another is asked for.
       clearTimeout(this.timer);
-      this.timer = setTimeout(this.poll, POLL);
+      this.timer = setTimeout(this.poll, 0);
     }
     this.onChange();
   }

@@ -29,6 +29,8 @@ export class Timeline {
     /** How many runs ended here since it was opened. */
     this.ended = 0;
     this.runs = new Map();
+    /** Permission requests that wait for an answer, by run and request. */
+    this.asks = new Map();
     this.tools = new Map();
     /** Tool calls that have not ended. */
     this.working = new Set();
@@ -218,8 +220,19 @@ const folds = {
   },
 
   permission_request(timeline, event, data, seq) {
-    timeline.add("permission", event, { data });
+    const row = timeline.add("permission", event, { data: { ...data } });
+    // What was answered by the agent's settings waits for nobody.
+    if (data.outcome === undefined) timeline.asks.set(`${event.runId}/${data.requestId}`, row);
     timeline.said("The agent asks for permission.", seq);
+  },
+
+  permission_response(timeline, event, data) {
+    const id = `${event.runId}/${data.requestId}`;
+    const row = timeline.asks.get(id);
+    if (!row) return;
+    timeline.asks.delete(id);
+    row.data.outcome = data.outcome;
+    timeline.touch(row);
   },
 
   notice(timeline, event, data, seq) {
@@ -241,6 +254,7 @@ const folds = {
       row.abandoned = true;
       timeline.touch(row);
     }
+    for (const [id, row] of timeline.asks) if (row.run === event.runId) timeline.asks.delete(id);
     if (seq > timeline.history) timeline.ended += 1;
     run.row = timeline.add("end", event, {
       state: run.state,
