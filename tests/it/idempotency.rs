@@ -13,12 +13,7 @@ use wire::Scope;
 /// Somebody who may call the route, and something of everything for it to be about.
 async fn prepared(reeve: &Reeve, route: &Route) -> (Client, Ids) {
     let client = reeve.realm().await;
-    let mut ids = sample::everything(&client).await;
-    if route.id.ends_with(".cancel") {
-        let run = client.prompt(&ids["sessionId"], "!wait").await;
-        client.reaches(&run, "streaming").await;
-        ids.insert("runId", run);
-    }
+    let ids = sample::everything_for(&client, route).await;
     let operator = route.access == api::Access::Scope(Scope::Operator);
     (if operator { reeve.client() } else { client }, ids)
 }

@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 use api::{Access, Verb};
 use domain::agent::{Agent, AgentSpec, AgentState, Driver};
 use domain::id::Ulid;
+use domain::run::{PermissionRequest, Run, RunState};
 use domain::text::Name;
 use domain::{AgentId, Timestamp};
 use futures::future::join_all;
-use store::{Commit, Table};
+use store::{Commit, Scope, Table, document};
 use tests::sample;
 
 use crate::in_process::InProcess;
@@ -28,6 +29,8 @@ async fn costs(reeve: &InProcess) -> BTreeMap<&'static str, (usize, usize)> {
         let mut ids = reeve.everything().await;
         if route.id == "sessions.cancel" {
             ids.insert("sessionId", ids["busySessionId"].clone());
+        } else if route.id == "runs.answer" {
+            ids.insert("requestId", ask(reeve, &ids["runId"]).await);
         }
         let answer = reeve.call(&route, &ids).await;
         assert_eq!(answer.status, route.status(), "{}: {:#}", route.id, answer.body);
@@ -35,6 +38,25 @@ async fn costs(reeve: &InProcess) -> BTreeMap<&'static str, (usize, usize)> {
         costs.insert(route.id, (answer.reads - first, answer.commits));
     }
     costs
+}
+
+/// Lets a run wait for an answer, as if its agent had asked; the id of the request.
+async fn ask(reeve: &InProcess, run: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "stands for the shim")]
+    let key = store::keys::run(Scope::grant(reeve.realm), run.parse().unwrap());
+    let loaded = document::get::<Run>(&*reeve.table, &key).await.unwrap().unwrap();
+    let (expect, mut run) = (loaded.expect(), loaded.value);
+    let request = PermissionRequest {
+        id: "ask_1".to_owned(),
+        title: "may it".to_owned(),
+        options: Vec::new(),
+        answer: None,
+    };
+    run.permissions.push(request);
+    run.state = RunState::AwaitingApproval;
+    let writes = vec![document::put(&run, expect)];
+    reeve.table.commit(Commit { name: "test.ask", writes }).await.unwrap();
+    "ask_1".to_owned()
 }
 
 async fn fill(reeve: &InProcess, agents: u64) {

@@ -14,7 +14,7 @@ use crate::http::{Client, Reply};
 pub static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| api::openapi("Reeve", "0", &routes::routes()));
 
-/// One id for each variable of a path.
+/// One id for each variable of a path, and for fields of bodies of the same name.
 pub type Ids = BTreeMap<&'static str, String>;
 
 /// One of everything, in the realm of `client`, at rest.
@@ -35,6 +35,25 @@ pub async fn everything(client: &Client) -> Ids {
         ("sessionId", session),
         ("runId", run),
     ])
+}
+
+/// One of everything, in the realm of `client`, where the route will do what it does.
+pub async fn everything_for(client: &Client, route: &Route) -> Ids {
+    let mut ids = everything(client).await;
+    if route.id.ends_with(".cancel") {
+        let run = client.prompt(&ids["sessionId"], "!wait").await;
+        client.reaches(&run, "streaming").await;
+        ids.insert("runId", run);
+    } else if route.id == "runs.answer" {
+        let agent = client.agent_with(json!({ "permissions": "ask" })).await;
+        let session = client.session(&agent).await;
+        let run = client.prompt(&session, "!permission").await;
+        let run = client.reaches(&run, "awaiting_approval").await;
+        let text = |value: &Value| value.as_str().expect("an id").to_owned();
+        ids.insert("requestId", text(&run["permissions"][0]["requestId"]));
+        ids.insert("runId", text(&run["id"]));
+    }
+    ids
 }
 
 /// All that a realm shows of itself, versions and event numbers included.

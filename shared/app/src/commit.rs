@@ -10,8 +10,9 @@ use store::{Commit, Expect, Write, document};
 
 use crate::{App, Caller, Error};
 
-/// How often a use case that lost a race reads again and decides again.
-const TRIES: usize = 12;
+/// How often a use case that lost a race reads again and decides again. Of those who race for one item
+/// somebody wins each time, so this is about how many may: the sessions of one agent share a container.
+const TRIES: usize = 100;
 
 /// Decides and commits, again while somebody else is faster.
 pub(crate) async fn retry_conflict<T, F, Fut>(mut attempt: F) -> Result<T, Error>
