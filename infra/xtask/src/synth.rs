@@ -42,9 +42,11 @@ fn architecture(mut text: String) -> Result<String, String> {
     ];
     for (name, diagram) in machines {
         let (begin, end) = (format!("<!-- machine: {name} -->\n"), "<!-- /machine -->");
-        let from = text.find(&begin).ok_or(format!("{ARCHITECTURE} has no place for {name}"))?;
+        let from =
+            text.find(&begin).ok_or_else(|| format!("{ARCHITECTURE} has no place for {name}"))?;
         let from = from + begin.len();
-        let length = text[from..].find(end).ok_or(format!("the place for {name} has no end"))?;
+        let length =
+            text[from..].find(end).ok_or_else(|| format!("the place for {name} has no end"))?;
         text.replace_range(from..from + length, &format!("```mermaid\n{diagram}```\n"));
     }
     Ok(text)

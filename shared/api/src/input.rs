@@ -30,8 +30,9 @@ impl<S: Sync, C: Clone + Send + Sync + 'static> FromRequestParts<S> for Caller<C
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        // Absent only where a public route asks for its caller: a mistake in the table.
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+        // Taken out, because nobody else asks. Absent only where a public route asks for its caller:
+        // a mistake in the table.
+        parts.extensions.remove::<Self>().ok_or_else(|| {
             Failure(Problem::new(ProblemKind::Internal, "the route knows no caller"))
         })
     }

@@ -107,7 +107,7 @@ pub enum OpenError {
 
 type Observers = RwLock<Vec<Box<dyn Fn(&Commit) + Send + Sync>>>;
 
-/// A table in one file. Dropping it finishes the commits that wait.
+/// A table in one file. Dropping it finishes the commits that wait, and leaves one file.
 pub struct SqliteTable {
     path: PathBuf,
     clock: Arc<dyn Clock>,
@@ -139,10 +139,9 @@ impl SqliteTable {
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
         prepare_file(&connection, &path)?;
         let recent = Arc::new(Recent::default());
-        let readers = Readers::open(Arc::clone(&recent), || {
-            connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        })
-        .map_err(sqlite)?;
+        let readers =
+            Readers::open(Arc::clone(&recent), || connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY))
+                .map_err(sqlite)?;
 
         let observers = Arc::new(Observers::default());
         let (jobs, waiting) = mpsc::channel(WAITING);
@@ -226,6 +225,7 @@ fn prepare_file(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 
 impl Drop for SqliteTable {
     fn drop(&mut self) {
+        self.readers.close();
         drop(self.jobs.take());
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
@@ -286,5 +286,21 @@ mod tests {
         let synchronous: i64 =
             connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
         assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_leaves_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(crate::clock::SystemClock::default());
+        let table = SqliteTable::open(dir.path().join("reeve.db"), clock).unwrap();
+        let key = Key { pk: "p".into(), sk: "s".into() };
+        let (index, expires, expect) = (None, None, store::Expect::Absent);
+        let write =
+            store::Write::Put { key: key.clone(), body: "{}".into(), index, expires, expect };
+        table.commit(Commit { name: "test.put", writes: vec![write] }).await.unwrap();
+        assert!(table.get(&key).await.unwrap().is_some());
+        drop(table);
+        let left = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["reeve.db"]);
     }
 }

@@ -19,7 +19,7 @@ use super::Result;
 use super::time::micros;
 
 /// The longest anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One connection.
 #[derive(Debug)]
@@ -42,7 +42,13 @@ impl Client {
         Ok(Self { sender, address, key: key.to_owned(), _connection: driver })
     }
 
-    fn request(&self, method: Method, path: &str, accept: &str, body: Bytes) -> Result<Request<Full<Bytes>>> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>> {
         Ok(Request::builder()
             .method(method)
             .uri(path)
@@ -62,7 +68,8 @@ impl Client {
             let body = response.into_body().collect().await?.to_bytes();
             Ok::<_, hyper::Error>((status, body))
         };
-        let (status, body) = timeout(PATIENCE, answered).await.map_err(|_| "no answer in time")??;
+        let (status, body) =
+            timeout(PATIENCE, answered).await.map_err(|_| "no answer in time")??;
         if !status.is_success() {
             return Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&body)).into());
         }
@@ -161,7 +168,8 @@ impl Events {
             }
             self.text.drain(..self.read);
             self.read = 0;
-            let frame = timeout(PATIENCE, self.body.frame()).await.map_err(|_| "a silent stream")?;
+            let frame =
+                timeout(PATIENCE, self.body.frame()).await.map_err(|_| "a silent stream")?;
             let frame = frame.ok_or("a stream ended")??;
             self.at = micros();
             self.text.extend_from_slice(frame.data_ref().ok_or("a stream has data only")?);

@@ -46,7 +46,9 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
             "ms",
             Target::AtMost(50.0),
             started,
-            format!("{ROUNDS} starts; reeve's own container_start_duration_seconds, from the prompt's commit to the shim's first frame taken in"),
+            format!(
+                "{ROUNDS} starts; reeve's own container_start_duration_seconds, from the prompt's commit to the shim's first frame taken in"
+            ),
         ),
         match docker::run(&program)? {
             Ok(docker) => Figure::new(
@@ -54,7 +56,9 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
                 "",
                 Target::AtMost(1.0 / 8.0),
                 started / docker,
-                format!("docker run takes {docker:.0} ms, p50, with an image of one static program"),
+                format!(
+                    "docker run takes {docker:.0} ms, p50, with an image of one static program"
+                ),
             ),
             Err(why) => Figure::skipped(ratio, "", Target::AtMost(1.0 / 8.0), why),
         },

@@ -17,11 +17,8 @@ const ROUNDS: usize = 10;
 /// The p50 of `docker run` of an image that holds nothing but `program`, in milliseconds; the reason
 /// where there is no engine to ask.
 pub(crate) fn run(program: &Path) -> Result<std::result::Result<f64, String>> {
-    let engine = Command::new("docker")
-        .arg("info")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let engine =
+        Command::new("docker").arg("info").stdout(Stdio::null()).stderr(Stdio::null()).status();
     match engine {
         Err(_) => return Ok(Err("there is no docker here".to_owned())),
         Ok(status) if !status.success() => {
@@ -31,11 +28,19 @@ pub(crate) fn run(program: &Path) -> Result<std::result::Result<f64, String>> {
     }
     let directory = program.parent().ok_or("the shim lies in a directory")?;
     let name = program.file_name().ok_or("the shim has a name")?;
-    let mut tar =
-        Command::new("tar").arg("-C").arg(directory).arg("-c").arg(name).stdout(Stdio::piped()).spawn()?;
+    let mut tar = Command::new("tar")
+        .arg("-C")
+        .arg(directory)
+        .arg("-c")
+        .arg(name)
+        .stdout(Stdio::piped())
+        .spawn()?;
     let archive = tar.stdout.take().ok_or("tar writes to a pipe")?;
-    let imported =
-        Command::new("docker").args(["import", "-", IMAGE]).stdin(archive).stdout(Stdio::null()).status()?;
+    let imported = Command::new("docker")
+        .args(["import", "-", IMAGE])
+        .stdin(archive)
+        .stdout(Stdio::null())
+        .status()?;
     tar.wait()?;
     if !imported.success() {
         return Ok(Err("docker imports no image".to_owned()));

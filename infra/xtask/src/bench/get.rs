@@ -40,11 +40,13 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
     for _ in 0..ROUNDS {
         let before = reeve.cpu()?;
         let our = load(reeve.address, MILLISECONDS)?;
-        ours_cost.push((reeve.cpu()? - before) * 1e9 / (our * super::time::millis_of(MILLISECONDS)));
+        ours_cost
+            .push((reeve.cpu()? - before) * 1e9 / (our * super::time::millis_of(MILLISECONDS)));
         let before = cpu(bare.child.id())?;
         let their = load(bare.address, MILLISECONDS)?;
-        theirs_cost
-            .push((cpu(bare.child.id())? - before) * 1e9 / (their * super::time::millis_of(MILLISECONDS)));
+        theirs_cost.push(
+            (cpu(bare.child.id())? - before) * 1e9 / (their * super::time::millis_of(MILLISECONDS)),
+        );
         note(&format!("get: {our:.0}/s, bare {their:.0}/s"));
         ours.push(our);
         theirs.push(their);
@@ -63,8 +65,20 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
                 median(&theirs_cost),
             ),
         ),
-        Figure::new("GET one agent", "/s", Target::Any, median(&ours), "authenticated, authorised, read from the table"),
-        Figure::new("bare axum route", "/s", Target::Any, median(&theirs), "the same bytes from memory"),
+        Figure::new(
+            "GET one agent",
+            "/s",
+            Target::Any,
+            median(&ours),
+            "authenticated, authorised, read from the table",
+        ),
+        Figure::new(
+            "bare axum route",
+            "/s",
+            Target::Any,
+            median(&theirs),
+            "the same bytes from memory",
+        ),
     ])
 }
 

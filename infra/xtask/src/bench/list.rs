@@ -12,14 +12,14 @@ use super::time::millis_since;
 use super::{Here, Result};
 
 /// How many agents there are in the short list and in the long one.
-const FEW: usize = 100;
-const MANY: usize = 100_000;
+const FEW: u32 = 100;
+const MANY: u32 = 100_000;
 
 /// How often each page is read, in turns.
 const ROUNDS: usize = 1500;
 
 /// On how many connections agents are made.
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: u32 = 256;
 
 /// Reads pages of two installations in turns: as long as the same process had both, the short list
 /// would lie in the tree of the long one.
@@ -61,7 +61,7 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
             "agents made per second",
             "/s",
             Target::Any,
-            MANY as f64 / made,
+            f64::from(MANY) / made,
             format!("{CONNECTIONS} connections, one durable commit each"),
         ),
         Figure::new(
@@ -81,12 +81,12 @@ async fn timed(client: &mut Client, path: &str) -> Result<f64> {
 }
 
 /// Makes agents, the way anybody makes them.
-async fn fill(reeve: &Reeve, count: usize) -> Result<()> {
+async fn fill(reeve: &Reeve, count: u32) -> Result<()> {
     let mut making = JoinSet::new();
     for connection in 0..CONNECTIONS {
         let mut client = reeve.client().await?;
         making.spawn(async move {
-            for number in (connection..count).step_by(CONNECTIONS) {
+            for number in (connection..count).step_by(CONNECTIONS as usize) {
                 let body = json!({ "name": format!("agent {number:06}"), "driver": "acp" });
                 client.post("/v1/agents", &body).await?;
             }

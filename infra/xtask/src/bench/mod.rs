@@ -7,6 +7,9 @@
 //! - A loaded machine makes figures worse, never better: each is the median of several rounds, and
 //!   the load before and after is written down with them.
 //!
+//! Where others work on the same machine, `nice -n -15 cargo xtask bench` shows what it would be
+//! without them, but for the disk.
+//!
 //! It runs as a release build itself, because it takes turns with what it measures: where it is not
 //! one, it builds and starts it.
 

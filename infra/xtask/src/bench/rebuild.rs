@@ -26,7 +26,8 @@ pub(crate) fn measure() -> Result<Vec<Figure>> {
     build()?;
     let mut taken = Vec::new();
     for _ in 0..ROUNDS {
-        let handler = File::options().append(true).open(root.join("functions/agents/src/get.rs"))?;
+        let handler =
+            File::options().append(true).open(root.join("functions/agents/src/get.rs"))?;
         handler.set_modified(now())?;
         drop(handler);
         let started = Instant::now();

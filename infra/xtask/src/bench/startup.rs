@@ -29,7 +29,9 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
             "ms",
             Target::AtMost(150.0),
             median(&ready),
-            format!("p50 of {ROUNDS} starts, to the line on stdout; the first ever took {fresh:.0} ms"),
+            format!(
+                "p50 of {ROUNDS} starts, to the line on stdout; the first ever took {fresh:.0} ms"
+            ),
         ),
         Figure::new(
             "idle memory",

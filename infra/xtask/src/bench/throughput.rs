@@ -26,6 +26,7 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
     }
     // Every container is there before anything is measured.
     round(&mut client, &sessions, "hello").await?;
+    let begun = durable(&mut client, &sessions).await?;
     let (mut rates, mut costs) = (Vec::new(), Vec::new());
     #[expect(clippy::cast_precision_loss, reason = "some hundred thousand events")]
     let all = (SESSIONS * EVENTS) as f64;
@@ -35,6 +36,10 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
         rates.push(all / seconds);
         costs.push((reeve.cpu()? - before) * 1e6 / all);
         note(&format!("throughput: {:.0} events/s", all / seconds));
+    }
+    let written = durable(&mut client, &sessions).await? - begun;
+    if written < (ROUNDS * SESSIONS * EVENTS) as u64 {
+        return Err(format!("only {written} events are durable").into());
     }
     Ok(vec![Figure::new(
         "durable events per second, 50 sessions",
@@ -71,6 +76,16 @@ async fn round(client: &mut Client, sessions: &[String], prompt: &str) -> Result
         last = last.max(moment(&ended["endedAt"])?);
     }
     Ok(last - first)
+}
+
+/// How many events the sessions have.
+async fn durable(client: &mut Client, sessions: &[String]) -> Result<u64> {
+    let mut events = 0;
+    for session in sessions {
+        let view = client.get(&format!("/v1/sessions/{session}")).await?;
+        events += view["lastSeq"].as_u64().ok_or("a session counts its events")?;
+    }
+    Ok(events)
 }
 
 /// A time of the API, in seconds.

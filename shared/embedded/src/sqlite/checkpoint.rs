@@ -40,11 +40,11 @@ impl Checkpoints {
     pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
         let (wake, woken) = sync_channel(1);
         let moved = Arc::new(AtomicU64::new(IDLE));
-        let mover = std::thread::Builder::new().name("table-checkpoint".to_owned()).spawn({
+        let thread = std::thread::Builder::new().name("table-checkpoint".to_owned()).spawn({
             let moved = Arc::clone(&moved);
             move || run(&connection, &woken, &moved)
         })?;
-        Ok(Self { writes: WRITES, wake: Some(wake), mover: Some(mover), moved })
+        Ok(Self { writes: WRITES, wake: Some(wake), mover: Some(thread), moved })
     }
 
     /// The writer has made `writes` durable on its `connection`, and has a moment.

@@ -54,6 +54,11 @@ impl Readers {
         Ok(Self { recent, connections, turn: AtomicUsize::new(0) })
     }
 
+    /// Closes every connection: nobody reads any more.
+    pub(super) fn close(&mut self) {
+        self.connections.clear();
+    }
+
     pub(super) fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Item>, Error> {
         let before = match self.recent.get(key) {
             Ok(item) => return Ok(Some(item)),

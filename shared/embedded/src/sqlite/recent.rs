@@ -52,12 +52,9 @@ impl Recent {
     pub(super) fn get(&self, key: &Key) -> Result<Item, Before> {
         let shard = self.shard(key);
         match shard.items.get(key) {
-            Some((version, body, count)) => Ok(Item {
-                key: key.clone(),
-                version: *version,
-                body: body.clone(),
-                count: *count,
-            }),
+            Some((version, body, count)) => {
+                Ok(Item { key: key.clone(), version: *version, body: body.clone(), count: *count })
+            }
             None => Err(Before((shard.changing == 0).then_some(shard.changes))),
         }
     }

@@ -54,11 +54,12 @@ pub(super) struct Job {
 struct GroupFailed(#[source] Arc<rusqlite::Error>);
 
 pub(super) struct Writer {
+    // Before the connection, which is to be the last that is closed: that one removes the log.
+    checkpoints: Checkpoints,
     connection: Connection,
     clock: Arc<dyn Clock>,
     observers: Arc<Observers>,
     recent: Arc<Recent>,
-    checkpoints: Checkpoints,
 }
 
 impl Writer {
@@ -69,7 +70,7 @@ impl Writer {
         recent: Arc<Recent>,
         checkpoints: Checkpoints,
     ) -> Self {
-        Self { connection, clock, observers, recent, checkpoints }
+        Self { checkpoints, connection, clock, observers, recent }
     }
 
     /// Runs until every sender is gone and all they sent is done.
