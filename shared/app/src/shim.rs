@@ -250,9 +250,10 @@ impl App {
                 (What::Started { acp_session }, Some(id)) => {
                     turn.session.acp_session = Some(acp_session.clone());
                     if let Some(run) = flight.take(self, &turn, id).await? {
-                        flight.run = Some(match run.value.state {
-                            RunState::Dispatching => turn.step(run, RunEvent::Start, None)?,
-                            _ => run,
+                        flight.run = Some(if run.value.state == RunState::Dispatching {
+                            turn.step(run, RunEvent::Start, None)?
+                        } else {
+                            run
                         });
                     }
                 }
