@@ -50,8 +50,12 @@ struct File {
 }
 
 impl File {
+    fn is_a(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|found| found == extension)
+    }
+
     fn is_rust(&self) -> bool {
-        self.path.ends_with(".rs")
+        Path::new(&self.path).extension().is_some_and(|kind| kind == "rs")
     }
 
     fn is_test(&self) -> bool {
@@ -212,7 +216,7 @@ fn documents_name_what_exists() {
     let path = path.unwrap();
     let root = root();
     let mut gone = Vec::new();
-    for file in files().iter().filter(|file| file.is_ours() && file.path.ends_with(".md")) {
+    for file in files().iter().filter(|file| file.is_ours() && Path::new(&file.path).extension().is_some_and(|kind| kind == "md")) {
         let here = root.join(&file.path);
         for found in link.captures_iter(&file.text) {
             if !found[1].contains(':') && !here.parent().unwrap().join(&found[1]).exists() {
