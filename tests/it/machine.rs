@@ -51,7 +51,7 @@ enum Step {
     /// From so far behind what is acknowledged, so many.
     Send(u8, i8, u8),
     SendLate(u8, i8),
-    Together(Box<Step>, Box<Step>),
+    Together(Box<Self>, Box<Self>),
 }
 
 fn single() -> impl Strategy<Value = Step> {

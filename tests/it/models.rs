@@ -43,13 +43,13 @@ fn next(results: usize) -> Result<(&'static str, Value), &'static str> {
 }
 
 fn stream(events: &[Value], name: impl Fn(&Value) -> Option<String>) -> Response {
-    let body: String = events
-        .iter()
-        .map(|event| {
-            let name = name(event).map(|name| format!("event: {name}\n")).unwrap_or_default();
-            format!("{name}data: {event}\n\n")
-        })
-        .collect();
+    let mut body = String::new();
+    for event in events {
+        if let Some(name) = name(event) {
+            body.extend(["event: ", &name, "\n"]);
+        }
+        body.extend(["data: ", &event.to_string(), "\n\n"]);
+    }
     ([("content-type", "text/event-stream")], body).into_response()
 }
 

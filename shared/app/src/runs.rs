@@ -48,7 +48,7 @@ impl Runs<'_> {
     }
 
     /// Answers what a run waits for. The agent gets it as soon as its shim does; until then the run
-    /// stays where it is. Two reads, one commit.
+    /// stays where it is. One read, one commit.
     pub async fn answer(
         &self,
         caller: &Caller,

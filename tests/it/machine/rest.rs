@@ -14,7 +14,7 @@ use super::world::World;
 
 /// How long it may take for everything that was asked for to have ended. Less than any run's limit:
 /// what only that would end was forgotten.
-const SETTLING: Duration = Duration::from_secs(300);
+const SETTLING: Duration = Duration::from_mins(5);
 
 /// The platform is willing, shims connect, agents end their turns, and time goes by: then every run
 /// has ended, and ended as its agent said.

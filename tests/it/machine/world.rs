@@ -92,6 +92,7 @@ impl World {
     }
 
     /// Does what somebody asks for, and books that it was accepted. What is refused changes nothing.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is not for callers to ask")]
     async fn ask(&self, step: &Step) -> Result<(), Error> {
         let caller = self.caller().await?;
         let (agents, sessions) = (self.agents(), self.sessions());
@@ -155,6 +156,7 @@ impl World {
         self.check();
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is what callers ask for")]
     async fn single(&self, step: &Step) {
         match step {
             Step::Suspend(suspended) => {

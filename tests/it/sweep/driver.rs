@@ -165,5 +165,5 @@ pub(super) fn inside(data: &Path, begins: &str) -> Vec<Pid> {
 
 pub(super) fn kill(pid: Pid) {
     // It may just have ended.
-    drop(kill_process(pid, Signal::KILL));
+    kill_process(pid, Signal::KILL).ok();
 }
