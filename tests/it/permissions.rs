@@ -44,7 +44,8 @@ async fn a_run_waits_for_an_answer_and_goes_on_with_it() {
     let of = |kind: &str| past.iter().filter(|event| event["type"] == kind).collect::<Vec<_>>();
     assert_eq!(of("permission_request")[0]["data"]["requestId"], *id);
     assert_eq!(of("permission_response")[0]["data"]["outcome"]["optionId"], chosen);
-    let states: Vec<_> = of("run_state").iter().map(|event| event["data"]["state"].clone()).collect();
+    let states: Vec<_> =
+        of("run_state").iter().map(|event| event["data"]["state"].clone()).collect();
     let expected =
         ["queued", "dispatching", "streaming", "awaiting_approval", "streaming", "completed"];
     assert_eq!(states, expected);

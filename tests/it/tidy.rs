@@ -216,7 +216,9 @@ fn documents_name_what_exists() {
     let path = path.unwrap();
     let root = root();
     let mut gone = Vec::new();
-    for file in files().iter().filter(|file| file.is_ours() && Path::new(&file.path).extension().is_some_and(|kind| kind == "md")) {
+    for file in files().iter().filter(|file| {
+        file.is_ours() && Path::new(&file.path).extension().is_some_and(|kind| kind == "md")
+    }) {
         let here = root.join(&file.path);
         for found in link.captures_iter(&file.text) {
             if !found[1].contains(':') && !here.parent().unwrap().join(&found[1]).exists() {
