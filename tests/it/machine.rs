@@ -4,31 +4,28 @@
 //! Table, platform, shims and time are the test's own ([`world`]); what they are driven by is the
 //! real thing. What a case has found is made small by proptest and printed as a list of steps.
 
+mod asked;
 mod fate;
 mod ledger;
 mod outside;
 mod rest;
+mod spoken;
 mod watched;
 mod world;
 
+use asked::Ask;
 use outside::Mood;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
+use spoken::Work;
 use wire::shim::Outcome;
 use world::World;
 
 /// What can happen. Numbers choose among what is there.
 #[derive(Clone, Debug)]
 enum Step {
-    CreateAgent,
-    CreateSession(u8),
-    Prompt(u8),
-    Cancel(u8, u8),
-    Close(u8),
-    Pause(u8, bool),
-    Resume(u8),
-    Delete(u8),
+    Ask(Ask),
     Suspend(bool),
     /// A scheduler looks, and carries out so many errands side by side.
     Tick(u8),
@@ -47,7 +44,7 @@ enum Step {
     Connect(u8),
     Disconnect(u8),
     Heartbeat(u8),
-    Work(u8, u8, Option<Outcome>),
+    Work(u8, u8, Work),
     /// From so far behind what is acknowledged, so many.
     Send(u8, i8, u8),
     SendLate(u8, i8),
@@ -56,24 +53,25 @@ enum Step {
 
 fn single() -> impl Strategy<Value = Step> {
     let which = || 0..4_u8;
-    let outcome = select(&[
-        None,
-        None,
-        Some(Outcome::Completed),
-        Some(Outcome::Completed),
-        Some(Outcome::Failed),
-        Some(Outcome::Cancelled),
+    let work = select(&[
+        Work::Say,
+        Work::Say,
+        Work::Ask,
+        Work::End(Outcome::Completed),
+        Work::End(Outcome::Completed),
+        Work::End(Outcome::Failed),
+        Work::End(Outcome::Cancelled),
     ]);
     let asked = prop_oneof![
-        2 => Just(Step::CreateAgent),
-        4 => which().prop_map(Step::CreateSession),
-        14 => which().prop_map(Step::Prompt),
-        5 => (which(), 0..4_u8).prop_map(|(session, run)| Step::Cancel(session, run)),
-        2 => which().prop_map(Step::Close),
-        3 => (which(), any::<bool>()).prop_map(|(agent, force)| Step::Pause(agent, force)),
-        1 => which().prop_map(Step::Resume),
-        1 => which().prop_map(Step::Delete),
-        1 => any::<bool>().prop_map(Step::Suspend),
+        2 => Just(Ask::CreateAgent),
+        4 => which().prop_map(Ask::CreateSession),
+        14 => which().prop_map(Ask::Prompt),
+        5 => (which(), 0..4_u8).prop_map(|(session, run)| Ask::Cancel(session, run)),
+        4 => (which(), 0..3_u8).prop_map(|(run, option)| Ask::Answer(run, option)),
+        2 => which().prop_map(Ask::Close),
+        3 => (which(), any::<bool>()).prop_map(|(agent, force)| Ask::Pause(agent, force)),
+        1 => which().prop_map(Ask::Resume),
+        1 => which().prop_map(Ask::Delete),
     ];
     let millis = select(&[1, 200, 1_000, 3_000, 11_000, 31_000, 700_000, 2_000_000]);
     let inside = prop_oneof![
@@ -82,6 +80,7 @@ fn single() -> impl Strategy<Value = Step> {
         2 => Just(Step::Unstall),
         8 => millis.prop_map(Step::Advance),
         1 => select(&[Mood::Willing, Mood::Willing, Mood::Refuses, Mood::Fails]).prop_map(Step::Mood),
+        1 => any::<bool>().prop_map(Step::Suspend),
         1 => Just(Step::Restart),
     ];
     let outside = prop_oneof![
@@ -90,11 +89,11 @@ fn single() -> impl Strategy<Value = Step> {
         10 => which().prop_map(Step::Connect),
         1 => which().prop_map(Step::Disconnect),
         1 => which().prop_map(Step::Heartbeat),
-        8 => (which(), which(), outcome).prop_map(|(at, run, end)| Step::Work(at, run, end)),
+        8 => (which(), which(), work).prop_map(|(at, run, end)| Step::Work(at, run, end)),
         8 => (which(), select(&[0, 0, 0, 1, 3, -1]), 1..5_u8).prop_map(|(at, b, n)| Step::Send(at, b, n)),
         1 => (which(), 0..3_i8).prop_map(|(at, back)| Step::SendLate(at, back)),
     ];
-    prop_oneof![3 => asked, 3 => inside, 3 => outside]
+    prop_oneof![3 => asked.prop_map(Step::Ask), 3 => inside, 3 => outside]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -114,8 +113,8 @@ fn runtime() -> tokio::runtime::Runtime {
 fn play(steps: &[Step]) {
     runtime().block_on(async {
         let world = World::new().await;
-        for step in [Step::CreateAgent, Step::CreateSession(0), Step::CreateSession(0)] {
-            world.take(&step).await;
+        for step in [Ask::CreateAgent, Ask::CreateSession(0), Ask::CreateSession(0)] {
+            world.take(&Step::Ask(step)).await;
         }
         for step in steps {
             world.take(step).await;

@@ -8,6 +8,7 @@ mod bad_input;
 mod browser;
 mod compute;
 mod contract;
+mod faults;
 mod feed;
 mod idempotency;
 mod in_process;

@@ -43,6 +43,8 @@ pub fn tools() -> PathBuf {
 pub struct Options {
     /// More arguments of `reeve up`.
     pub args: Vec<OsString>,
+    /// What starts it, with its program and its arguments behind: it starts itself otherwise.
+    pub before: Vec<OsString>,
     /// More environment: `FAILPOINTS`, for example.
     pub env: Vec<(OsString, OsString)>,
 }
@@ -122,7 +124,10 @@ impl Reeve {
     pub async fn try_restart(&mut self, options: Options) -> Result<(), String> {
         assert!(self.process.is_none(), "it still runs");
         let errors = OpenOptions::new().create(true).append(true).open(&self.errors);
-        let mut child = Command::new(binary())
+        let mut command: Vec<OsString> = options.before;
+        command.push(binary().into());
+        let mut child = Command::new(&command[0])
+            .args(&command[1..])
             .args(["up", "--listen", "127.0.0.1:0", "--json", "--data"])
             .arg(&self.data)
             .args(options.args)
@@ -160,6 +165,11 @@ impl Reeve {
         &self.data
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.process.as_ref().expect("it runs").0)
+    }
+
     /// What it logged, in all its lives.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.errors).unwrap_or_default()
@@ -184,8 +194,7 @@ impl Reeve {
 
     /// Asks it to stop, and does not wait.
     pub fn terminate(&self) {
-        let (child, _) = self.process.as_ref().expect("it runs");
-        kill_process(Pid::from_child(child), Signal::TERM).expect("a child can be signalled");
+        kill_process(self.pid(), Signal::TERM).expect("a child can be signalled");
     }
 
     /// Waits until it has ended by itself: at a fault point, for example.

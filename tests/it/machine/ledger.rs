@@ -93,6 +93,8 @@ impl Ledger {
                 );
             }
             assert_eq!(run.state.is_terminal(), run.end.is_some(), "{name}: {run:?}");
+            let waits = run.state == RunState::AwaitingApproval;
+            assert_eq!(waits, !run.permissions.is_empty(), "{name}: {run:?}");
             self.runs.insert(key.clone(), run);
         } else if key.pk.starts_with("DUE#") {
             let due: Due = read(body);

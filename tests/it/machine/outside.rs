@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use app::ports::{Compute, ComputeError, Gone, Observed, Push};
 use async_trait::async_trait;
 use domain::plan::ContainerPlan;
+use domain::run::PermissionOption;
 use domain::{AgentId, ContainerId, RunId, SessionId};
 use serde_json::value::to_raw_value;
-use wire::shim::{Command, Down, Ended, Outcome, Report, ReportEvent, What};
+use wire::shim::{Command, Down, Ended, Outcome, PermissionRequest, Report, ReportEvent, What};
 
 use super::fate::Fate;
 
@@ -17,6 +18,8 @@ use super::fate::Fate;
 pub(super) enum Said {
     Started(RunId),
     Update(RunId, u64),
+    Asked(RunId, u64),
+    Answered(RunId, u64),
     Ended(RunId, Outcome),
 }
 
@@ -32,6 +35,24 @@ impl Said {
                     run: Some(*run),
                     what: What::Update { kind: "tool_call".into(), data },
                 }
+            }
+            Self::Asked(run, mark) => {
+                let option = |id: &str| PermissionOption {
+                    option_id: id.to_owned(),
+                    name: id.to_owned(),
+                    kind: "allow_once".to_owned(),
+                };
+                let request = PermissionRequest {
+                    request: mark.to_string(),
+                    tool_call: to_raw_value(&serde_json::json!({ "title": "may I?" })).unwrap(),
+                    options: vec![option("y"), option("n")],
+                };
+                ReportEvent { run: Some(*run), what: What::Asked(request) }
+            }
+            Self::Answered(run, mark) => {
+                let outcome = to_raw_value(&serde_json::json!({ "outcome": "selected" })).unwrap();
+                let what = What::Answered { request: mark.to_string(), outcome };
+                ReportEvent { run: Some(*run), what }
             }
             Self::Ended(run, outcome) => {
                 let code = (*outcome == Outcome::Failed).then(|| "agent_error".to_owned());
@@ -57,6 +78,8 @@ pub(super) struct Shim {
     pub(super) connection: Option<String>,
     pub(super) flying: BTreeMap<RunId, (SessionId, bool)>,
     pub(super) known: BTreeSet<RunId>,
+    /// What agents wait to be allowed.
+    pub(super) asking: BTreeMap<RunId, u64>,
     pub(super) journals: BTreeMap<SessionId, Journal>,
 }
 
@@ -91,8 +114,12 @@ impl Shim {
                     self.say(session, Said::Ended(run, Outcome::Cancelled));
                 }
             }
-            // Its agents ask for nothing.
-            Command::Answer { .. } => {}
+            Command::Answer { session, run, request, .. } => {
+                let waits = self.asking.get(&run).is_some_and(|mark| mark.to_string() == request);
+                if waits && let Some(mark) = self.asking.remove(&run) {
+                    self.say(session, Said::Answered(run, mark));
+                }
+            }
         }
         false
     }
@@ -203,6 +230,7 @@ impl Compute for Platform {
                 connection: None,
                 flying: BTreeMap::new(),
                 known: BTreeSet::new(),
+                asking: BTreeMap::new(),
                 journals: BTreeMap::new(),
             };
             outside.live.insert(container, shim);

@@ -9,7 +9,9 @@ use domain::run::RunState;
 use wire::shim::Outcome;
 
 use super::Step;
+use super::asked::Ask;
 use super::outside::{Mood, Said};
+use super::spoken::Work;
 use super::world::World;
 
 /// How long it may take for everything that was asked for to have ended. Less than any run's limit:
@@ -39,7 +41,8 @@ pub(super) async fn settle(world: &World) {
             if connected == Some(false) {
                 world.connect(id).await;
             }
-            world.work(id, 0, Some(Outcome::Completed));
+            world.take(&Step::Ask(Ask::Answer(0, 0))).await;
+            world.work(id, 0, Work::End(Outcome::Completed));
             world.send(id, 0, 3).await;
             world.take(&Step::Heartbeat(0)).await;
         }
@@ -61,6 +64,7 @@ fn truth(world: &World) {
             for thing in &journal.said {
                 match thing {
                     Said::Started(run) => drop(said.insert(*run, (Vec::new(), None))),
+                    Said::Asked(..) | Said::Answered(..) => {}
                     Said::Update(run, mark) => said.get_mut(run).unwrap().0.push(*mark),
                     Said::Ended(run, how) => said.entry(*run).or_default().1 = Some(*how),
                 }
@@ -90,7 +94,7 @@ fn truth(world: &World) {
 /// Everything is deleted: then nothing is left of it, on the platform or in the table.
 pub(super) async fn vanish(world: &World) {
     for which in 0..3 {
-        world.take(&Step::Delete(which)).await;
+        world.take(&Step::Ask(Ask::Delete(which))).await;
     }
     let deadline = world.clock.now().after(SETTLING);
     while !world.agents().is_empty() {

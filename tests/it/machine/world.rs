@@ -4,19 +4,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use app::ports::{Clock as _, Ids};
-use app::{App, Caller, Error, Ports, Settings};
+use app::{App, Ports, Settings};
 use domain::due::Due;
 use domain::key::PresentedKey;
-use domain::{AgentId, ContainerId, KeyId, RealmId, RunId, SessionId};
+use domain::{AgentId, ContainerId, KeyId, RealmId, SessionId};
 use embedded::feed::LocalFeed;
 use futures::future::join_all;
 use serde_json::json;
-use sockets::shim::Answer;
-use wire::shim::{Hello, Outcome, PROTOCOL, Up};
+use wire::shim::Up;
 
 use super::Step;
 use super::fate::{Count, Fate, Hand};
-use super::outside::{Outside, Platform, Said, Shim};
+use super::outside::{Outside, Platform};
 use super::watched::Watched;
 
 pub(super) struct World {
@@ -26,15 +25,17 @@ pub(super) struct World {
     pub(super) fate: Arc<Fate>,
     pub(super) outside: Arc<Mutex<Outside>>,
     operator: String,
-    key: String,
+    pub(super) key: String,
     pub(super) realm: RealmId,
     /// Errands that a scheduler holds and has not come to.
     stalled: Mutex<Vec<Due>>,
-    connections: Mutex<u64>,
-    accepted: Mutex<usize>,
+    pub(super) connections: Mutex<u64>,
+    /// Commands that were accepted.
+    pub(super) accepted: Mutex<usize>,
 }
 
-fn pick<T: Clone>(all: &[T], which: u8) -> Option<T> {
+/// One of them, if there is any.
+pub(super) fn pick<T: Clone>(all: &[T], which: u8) -> Option<T> {
     (!all.is_empty()).then(|| all[usize::from(which) % all.len()].clone())
 }
 
@@ -87,62 +88,6 @@ impl World {
         self.outside.lock().unwrap().live.keys().copied().collect()
     }
 
-    async fn caller(&self) -> Result<Caller, Error> {
-        self.app.authenticate(Some(&self.key)).await
-    }
-
-    /// Does what somebody asks for, and books that it was accepted. What is refused changes nothing.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is not for callers to ask")]
-    async fn ask(&self, step: &Step) -> Result<(), Error> {
-        let caller = self.caller().await?;
-        let (agents, sessions) = (self.agents(), self.sessions());
-        let app = &self.app;
-        match *step {
-            Step::CreateAgent => {
-                let new = json!({ "name": "a", "driver": "acp" });
-                let new = serde_json::from_value(new).unwrap();
-                app.agents().create(&caller, new).await.map(drop)?;
-            }
-            Step::CreateSession(which) => {
-                let Some(agent) = pick(&agents, which) else { return Ok(()) };
-                let new = serde_json::from_value(json!({ "agentId": agent })).unwrap();
-                app.sessions().create(&caller, new).await.map(drop)?;
-            }
-            Step::Prompt(which) => {
-                let Some(session) = pick(&sessions, which) else { return Ok(()) };
-                let new = serde_json::from_value(json!({ "prompt": "hello" })).unwrap();
-                app.sessions().prompt(&caller, session, new).await.map(drop)?;
-            }
-            Step::Cancel(which, run) => {
-                let Some(session) = pick(&sessions, which) else { return Ok(()) };
-                let runs: Vec<RunId> = self.table.ledger(|ledger| {
-                    ledger.runs.values().filter(|r| r.session == session).map(|r| r.id).collect()
-                });
-                let run = if run == 0 { None } else { pick(&runs, run) };
-                app.sessions().cancel(&caller, session, run).await.map(drop)?;
-            }
-            Step::Close(which) => {
-                let Some(session) = pick(&sessions, which) else { return Ok(()) };
-                app.sessions().close(&caller, session).await.map(drop)?;
-            }
-            Step::Pause(which, force) => {
-                let Some(agent) = pick(&agents, which) else { return Ok(()) };
-                app.agents().pause(&caller, agent, force).await.map(drop)?;
-            }
-            Step::Resume(which) => {
-                let Some(agent) = pick(&agents, which) else { return Ok(()) };
-                app.agents().resume(&caller, agent).await.map(drop)?;
-            }
-            Step::Delete(which) => {
-                let Some(agent) = pick(&agents, which) else { return Ok(()) };
-                app.agents().delete(&caller, agent, None).await?;
-            }
-            _ => return Ok(()),
-        }
-        *self.accepted.lock().unwrap() += 1;
-        Ok(())
-    }
-
     /// Takes one step. What is refused is no concern of this test: others say what is.
     pub(super) async fn take(&self, step: &Step) {
         if let Step::Together(first, second) = step {
@@ -156,7 +101,6 @@ impl World {
         self.check();
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is what callers ask for")]
     async fn single(&self, step: &Step) {
         match step {
             Step::Suspend(suspended) => {
@@ -198,9 +142,9 @@ impl World {
                     self.frame(id, &Up::Heartbeat).await;
                 }
             }
-            Step::Work(which, run, outcome) => {
+            Step::Work(which, run, work) => {
                 if let Some(id) = pick(&self.live(), *which) {
-                    self.work(id, *run, *outcome);
+                    self.work(id, *run, *work);
                 }
             }
             Step::Send(which, back, count) => {
@@ -210,7 +154,9 @@ impl World {
             }
             Step::SendLate(which, back) => self.send_late(*which, *back).await,
             // Refused, overtaken or dead: what was accepted is what counts.
-            asked => drop(self.ask(asked).await),
+            Step::Ask(what) => drop(self.ask(*what).await),
+            // Seen to by who takes the step.
+            Step::Restart | Step::Together(..) => {}
         }
     }
 
@@ -269,89 +215,6 @@ impl World {
         let exits = std::mem::take(&mut self.outside.lock().unwrap().exits);
         for observed in exits {
             drop(self.app.containers().exited(observed).await);
-        }
-    }
-
-    fn shim(&self, id: ContainerId) -> Option<Shim> {
-        self.outside.lock().unwrap().live.get(&id).cloned()
-    }
-
-    pub(super) async fn connect(&self, id: ContainerId) {
-        let Some(shim) = self.shim(id) else { return };
-        let number = {
-            let mut connections = self.connections.lock().unwrap();
-            *connections += 1;
-            *connections
-        };
-        self.outside.lock().unwrap().live.get_mut(&id).unwrap().connection =
-            Some(format!("c{number}"));
-        let (container, generation) = (id, shim.observed.generation);
-        let hello = Hello { protocol: PROTOCOL, container, generation, version: "1".to_owned() };
-        if !self.frame(id, &Up::Hello(hello)).await
-            && let Some(shim) = self.outside.lock().unwrap().live.get_mut(&id)
-        {
-            shim.connection = None;
-        }
-    }
-
-    /// Says something on the shim's connection. Whether it is still there.
-    async fn frame(&self, id: ContainerId, up: &Up) -> bool {
-        let Some(shim) = self.shim(id) else { return false };
-        let Some(connection) = &shim.connection else { return false };
-        let caller = self.app.authenticate_shim(Some(&shim.token)).unwrap();
-        let text = serde_json::to_string(up).unwrap();
-        match sockets::shim::frame(&self.app, caller, connection, &text).await {
-            Ok(Answer::Say(down) | Answer::Dismiss(down)) => {
-                // Of a later start, nothing is heard here.
-                let same = self.shim(id).is_some_and(|now| now.observed == shim.observed);
-                if same && !self.fate.is_dead() {
-                    self.outside.lock().unwrap().hear(id, down);
-                }
-                true
-            }
-            Ok(Answer::Quiet) => true,
-            Ok(Answer::Close) | Err(_) => false,
-        }
-    }
-
-    /// An agent says something, or ends its turn.
-    pub(super) fn work(&self, id: ContainerId, run: u8, outcome: Option<Outcome>) {
-        let mut outside = self.outside.lock().unwrap();
-        outside.marks += 1;
-        let mark = outside.marks;
-        let Some(shim) = outside.live.get_mut(&id) else { return };
-        let flying: Vec<_> = shim.flying.iter().map(|(run, at)| (*run, *at)).collect();
-        let Some((run, (session, cancelled))) = pick(&flying, run) else { return };
-        match outcome {
-            None => shim.say(session, Said::Update(run, mark)),
-            Some(outcome) => {
-                let outcome = if cancelled { Outcome::Cancelled } else { outcome };
-                shim.flying.remove(&run);
-                shim.say(session, Said::Ended(run, outcome));
-            }
-        }
-    }
-
-    /// Reports of every session: what is next, or from further back, or from too far on.
-    pub(super) async fn send(&self, id: ContainerId, back: i8, count: usize) {
-        let Some(shim) = self.shim(id) else { return };
-        for (session, journal) in &shim.journals {
-            let from = journal.acked.saturating_add_signed(-i64::from(back));
-            if let Some(report) = shim.report(*session, from, count) {
-                self.frame(id, &Up::Report(report)).await;
-            }
-        }
-    }
-
-    /// What a shim had said before it was gone arrives.
-    async fn send_late(&self, which: u8, back: i8) {
-        let Some(shim) = pick(&self.outside.lock().unwrap().dead, which) else { return };
-        let caller = self.app.authenticate_shim(Some(&shim.token)).unwrap();
-        for (session, journal) in &shim.journals {
-            let from = journal.acked.saturating_add_signed(-i64::from(back));
-            if let Some(report) = shim.report(*session, from, 9) {
-                drop(self.app.shim_reported(caller, &report).await);
-            }
         }
     }
 }

@@ -51,7 +51,7 @@ impl Driver {
     fn options(&self) -> Options {
         let mut options = Options::default();
         if let Some(step) = &self.armed {
-            options = options.env("FAILPOINTS", format!("{step}=return"));
+            options = options.env("FAILPOINTS", step);
         }
         if let Some(log) = &self.log {
             options = options.env("REEVE_FAULT_LOG", log);
@@ -156,14 +156,14 @@ impl Driver {
 }
 
 /// The processes in sandboxes of `data` whose arguments begin so.
-pub(super) fn inside(data: &Path, begins: &str) -> Vec<Pid> {
+pub(crate) fn inside(data: &Path, begins: &str) -> Vec<Pid> {
     let of = |pid: &Pid| format!("/proc/{}/cmdline", pid.as_raw_nonzero());
     let is =
         |pid: &Pid| std::fs::read(of(pid)).is_ok_and(|text| text.starts_with(begins.as_bytes()));
     mentioning(data).into_iter().filter(is).collect()
 }
 
-pub(super) fn kill(pid: Pid) {
+pub(crate) fn kill(pid: Pid) {
     // It may just have ended.
     kill_process(pid, Signal::KILL).ok();
 }
