@@ -55,7 +55,7 @@ impl File {
     }
 
     fn is_rust(&self) -> bool {
-        Path::new(&self.path).extension().is_some_and(|kind| kind == "rs")
+        self.is_a("rs")
     }
 
     fn is_test(&self) -> bool {
@@ -216,9 +216,7 @@ fn documents_name_what_exists() {
     let path = path.unwrap();
     let root = root();
     let mut gone = Vec::new();
-    for file in files().iter().filter(|file| {
-        file.is_ours() && Path::new(&file.path).extension().is_some_and(|kind| kind == "md")
-    }) {
+    for file in files().iter().filter(|file| file.is_ours() && file.is_a("md")) {
         let here = root.join(&file.path);
         for found in link.captures_iter(&file.text) {
             if !found[1].contains(':') && !here.parent().unwrap().join(&found[1]).exists() {
