@@ -39,12 +39,17 @@ impl App {
 
 impl Containers<'_> {
     /// The platform says that a start of a container is over. What ran in it has ended. A start that
-    /// is not the present one changes nothing.
+    /// is not the present one changes nothing, and neither does one that was never heard of.
     pub async fn exited(&self, observed: Observed) -> Result<(), Error> {
         #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
         let scope = Scope::grant(observed.realm);
         let Some(container) = self.load(scope, observed.container).await? else { return Ok(()) };
         if container.value.generation != observed.generation {
+            return Ok(());
+        }
+        if container.value.state.is_being_started() {
+            // It ended on its way up, perhaps because who started it did: whoever needs it asks again,
+            // and its watch gives it up in time.
             return Ok(());
         }
         let end = End::failure(failure::CONTAINER_LOST, "the container ended while it was needed");

@@ -189,7 +189,7 @@ impl Errands<'_> {
             let Some(begun) = containers.begin(scope, container.value.id).await? else {
                 return Ok(Outcome::Done);
             };
-            if !is_being_started(begun.state) {
+            if !begun.state.is_being_started() {
                 // Somebody was faster, and it has come further already.
                 return Ok(Outcome::Again(Duration::ZERO));
             }
@@ -198,7 +198,7 @@ impl Errands<'_> {
         if session.reports.is_none() && state.takes_work() {
             containers.listen(scope, id, &container).await?;
         }
-        if is_being_started(state) {
+        if state.is_being_started() {
             // Asked for by somebody who may not have lived to see it: asking again is asking once.
             return self.provision(scope, &container.value, attempt).await;
         }
@@ -297,7 +297,7 @@ impl Errands<'_> {
             Err(ComputeError::Refused(_) | ComputeError::Unavailable(_)) => false,
         };
         // What is being asked for may not be there yet; what has been seen must be.
-        if silent >= patience || (gone && !is_being_started(container.state)) {
+        if silent >= patience || (gone && !container.state.is_being_started()) {
             let end = if container.state.is_connected() {
                 End::failure(failure::CONTAINER_LOST, "the container was not heard of any more")
             } else {
@@ -495,15 +495,6 @@ fn partition(pk: String, limit: usize) -> Query {
         after: None,
         limit,
     }
-}
-
-/// Whether the platform is to be asked for it, again if need be: its shim has not been heard of, so
-/// that nothing can have been lost with it.
-const fn is_being_started(state: ContainerState) -> bool {
-    matches!(
-        state,
-        ContainerState::Provisioning | ContainerState::Recovering | ContainerState::Starting
-    )
 }
 
 /// 200 ms, doubling to 30 s.

@@ -73,6 +73,12 @@ impl ContainerState {
         }
     }
 
+    /// Whether the platform is to have it started and its shim has not been heard of: nothing can be
+    /// lost with it, and asking for it again is asking once.
+    pub const fn is_being_started(self) -> bool {
+        matches!(self, Self::Provisioning | Self::Starting | Self::Recovering)
+    }
+
     /// Whether its shim has connected and takes commands.
     pub const fn is_connected(self) -> bool {
         matches!(self, Self::Ready | Self::Busy | Self::Idle)

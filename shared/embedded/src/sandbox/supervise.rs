@@ -90,10 +90,9 @@ fn start(document: &Path) -> Result<i32, Failure> {
     std::env::set_current_dir(&spec.data).map_err(setup("the data directory"))?;
     enter()?;
     let mut child = first_process(&spec, &alive)?;
-    if say(&Said::Started).is_err() {
-        // Whoever asked for it is gone: nobody has recorded that it runs.
-        drop(child.kill());
-    }
+    // Where whoever asked for it is gone, the next one finds it by the lock: the shim may have been
+    // heard of already, and what it was given is not to be lost.
+    drop(say(&Said::Started));
     let status = child.wait().map_err(setup("waiting for the first process"))?;
     Ok(i32::from(!status.success()))
 }
