@@ -1,6 +1,6 @@
 //! Containers: started when a run needs one, watched, stopped, and given up when they are lost.
 //!
-//! What a container's end means for its sessions is decided once, in [`Containers::settle`]: a run
+//! What a container's end means for its sessions is decided once, in `Containers::settle`: a run
 //! that was given to a start that is over has ended, whatever it was doing. Each session is settled
 //! by its own commit, so a container may serve any number of them; the errand that sees to it stays
 //! in line until all are.
