@@ -13,6 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["wire"]),
     ("gate", &["api", "app", "domain", "wire"]),
     ("embedded", &["app", "domain", "store", "wire"]),
+    ("aws", &["app", "domain", "store", "wire"]),
+    ("host", &["app", "domain"]),
     ("shim", &["domain", "wire"]),
     ("egress", &["domain", "wire"]),
 ];
@@ -21,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const AREA: &[&str] = &["api", "app", "domain", "gate", "wire"];
 
 /// These put everything together. Nobody uses them.
-const ROOTS: &[&str] = &["reeve", "tests", "xtask"];
+const ROOTS: &[&str] = &["lambda", "reeve", "tests", "xtask"];
 
 /// The list of all routes: uses every area and is used by the roots only.
 const ROUTES: &str = "routes";

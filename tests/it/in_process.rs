@@ -11,11 +11,11 @@ use axum::http::Request;
 use domain::key::PresentedKey;
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, KeyId, RealmId};
-use embedded::clock::{OsIds, SystemClock};
 use embedded::feed::LocalFeed;
 use embedded::push::LocalPush;
 use embedded::sqlite::SqliteTable;
 use gate::{Gate, Route};
+use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
 use store::{Commit, Error, Item, Key, Page, Query, Table};
 use tempfile::TempDir;
@@ -125,7 +125,7 @@ impl InProcess {
                 clock,
                 ids,
             },
-            Settings::new([7; 32]),
+            Settings::new(Some([7; 32])),
         );
         let key = PresentedKey::spell(KeyId::new(ulid), "a-secret-of-a-test");
         let realm = app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();

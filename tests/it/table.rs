@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use app::ports::Clock;
 use domain::Timestamp;
-use embedded::clock::SystemClock;
 use embedded::sqlite::{OpenError, SqliteTable};
 use futures::future::join_all;
+use host::SystemClock;
 use store::{Commit, Expect, MAX_LIMIT, Query, Table, Write};
 use tempfile::TempDir;
 use tests::table::{all, commit, fill, fresh, key, put, put_until, sks};

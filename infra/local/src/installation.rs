@@ -51,7 +51,7 @@ fn kept(path: &Path, make: impl Fn() -> String) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use embedded::clock::{OsIds, SystemClock};
+    use host::{OsIds, SystemClock};
 
     use super::*;
 

@@ -12,12 +12,12 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use domain::RealmId;
 use domain::key::PresentedKey;
-use embedded::clock::{OsIds, SystemClock};
 use embedded::feed::{LocalFeed, Nudge};
 use embedded::lock::{ClaimError, DataDir};
 use embedded::push::LocalPush;
 use embedded::sandbox::{Config as SandboxConfig, Sandbox};
 use embedded::sqlite::{OpenError, SqliteTable};
+use host::{OsIds, SystemClock};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -171,7 +171,8 @@ impl Machine {
         });
         let push = Arc::new(LocalPush::default());
         let (sandbox, sockets, exits) = sandbox(options, data).map_err(UpError::Sandbox)?;
-        let settings = Settings::new(installation::signing_key(data.path(), &*ids).map_err(file)?);
+        let settings =
+            Settings::new(Some(installation::signing_key(data.path(), &*ids).map_err(file)?));
         let ports = Ports {
             table: Arc::clone(&table) as _,
             compute: Arc::new(sandbox.clone()),

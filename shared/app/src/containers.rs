@@ -226,7 +226,7 @@ impl Containers<'_> {
             agent: container.agent,
             container: container.id,
             generation: container.generation,
-            token: app.shim_token(scope, container.id, container.generation),
+            token: app.shim_token(scope, container.id, container.generation)?,
             repositories: agent.value.spec.repositories,
         };
         app.ports.compute.provision(&plan).await?;
@@ -381,20 +381,26 @@ impl App {
     /// The token by which the shim of one start of a container proves itself:
     /// `st_<realm>_<container>_<generation>_<HMAC-SHA-256>`. It says nothing that is secret but its
     /// signature, and is worth nothing once that start is over.
-    pub(crate) fn shim_token(&self, scope: Scope, id: ContainerId, generation: u32) -> String {
+    pub(crate) fn shim_token(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+        generation: u32,
+    ) -> Result<String, Error> {
         let claim = format!("st_{}_{}_{generation}", scope.realm().ulid(), id.ulid());
-        let signature = self.sign(&claim);
-        format!("{claim}_{signature}")
+        let signature = self.sign(&claim)?;
+        Ok(format!("{claim}_{signature}"))
     }
 
-    pub(crate) fn sign(&self, claim: &str) -> String {
+    pub(crate) fn sign(&self, claim: &str) -> Result<String, Error> {
         use std::fmt::Write;
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.settings.signing_key)
+        let key = self.settings.signing_key.ok_or(Error::Bug("who signs has the key"))?;
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key)
             .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
         mac.update(claim.as_bytes());
-        mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut out, byte| {
+        Ok(mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut out, byte| {
             let _ = write!(out, "{byte:02x}");
             out
-        })
+        }))
     }
 }

@@ -135,6 +135,12 @@ impl Push for Granted<Arc<dyn Push>> {
             Err(Gone)
         }
     }
+
+    async fn close(&self, connection: &str) {
+        if self.allows(Grant::Push) {
+            self.inner.close(connection).await;
+        }
+    }
 }
 
 impl Feed for Granted<Arc<dyn Feed>> {

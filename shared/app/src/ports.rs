@@ -69,6 +69,9 @@ pub trait Push: Send + Sync + fmt::Debug {
     /// Hands `frame` to the connection. A frame that was handed over may still be lost with the
     /// connection: what matters is repeated from the table.
     async fn deliver(&self, connection: &str, frame: String) -> Result<(), Gone>;
+
+    /// Ends the connection, after what was handed over. Idempotent; an unknown one has ended already.
+    async fn close(&self, connection: &str);
 }
 
 /// One thing a subscriber of a session sees.

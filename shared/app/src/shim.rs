@@ -67,7 +67,7 @@ impl App {
         let refused = || Error::Unauthenticated("the shim's token is missing or not ours");
         let token = bearer.ok_or_else(refused)?;
         let (claim, signature) = token.rsplit_once('_').ok_or_else(refused)?;
-        let genuine = self.sign(claim).as_bytes().ct_eq(signature.as_bytes());
+        let genuine = self.sign(claim)?.as_bytes().ct_eq(signature.as_bytes());
         if !bool::from(genuine) {
             return Err(refused());
         }

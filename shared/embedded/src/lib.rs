@@ -5,7 +5,6 @@
 //!
 //! Deliberately absent: rules, routes, key shapes.
 
-pub mod clock;
 pub mod faults;
 pub mod feed;
 pub mod lock;

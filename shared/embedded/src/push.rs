@@ -55,6 +55,10 @@ impl Push for LocalPush {
             }
         }
     }
+
+    async fn close(&self, connection: &str) {
+        self.unregister(connection);
+    }
 }
 
 #[cfg(test)]

@@ -291,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_leaves_one_file() {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(crate::clock::SystemClock::default());
+        let clock = Arc::new(host::SystemClock::default());
         let table = SqliteTable::open(dir.path().join("reeve.db"), clock).unwrap();
         let key = Key { pk: "p".into(), sk: "s".into() };
         let (index, expires, expect) = (None, None, store::Expect::Absent);

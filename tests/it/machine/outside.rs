@@ -280,4 +280,7 @@ impl Push for Platform {
         };
         self.pass(deliver).await.map_err(|_| Gone)?
     }
+
+    // No use case closes a shim's connection.
+    async fn close(&self, _: &str) {}
 }

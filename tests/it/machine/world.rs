@@ -54,7 +54,7 @@ impl World {
             clock: Arc::clone(&clock) as _,
             ids: Arc::clone(&ids) as _,
         };
-        let app = App::new(ports, Settings::new([9; 32]));
+        let app = App::new(ports, Settings::new(Some([9; 32])));
         let operator = PresentedKey::spell(KeyId::new(ids.ulid(clock.now())), &"s".repeat(32));
         app.realms().bootstrap(&operator.parse().unwrap()).await.unwrap();
         let caller = app.authenticate(Some(&operator)).await.unwrap();

@@ -4,8 +4,8 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use embedded::clock::SystemClock;
 use embedded::sqlite::SqliteTable;
+use host::SystemClock;
 use store::{Commit, Expect, Key, Table, Write};
 
 /// How many commits are under way at once.

@@ -292,7 +292,7 @@ fn sweep(connection: &Connection, limit: usize, now: Timestamp) -> rusqlite::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use host::SystemClock;
 
     type Answer = oneshot::Receiver<Result<usize, Error>>;
 

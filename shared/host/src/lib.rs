@@ -1,4 +1,5 @@
-//! Time and chance from the operating system. The only module that asks it for either.
+//! Time and chance from the operating system, which every platform has. The only crate that asks it
+//! for either.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
