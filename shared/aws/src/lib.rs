@@ -1,1 +1,8 @@
-//! The ports on AWS.
+//! The ports on AWS: the only crate that names an AWS SDK.
+//!
+//! What holds here: [`Environment`] is read once, [`Sdk`] is made of it, and each port is built of
+//! both by whoever needs it. A process has the clients of the ports it builds and no other.
+
+mod config;
+
+pub use config::{Capacity, Environment, EnvironmentError, Sdk};
