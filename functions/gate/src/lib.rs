@@ -4,6 +4,7 @@
 //! an [`App`] that refuses what its route did not declare, and a [`Caller`] that was authenticated
 //! and authorised before the body was read.
 
+mod function;
 mod list;
 
 use std::ops::Deref;
@@ -12,6 +13,7 @@ use api::{Access, Idempotency, Service};
 use app::{App, Grant, Once};
 use wire::Problem;
 
+pub use function::{Function, Need, Trigger};
 pub use list::Listing;
 
 /// The use cases, as routes have them.
