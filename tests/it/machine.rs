@@ -71,6 +71,8 @@ fn single() -> impl Strategy<Value = Step> {
         2 => which().prop_map(Ask::Close),
         3 => (which(), any::<bool>()).prop_map(|(agent, force)| Ask::Pause(agent, force)),
         1 => which().prop_map(Ask::Resume),
+        2 => (which(), any::<bool>()).prop_map(|(agent, force)| Ask::Archive(agent, force)),
+        1 => which().prop_map(Ask::Restore),
         1 => which().prop_map(Ask::Delete),
     ];
     let millis = select(&[1, 200, 1_000, 3_000, 11_000, 31_000, 700_000, 2_000_000]);

@@ -8,6 +8,7 @@ mod bad_input;
 mod browser;
 mod compute;
 mod contract;
+mod end_to_end;
 mod faults;
 mod feed;
 mod idempotency;

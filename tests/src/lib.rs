@@ -6,6 +6,7 @@
 pub mod compute;
 pub mod given;
 pub mod http;
+pub mod platform;
 pub mod reeve;
 pub mod sample;
 pub mod table;

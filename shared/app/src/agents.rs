@@ -1,4 +1,4 @@
-//! Agents: make, read, change, pause, resume, delete; and how every list pages.
+//! Agents: make, read, change, pause, resume, archive, restore, delete; and how every list pages.
 
 use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentSpec, AgentState, Labels, MAX_LABELS};
 use domain::container::ContainerEvent;
@@ -71,6 +71,14 @@ pub struct AgentFilter {
     pub state: Option<AgentState>,
     /// Only those with this label.
     pub label: Option<(LabelKey, LabelValue)>,
+}
+
+/// How an agent is brought to rest.
+#[derive(Clone, Copy)]
+struct Rest {
+    event: AgentEvent,
+    action: &'static str,
+    force: bool,
 }
 
 impl Agents<'_> {
@@ -201,19 +209,32 @@ impl Agents<'_> {
         id: AgentId,
         force: bool,
     ) -> Result<AgentView, Error> {
-        retry_conflict(|| self.try_pause(caller, id, force)).await
+        let rest = Rest { event: AgentEvent::Pause, action: "agent.pause", force };
+        retry_conflict(|| self.try_rest(caller, id, rest)).await
     }
 
-    async fn try_pause(
+    /// Puts an agent away, as [`Agents::pause`] stops it, and out of the way of those that work.
+    /// The same reads and commits.
+    pub async fn archive(
         &self,
         caller: &Caller,
         id: AgentId,
         force: bool,
     ) -> Result<AgentView, Error> {
+        let rest = Rest { event: AgentEvent::Archive, action: "agent.archive", force };
+        retry_conflict(|| self.try_rest(caller, id, rest)).await
+    }
+
+    async fn try_rest(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        Rest { event, action, force }: Rest,
+    ) -> Result<AgentView, Error> {
         let app = self.0;
         let before = self.load(caller, id).await?;
         let now = app.now();
-        let state = AgentLifecycle::step(before.value.state, AgentEvent::Pause)?;
+        let state = AgentLifecycle::step(before.value.state, event)?;
         let container = container_of(app, caller.scope, id).await?;
         let busy = container.as_ref().map_or(0, |container| container.value.busy.len());
         if busy > 0 && !force {
@@ -247,26 +268,39 @@ impl Agents<'_> {
         }
         let agent = if changed { agent } else { before.value };
         let view = AgentView::new(&agent, version);
-        app.commit(caller, "agent.pause", id, writes, &view).await?;
+        app.commit(caller, action, id, writes, &view).await?;
         Ok(view)
     }
 
-    /// Lets an agent go on. Starts nothing: the next prompt does. One read, one commit.
+    /// Lets a paused agent go on. Starts nothing: the next prompt does. One read, one commit.
     pub async fn resume(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
-        retry_conflict(|| async {
-            let before = self.load(caller, id).await?;
-            let state = AgentLifecycle::step(before.value.state, AgentEvent::Resume)?;
-            let (view, writes) = if state == before.value.state {
-                (AgentView::new(&before.value, before.version), vec![document::check(&before)])
-            } else {
-                let agent = Agent { state, updated_at: self.0.now(), ..before.value.clone() };
-                let view = AgentView::new(&agent, before.version + 1);
-                (view, store::agent::update(&before, &agent))
-            };
-            self.0.commit(caller, "agent.resume", id, writes, &view).await?;
-            Ok(view)
-        })
-        .await
+        retry_conflict(|| self.try_ready(caller, id, AgentEvent::Resume, "agent.resume")).await
+    }
+
+    /// Takes an archived agent out again. Starts nothing: the next prompt does. One read, one
+    /// commit.
+    pub async fn restore(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
+        retry_conflict(|| self.try_ready(caller, id, AgentEvent::Restore, "agent.restore")).await
+    }
+
+    async fn try_ready(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        event: AgentEvent,
+        action: &'static str,
+    ) -> Result<AgentView, Error> {
+        let before = self.load(caller, id).await?;
+        let state = AgentLifecycle::step(before.value.state, event)?;
+        let (view, writes) = if state == before.value.state {
+            (AgentView::new(&before.value, before.version), vec![document::check(&before)])
+        } else {
+            let agent = Agent { state, updated_at: self.0.now(), ..before.value.clone() };
+            let view = AgentView::new(&agent, before.version + 1);
+            (view, store::agent::update(&before, &agent))
+        };
+        self.0.commit(caller, action, id, writes, &view).await?;
+        Ok(view)
     }
 
     /// Removes an agent for good: its runs are stopped, its container, workspace, sessions and
@@ -295,7 +329,7 @@ impl Agents<'_> {
 
 fn is_there(agent: &Agent) -> bool {
     match agent.state {
-        AgentState::Active | AgentState::Paused => true,
+        AgentState::Active | AgentState::Paused | AgentState::Archived => true,
         AgentState::Deleting | AgentState::Deleted => false,
     }
 }

@@ -177,7 +177,7 @@ impl Containers<'_> {
             let now = app.now();
             let mut writes = match agent.value.state {
                 AgentState::Active => vec![document::check(&agent)],
-                AgentState::Paused => {
+                AgentState::Paused | AgentState::Archived => {
                     let state = AgentState::Active;
                     let awake = Agent { state, updated_at: now, ..agent.value.clone() };
                     store::agent::update(&agent, &awake)

@@ -236,9 +236,9 @@ impl Sessions<'_> {
     }
 }
 
-/// The write that wakes a paused agent; none where it is awake.
+/// The write that wakes a paused or archived agent; none where it is awake.
 fn wake(agent: &Loaded<Agent>, now: domain::Timestamp) -> Result<Vec<store::Write>, Error> {
-    let state = AgentLifecycle::step(agent.value.state, AgentEvent::Resume)?;
+    let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
     let container = Some(container_id(agent.value.id));
     if state == agent.value.state && agent.value.container == container {
         return Ok(Vec::new());
