@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use domain::agent::{Agent, AgentState};
-use domain::container::{ContainerEvent, ContainerState};
+use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::due::{Due, Errand};
 use domain::event::Draft;
 use domain::realm::{Realm, RealmState};
@@ -57,6 +57,9 @@ pub enum Outcome {
 
 /// The most errands a tick takes from one shard.
 const PER_SHARD: usize = 64;
+
+/// How often a container whose shim has hung up is looked for: over half a minute.
+const LOOKS: u32 = 6;
 
 /// How often a platform that does not answer is asked for one start.
 const START_TRIES: u32 = 3;
@@ -154,6 +157,9 @@ impl Errands<'_> {
             Errand::Watch { container, generation } => {
                 self.watch(scope, container, generation).await
             }
+            Errand::Look { container, generation } => {
+                self.look(scope, container, generation, held.attempt).await
+            }
             Errand::Settle { container } => {
                 self.0.containers().settle_all(scope, container).await?;
                 Ok(Outcome::Done)
@@ -214,17 +220,17 @@ impl Errands<'_> {
             self.push(own.connection.as_deref(), commands).await;
         }
         // Confirmed by the shim's report, or by what becomes of the container.
-        Ok(Outcome::Again(Duration::from_secs(1)))
+        Ok(Outcome::Again(pace(attempt)))
     }
 
     async fn provision(
         &self,
         scope: Scope,
-        container: &domain::container::Container,
+        container: &Container,
         attempt: u32,
     ) -> Result<Outcome, Error> {
         let why = match self.0.containers().provision(scope, container).await {
-            Ok(()) => return Ok(Outcome::Again(Duration::from_secs(1))),
+            Ok(()) => return Ok(Outcome::Again(pace(attempt))),
             Err(Error::Platform(why)) => why,
             Err(Error::Unavailable(source)) if attempt >= START_TRIES => {
                 tracing::warn!(container.id = %container.id, error = %source, "a start was given up");
@@ -239,9 +245,13 @@ impl Errands<'_> {
 
     async fn push(&self, connection: Option<&str>, commands: Vec<Command>) {
         let Some(connection) = connection.filter(|_| !commands.is_empty()) else { return };
-        let Ok(frame) = serde_json::to_string(&Down::Commands(commands)) else { return };
-        // A connection that is gone asks for what is pending when it comes again.
-        let _ = self.0.ports.push.deliver(connection, frame).await;
+        let Ok(frames) = Down::Commands(commands).frames() else { return };
+        for frame in frames {
+            // A connection that is gone asks for what is pending when it comes again.
+            if self.0.ports.push.deliver(connection, frame).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Ends a run that is past its time and that no shim has ended.
@@ -323,6 +333,33 @@ impl Errands<'_> {
         Ok(Outcome::Again(wait))
     }
 
+    /// Looks, for a while, whether a start whose shim has hung up is gone. It may have hung up for
+    /// another reason; then it comes again, and its watch goes on.
+    async fn look(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+        generation: u32,
+        attempt: u32,
+    ) -> Result<Outcome, Error> {
+        let app = self.0;
+        let Some(container) = app.containers().load(scope, id).await? else {
+            return Ok(Outcome::Done);
+        };
+        let Container { state, generation: present, ref connection, .. } = container.value;
+        if present != generation || !state.is_connected() || connection.is_some() {
+            return Ok(Outcome::Done);
+        }
+        let there = app.ports.compute.describe(id).await?;
+        if there.is_some_and(|observed| observed.generation == generation) {
+            let last = attempt >= LOOKS;
+            return Ok(if last { Outcome::Done } else { Outcome::Again(pace(attempt)) });
+        }
+        let end = End::failure(failure::CONTAINER_LOST, "the container ended while it was needed");
+        app.containers().give_up(scope, id, generation, end).await?;
+        Ok(Outcome::Done)
+    }
+
     async fn hibernate(&self, scope: Scope, id: ContainerId, generation: u32) -> Result<(), Error> {
         let app = self.0;
         let Some(before) = app.containers().load(scope, id).await? else { return Ok(()) };
@@ -367,7 +404,7 @@ impl Errands<'_> {
         let mut query = partition(keys::containers(scope), 100);
         loop {
             let page =
-                document::list::<domain::container::Container>(app.table(), query.clone()).await?;
+                document::list::<Container>(app.table(), query.clone()).await?;
             for container in page.items {
                 for &session in &container.busy {
                     app.containers().call_off(scope, session).await?;
@@ -500,4 +537,10 @@ fn partition(pk: String, limit: usize) -> Query {
 /// 200 ms, doubling to 30 s.
 fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(200 << attempt.saturating_sub(1).min(8)).min(Duration::from_secs(30))
+}
+
+/// How long to wait for somebody else's word before looking again: 1 s, doubling to 30 s. The word
+/// itself is acted on when it comes; looking is for when it is lost.
+fn pace(attempt: u32) -> Duration {
+    Duration::from_secs(1 << attempt.saturating_sub(1).min(5)).min(Duration::from_secs(30))
 }

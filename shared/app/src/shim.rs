@@ -4,6 +4,7 @@
 //! both and is signed. What it reports is numbered, and counts once.
 
 use domain::container::{Container, ContainerEvent, ContainerState};
+use domain::due::Errand;
 use domain::event::Draft;
 use domain::id::Ulid;
 use domain::plan::AgentPlan;
@@ -139,6 +140,28 @@ impl App {
             Err(Error::Conflict) => Ok(()),
             done => done,
         }
+    }
+
+    /// A shim's connection has ended. Where it was the present one, somebody looks whether its container
+    /// is still there. One read and, where it was, one commit.
+    pub async fn shim_disconnected(
+        &self,
+        shim: ShimCaller,
+        connection: &str,
+    ) -> Result<(), Error> {
+        retry_conflict(|| async {
+            let Some(before) = self.start_of(shim).await? else { return Ok(()) };
+            if before.value.connection.as_deref() != Some(connection) {
+                return Ok(());
+            }
+            let container = Container { connection: None, ..before.value.clone() };
+            let (container_id, generation) = (shim.container, shim.generation);
+            let look = Errand::Look { container: container_id, generation };
+            let errand = self.due(shim.scope.realm(), look, self.now());
+            let writes = vec![document::put(&container, before.expect()), store::due::put(&errand)];
+            self.commit_own("container.disconnected", writes).await
+        })
+        .await
     }
 
     /// All that is pending for a container: derived from the state of its sessions, so it can be
@@ -289,7 +312,7 @@ impl App {
 
     /// Passes on what is being said right now. Costs no read.
     pub fn shim_said(&self, shim: ShimCaller, live: Live) {
-        let Live { session, run, kind, data } = live;
+        let Live { session, run, kind, data, .. } = live;
         let event = LiveEvent { kind, run, time: self.now(), data };
         self.ports.feed.publish_live(shim.scope.realm(), session, event);
     }
