@@ -22,7 +22,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use wire::shim::{Boot, Command, Down, Ended, MAX_FRAME, Outcome};
+use wire::shim::{Boot, Command, Down, Egress, Ended, MAX_FRAME, Outcome};
 
 use crate::given::{container, run, session};
 
@@ -49,6 +49,7 @@ pub(crate) struct Plane {
 pub(crate) struct Setup {
     pub(crate) arguments: Vec<&'static str>,
     pub(crate) orphan_seconds: u64,
+    pub(crate) live_millis: u64,
     pub(crate) status: u16,
     pub(crate) model: Option<Model>,
     pub(crate) directory: Option<tempfile::TempDir>,
@@ -59,6 +60,7 @@ impl Default for Setup {
         Self {
             arguments: Vec::new(),
             orphan_seconds: 60,
+            live_millis: 20,
             status: 101,
             model: None,
             directory: None,
@@ -131,11 +133,13 @@ impl Plane {
             container: container(),
             generation: 3,
             token: "secret".to_owned(),
-            socket: text("socket"),
+            egress: Egress::Unix(text("socket")),
             journal: text("journal"),
             workspace: text("workspace"),
             home: text("home"),
             orphan_seconds: setup.orphan_seconds,
+            heartbeat_seconds: 5,
+            live_millis: setup.live_millis,
         };
         std::fs::write(path("boot"), serde_json::to_vec(&boot).unwrap()).unwrap();
         let (arrived, sockets) = mpsc::unbounded_channel();
