@@ -10,8 +10,10 @@ mod feed;
 mod nudges;
 pub mod push;
 mod secret;
+pub mod table;
 
 pub use config::{Capacity, Environment, EnvironmentError, Sdk};
 pub use feed::PolledFeed;
 pub use nudges::{FARTHEST, Nudges};
 pub use secret::{Secret, SecretError};
+pub use table::DynamoTable;
