@@ -14,7 +14,8 @@ pub const FUNCTIONS: &[Function] = &[
         .summary("Carry out what is due")
         .grants(&[Grant::TableRead, Grant::TableWrite, Grant::Compute, Grant::Push])
         .needs(&[Need::SigningKey])
-        .timeout(60),
+        // An errand may wait until a task has stopped.
+        .timeout(120),
     Function::new("workers.changes", &[Trigger::Changes])
         .summary("Nudge the scheduler, and tell clients what they follow")
         .grants(&[Grant::TableRead, Grant::TableWrite, Grant::Push])

@@ -73,13 +73,28 @@ impl Containers<'_> {
         Ok(kept)
     }
 
+    /// What the platform runs and nobody needs is stopped. For now and then: unlike
+    /// [`reconcile`](Self::reconcile) it writes nothing, so whoever is silent stays so. Answers with
+    /// how many were stopped. One read for each that runs.
+    pub async fn sweep(&self) -> Result<usize, Error> {
+        let mut stopped = 0;
+        for observed in self.0.ports.compute.list().await? {
+            #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
+            let scope = Scope::grant(observed.realm);
+            if !self.load(scope, observed.container).await?.is_some_and(|c| needs(&c, observed)) {
+                self.0.ports.compute.stop(observed.container).await?;
+                stopped += 1;
+            }
+        }
+        Ok(stopped)
+    }
+
     async fn keep(&self, scope: Scope, observed: Observed) -> Result<bool, Error> {
         retry_conflict(|| async {
             let found = self.load(scope, observed.container).await?;
-            let needed = found.filter(|container| {
-                container.value.generation == observed.generation && container.value.state.may_run()
-            });
-            let Some(before) = needed else { return Ok(false) };
+            let Some(before) = found.filter(|container| needs(container, observed)) else {
+                return Ok(false);
+            };
             let container = Container { seen_at: self.0.now(), ..before.value.clone() };
             let writes = vec![document::put(&container, before.expect())];
             self.0.commit_own("container.keep", writes).await?;
@@ -375,6 +390,11 @@ impl Containers<'_> {
         app.commit_own("session.settle", turn.into_writes()).await?;
         Ok(true)
     }
+}
+
+/// Whether what the platform runs is what the table wants to run.
+fn needs(container: &Loaded<Container>, observed: Observed) -> bool {
+    container.value.generation == observed.generation && container.value.state.may_run()
 }
 
 impl App {
