@@ -60,6 +60,8 @@ impl Service for Gate {
         _request: &str,
     ) -> Result<app::Caller, Problem> {
         let caller = self.0.authenticate(bearer).await?;
+        // For whoever logs requests: the span has a place for it, or nothing happens.
+        tracing::Span::current().record("realm", tracing::field::display(caller.realm()));
         match access {
             Access::Public | Access::Key => {}
             Access::Scope(scope) => App::authorise(&caller, scope)?,
