@@ -1,7 +1,7 @@
 //! Agents: make, read, change, pause, resume, archive, restore, delete; and how every list pages.
 
 use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentSpec, AgentState, Labels, MAX_LABELS};
-use domain::container::ContainerEvent;
+use domain::container::{Container, ContainerEvent};
 use domain::due::Errand;
 use domain::text::{LabelKey, LabelValue};
 use domain::{AgentId, Machine};
@@ -12,7 +12,7 @@ use wire::agent::{AgentPatch, AgentView, NewAgent};
 use wire::{Order, Page};
 
 use crate::commit::retry_conflict;
-use crate::turn::{container_id, container_of};
+use crate::turn::container_id;
 use crate::{App, Caller, Error};
 
 /// The use cases about agents.
@@ -171,6 +171,22 @@ impl Agents<'_> {
             .ok_or(Error::NotFound("agent"))
     }
 
+    /// An agent, and its container where it has had one. One read.
+    pub(crate) async fn load_with_container(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+    ) -> Result<(Loaded<Agent>, Option<Loaded<Container>>), Error> {
+        let (agent, container) = document::get_both::<Agent, Container>(
+            self.0.table(),
+            &keys::agent(caller.scope, id),
+            &keys::container(caller.scope, container_id(id)),
+        )
+        .await?;
+        let agent = agent.filter(|agent| is_there(&agent.value)).ok_or(Error::NotFound("agent"))?;
+        Ok((agent, container))
+    }
+
     /// Changes an agent. What runs goes on as it began; the next run has the new settings, mounts
     /// from the container's next start on. One read, one commit.
     pub async fn update(
@@ -201,7 +217,7 @@ impl Agents<'_> {
     }
 
     /// Stops an agent's container and keeps everything else. A busy agent is refused, or with
-    /// `force` has its runs cancelled first, waiting ones too. Two reads, one commit; with `force`
+    /// `force` has its runs cancelled first, waiting ones too. One read, one commit; with `force`
     /// one more for each busy session.
     pub async fn pause(
         &self,
@@ -232,10 +248,9 @@ impl Agents<'_> {
         Rest { event, action, force }: Rest,
     ) -> Result<AgentView, Error> {
         let app = self.0;
-        let before = self.load(caller, id).await?;
+        let (before, container) = self.load_with_container(caller, id).await?;
         let now = app.now();
         let state = AgentLifecycle::step(before.value.state, event)?;
-        let container = container_of(app, caller.scope, id).await?;
         let busy = container.as_ref().map_or(0, |container| container.value.busy.len());
         if busy > 0 && !force {
             return Err(Error::AgentBusy(busy));
