@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 pub mod compute;
+pub mod emulator;
+pub mod fault_proxy;
 pub mod given;
 pub mod http;
 pub mod platform;
