@@ -11,15 +11,15 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use tracing::Instrument;
 
 /// Claims what is due and hands each errand to `start`, to be carried out side by side. Answers with
-/// the moment to look again, where one is known. One read for each shard, one commit for each errand.
+/// the moment to look again, where one is known. One read for each shard, one commit for every fifty
+/// errands; one for each where another scheduler takes some of them at the same moment.
 pub async fn tick(
     app: &App,
     mut start: impl FnMut(BoxFuture<'static, ()>),
 ) -> Result<Option<Timestamp>, Error> {
     let tick = app.errands().tick().await?;
-    let claims = join_all(tick.due.iter().map(async |due| app.errands().claim(due).await)).await;
     let mut failed = None;
-    for held in claims {
+    for held in app.errands().claim_all(&tick.due).await {
         match held {
             Ok(None) => {}
             Ok(Some(held)) => start(carry_out(app.clone(), held).boxed()),

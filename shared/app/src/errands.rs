@@ -4,7 +4,8 @@
 //! then removed or put back in line. Any number of schedulers may run. A claim that its scheduler
 //! did not live to finish falls due again when its lease ends.
 //!
-//! A tick costs one read for each shard and what is due; it does not grow with what exists.
+//! A tick costs one read for each shard and a commit for every fifty errands that are due; it does
+//! not grow with what exists.
 
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use domain::realm::{Realm, RealmState};
 use domain::run::{End, Run, RunEvent, RunState};
 use domain::session::{Session, SessionState};
 use domain::{AgentId, ContainerId, RunId, SessionId, Timestamp};
+use futures::future::join_all;
 use store::document::{self, Loaded};
 use store::realm::{Counter, count};
-use store::{Direction, Query, Range, Scope, Write, keys};
+use store::{Direction, MAX_WRITES, Query, Range, Scope, Write, keys};
 use wire::shim::{Command, Down, failure};
 
 use crate::commit::retry_conflict;
@@ -58,6 +60,9 @@ pub enum Outcome {
 /// The most errands a tick takes from one shard.
 const PER_SHARD: usize = 64;
 
+/// The most errands claimed in one commit: a claim is two writes.
+const CLAIMS: usize = MAX_WRITES / 2;
+
 /// How often a container whose shim has hung up is looked for: over half a minute.
 const LOOKS: u32 = 6;
 
@@ -87,13 +92,34 @@ impl Errands<'_> {
 
     /// Takes an errand for oneself. None where another scheduler was faster. One commit.
     pub async fn claim(&self, due: &Loaded<Due>) -> Result<Option<Due>, Error> {
-        let until = self.0.now().after(self.0.settings.lease);
-        let (held, writes) = store::due::claim(due, until);
-        match self.0.commit_own("errand.claim", writes.into()).await {
-            Ok(()) => Ok(Some(held)),
+        match self.claim_together(std::slice::from_ref(due)).await {
+            Ok(held) => Ok(held.into_iter().next()),
             Err(Error::Conflict) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes errands for oneself, many in one commit, and one by one those of a commit in which
+    /// another scheduler was faster with any. None in the place of each that another has.
+    pub async fn claim_all(&self, due: &[Loaded<Due>]) -> Vec<Result<Option<Due>, Error>> {
+        let commits = due.chunks(CLAIMS).map(async |due| match self.claim_together(due).await {
+            Ok(held) => held.into_iter().map(|held| Ok(Some(held))).collect(),
+            // Which it was, the others' own commits say.
+            Err(Error::Conflict) if due.len() > 1 => {
+                join_all(due.iter().map(async |due| self.claim(due).await)).await
+            }
+            Err(Error::Conflict) => vec![Ok(None)],
+            Err(error) => vec![Err(error)],
+        });
+        join_all(commits).await.into_iter().flatten().collect()
+    }
+
+    async fn claim_together(&self, due: &[Loaded<Due>]) -> Result<Vec<Due>, Error> {
+        let until = self.0.now().after(self.0.settings.lease);
+        let (held, writes): (Vec<_>, Vec<_>) =
+            due.iter().map(|due| store::due::claim(due, until)).unzip();
+        self.0.commit_own("errand.claim", writes.concat()).await?;
+        Ok(held)
     }
 
     /// Does what an errand one holds asks for, and removes it or puts it back in line.
