@@ -9,8 +9,6 @@ use app::{App, Grant, Ports, Settings};
 use aws::compute::Ecs;
 use aws::push::Connections;
 use aws::{DynamoTable, PolledFeed, Sdk, Secret};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, RealmId, SessionId};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -93,8 +91,18 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
 async fn signing_key(process: &Process) -> Result<[u8; 32], Error> {
     let name = process.environment.signing_secret()?;
     let held = Secret::new(&Sdk::new(&process.environment)?, name).read().await?;
-    let key = held.and_then(|text| STANDARD.decode(text.trim()).ok()?.try_into().ok());
-    key.ok_or_else(|| format!("the secret {name} is not 32 bytes in base64").into())
+    held.and_then(|text| from_hex(text.trim()))
+        .ok_or_else(|| format!("the secret {name} is not 64 hexadecimal digits").into())
+}
+
+/// What CloudFormation can make up by itself.
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    if digits.len() == 64 { bytes.try_into().ok() } else { None }
 }
 
 /// Every port that a function did not ask for.

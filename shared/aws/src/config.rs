@@ -182,9 +182,13 @@ impl Environment {
         self.need("REEVE_ERRANDS_QUEUE")
     }
 
-    /// `REEVE_CONNECTIONS`: the management endpoint of the WebSocket API.
-    pub fn connections(&self) -> Result<&str, EnvironmentError> {
-        self.need("REEVE_CONNECTIONS")
+    /// `REEVE_CONNECTIONS`: the management endpoint of the WebSocket API. It is given as the address
+    /// that sockets dial, which is the only one that the API tells of itself: `wss` there is `https`
+    /// here.
+    pub fn connections(&self) -> Result<String, EnvironmentError> {
+        let address = self.need("REEVE_CONNECTIONS")?;
+        let rest = address.strip_prefix("ws");
+        Ok(rest.map_or_else(|| address.to_owned(), |rest| format!("http{rest}")))
     }
 
     /// `REEVE_STREAM_URL`: the `wss://` address that clients dial.
@@ -280,6 +284,14 @@ mod tests {
         assert!(set.security_groups().is_err());
         assert!(set.capacity().is_err());
         assert_eq!(environment(&[("REEVE_CAPACITY", "EC2")]).capacity(), Ok(Capacity::Ec2));
+    }
+
+    #[test]
+    fn the_management_endpoint_is_where_sockets_dial() {
+        let at = |address| environment(&[("REEVE_CONNECTIONS", address)]).connections().unwrap();
+        assert_eq!(at("wss://a.example/v1"), "https://a.example/v1");
+        assert_eq!(at("ws://127.0.0.1:1/a/v1"), "http://127.0.0.1:1/a/v1");
+        assert_eq!(at("https://a.example/v1"), "https://a.example/v1");
     }
 
     #[test]
