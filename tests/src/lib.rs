@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
+pub mod blobs;
 pub mod compute;
 pub mod emulator;
 pub mod fault_proxy;
@@ -12,3 +13,4 @@ pub mod platform;
 pub mod reeve;
 pub mod sample;
 pub mod table;
+pub mod vault;

@@ -3,6 +3,7 @@
 //! What holds here: [`Environment`] is read once, [`Sdk`] is made of it, and each port is built of
 //! both by whoever needs it. A process has the clients of the ports it builds and no other.
 
+pub mod blobs;
 pub mod compute;
 mod config;
 mod fault;
@@ -11,6 +12,7 @@ mod nudges;
 pub mod push;
 mod secret;
 pub mod table;
+pub mod vault;
 
 pub use config::{Capacity, Environment, EnvironmentError, Sdk};
 pub use feed::PolledFeed;

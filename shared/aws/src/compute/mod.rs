@@ -135,11 +135,11 @@ impl Ecs {
         Self { orphan_seconds, ..self }
     }
 
-    /// What ended with this task, of which the platform says that it has stopped. None where it was
-    /// not ours, and where the start goes on in another task.
+    /// What ended by itself with this task, of which the platform says that it has stopped. None where
+    /// it was not ours, where it was stopped from here, and where the start goes on in another task.
     pub async fn ended(&self, arn: &str) -> Result<Option<Observed>, ComputeError> {
         let task = self.tasks_by_arn(vec![arn.to_owned()]).await?.into_iter().next();
-        let Some(task) = task.filter(|task| !task.is_wanted()) else { return Ok(None) };
+        let Some(task) = task.filter(Task::ended_by_itself) else { return Ok(None) };
         let goes_on = self.wanted(task.observed.container).await?;
         let goes_on = goes_on.iter().any(|other| other.observed == task.observed);
         Ok((!goes_on).then_some(task.observed))
@@ -255,7 +255,7 @@ impl Ecs {
 
     async fn order(&self, task: &Task) -> Result<(), ComputeError> {
         let stop = self.client.stop_task().cluster(&self.cluster).task(&task.arn);
-        match stop.reason("not needed any more").send().await {
+        match stop.reason(tasks::STOPPED).send().await {
             Ok(_) => Ok(()),
             // It is gone from the platform's memory.
             Err(error) if reason::is_unknown_task(&error) => Ok(()),

@@ -18,6 +18,9 @@ const CONTAINER: &str = "container";
 const GENERATION: &str = "generation";
 const AGENT: &str = "agent";
 
+/// Why a task was stopped from here, as the platform then says.
+pub(super) const STOPPED: &str = "reeve: not needed any more";
+
 /// What a task says of itself.
 pub(super) fn tags(plan: &ContainerPlan) -> Vec<Tag> {
     let tag = |key: &str, value: String| Tag::builder().key(key).value(value).build();
@@ -41,6 +44,7 @@ pub(super) struct Task {
     pub(super) observed: Observed,
     wanted: bool,
     over: bool,
+    stopped_here: bool,
 }
 
 impl Task {
@@ -59,12 +63,18 @@ impl Task {
             },
             wanted: !has_ended(task),
             over: task.last_status() == Some("STOPPED"),
+            stopped_here: task.stopped_reason() == Some(STOPPED),
         })
     }
 
     /// Whether it runs, or is on its way to.
     pub(super) const fn is_wanted(&self) -> bool {
         self.wanted
+    }
+
+    /// Whether it came to its end, and not because it was stopped from here.
+    pub(super) const fn ended_by_itself(&self) -> bool {
+        !self.wanted && !self.stopped_here
     }
 
     /// Whether nothing of it is left.
