@@ -98,9 +98,8 @@ async fn connect(boot: &Boot) -> Result<WebSocketStream<Box<dyn Stream>>, Failed
         return Err(Failed::Refused);
     };
     request.headers_mut().insert(header::AUTHORIZATION, bearer);
-    let stream = match timeout(HANDSHAKE, egress::connect(&boot.egress)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(_)) | Err(_) => return Err(Failed::Lost),
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, egress::connect(&boot.egress)).await else {
+        return Err(Failed::Lost);
     };
     // The frames are small: the usual 128 KiB of buffers would be half of the shim's memory.
     let config = WebSocketConfig::default().read_buffer_size(8 * 1024).write_buffer_size(0);

@@ -68,7 +68,8 @@ impl Down {
 
 fn parts(command: &str) -> serde_json::Result<Vec<String>> {
     let digest = Sha256::digest(command);
-    let whole: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let half = digest.first_chunk().copied().unwrap_or_default();
+    let whole = format!("{:032x}", u128::from_be_bytes(half));
     let mut pieces = Vec::new();
     let mut rest = command;
     while !rest.is_empty() {
