@@ -190,7 +190,8 @@ async fn what_the_service_refuses_is_told_without_a_value() {
     let (vault, (proxy, _emulator)) = managed().await;
     let scope = realm();
     vault.put(scope, &name("a"), &value("hush hush")).await.unwrap();
-    proxy.fault("PutSecretValue", Fault::error(400, "LimitExceededException"), 1);
+    // Tried five times: it may be for a moment.
+    proxy.fault("PutSecretValue", Fault::error(400, "LimitExceededException"), 5);
     let often = vault.put(scope, &name("b"), &value("hush hush")).await.unwrap_err();
     assert!(matches!(&often, VaultError::Refused(why) if why.contains("too often")), "{often:?}");
     proxy.fault("PutSecretValue", Fault::error(400, "AccessDeniedException"), 1);

@@ -176,12 +176,17 @@ impl State {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = parts.headers;
         without_connection(&mut headers);
+        // What a HEAD says of a length is not that of its answer.
+        let (head, length) = (parts.method == http::Method::HEAD, http::header::CONTENT_LENGTH);
         let request = self.http.request(parts.method, format!("{}{path}", self.upstream));
         let sent = request.headers(headers).body(body).send().await.map_err(|_| Cut)?;
         let mut answer = Response::builder().status(sent.status());
         if let Some(headers) = answer.headers_mut() {
             headers.clone_from(sent.headers());
             without_connection(headers);
+            if let Some(said) = sent.headers().get(&length).filter(|_| head) {
+                headers.insert(length, said.clone());
+            }
         }
         let body = sent.bytes().await.map_err(|_| Cut)?;
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)[at].answer =

@@ -136,7 +136,8 @@ impl Blobs for Bucket {
         match head.send().await {
             Ok(head) => {
                 let length = head.content_length().and_then(|length| u64::try_from(length).ok());
-                Ok(Some(length.unwrap_or_default()))
+                let unsaid = || unavailable(Fault::new("HeadObject", "no length was answered"));
+                length.map(Some).ok_or_else(unsaid)
             }
             Err(error) if status(&error) == Some(404) => Ok(None),
             Err(error) => Err(unavailable(Fault::of("HeadObject", &error))),

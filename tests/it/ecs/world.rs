@@ -233,10 +233,11 @@ fn environment(endpoint: &str, more: &[(&str, &str)]) -> Environment {
     emulator::environment(endpoint, &all)
 }
 
-/// Whether the engine's container `id` was booted for `container`. One that is gone was not.
+/// Whether the engine's container `id` runs and was booted for `container`.
 fn is_of(id: &str, container: ContainerId) -> bool {
-    let env = docker(&["inspect", "--format", "{{.Config.Env}}", id]);
-    env.is_some_and(|env| env.contains(&container.to_string()))
+    let found = docker(&["inspect", "--format", "{{.State.Running}} {{.Config.Env}}", id]);
+    let found = found.unwrap_or_default();
+    found.starts_with("true ") && found.contains(&container.to_string())
 }
 
 /// What `docker` prints; none where it fails.
