@@ -165,6 +165,7 @@ def secretsmanager(module):
 
 
 MENDS = {
+    "ministack.core.iam_actions": [deployment.iam_actions],
     "ministack.services.cloudformation.engine": [deployment.engine],
     "ministack.services.cloudformation.provisioners": [deployment.provisioners],
     "ministack.services.ecs": [ecs, deployment.ecs],

@@ -75,7 +75,7 @@ const HEARTBEAT_SECONDS: u64 = 60;
 const LIVE_MILLIS: u64 = 250;
 
 /// Directories of the image.
-const JOURNAL: &str = "/var/lib/reeve/journal";
+const JOURNAL: &str = "/journal";
 const WORKSPACE: &str = "/workspace";
 const HOME: &str = "/home/agent";
 
