@@ -63,6 +63,8 @@ impl Emulator {
         drop(free);
         let mut child = Command::new(program())
             .current_dir(dir.path())
+            // What it gets wrong is made right in there.
+            .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/aws/mends"))
             .env("GATEWAY_PORT", port.to_string())
             .env("BIND_HOST", "127.0.0.1")
             // It hands this on to the functions it runs.
