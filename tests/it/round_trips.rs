@@ -23,6 +23,7 @@ const AUTHENTICATION: usize = 2;
 /// commits once.
 const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("runs.cancel", 2, "the run says which session it is in, and the session decides"),
+    ("sessions.cancel", 2, "without a run, the session says which one is in flight"),
     ("sessions.events", 2, "an empty page asks whether there is such a session"),
     ("sessions.prompt", 2, "the session says which agent it is with"),
     ("sessions.runs", 2, "an empty page asks whether there is such a session"),
