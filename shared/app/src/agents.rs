@@ -11,6 +11,7 @@ use store::{Cursor, Direction, Query, Range, keys};
 use wire::agent::{AgentPatch, AgentView, NewAgent};
 use wire::{Order, Page};
 
+use crate::commit::retry_conflict;
 use crate::turn::container_id;
 use crate::{App, Caller, Error};
 
@@ -195,28 +196,24 @@ impl Agents<'_> {
         version: Option<u64>,
         patch: AgentPatch,
     ) -> Result<AgentView, Error> {
-        self.0
-            .retry_conflict(|| async {
-                let before = self.load(caller, id).await?;
-                check_version(&before, version)?;
-                let agent = Agent {
-                    spec: patch.spec_over(before.value.spec.clone()),
-                    name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
-                    labels: patch
-                        .labels
-                        .clone()
-                        .overlay(before.value.labels.clone(), Labels::new()),
-                    updated_at: self.0.now(),
-                    ..before.value.clone()
-                };
-                check_spec(&agent.spec)?;
-                check_labels(&agent.labels)?;
-                let view = AgentView::new(&agent, before.version + 1);
-                let writes = store::agent::update(&before, &agent);
-                self.0.commit(caller, "agent.update", id, writes, &view).await?;
-                Ok(view)
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let before = self.load(caller, id).await?;
+            check_version(&before, version)?;
+            let agent = Agent {
+                spec: patch.spec_over(before.value.spec.clone()),
+                name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
+                labels: patch.labels.clone().overlay(before.value.labels.clone(), Labels::new()),
+                updated_at: self.0.now(),
+                ..before.value.clone()
+            };
+            check_spec(&agent.spec)?;
+            check_labels(&agent.labels)?;
+            let view = AgentView::new(&agent, before.version + 1);
+            let writes = store::agent::update(&before, &agent);
+            self.0.commit(caller, "agent.update", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// Stops an agent's container and keeps everything else. A busy agent is refused, or with
@@ -229,7 +226,7 @@ impl Agents<'_> {
         force: bool,
     ) -> Result<AgentView, Error> {
         let rest = Rest { event: AgentEvent::Pause, action: "agent.pause", force };
-        self.0.retry_conflict(|| self.try_rest(caller, id, rest)).await
+        retry_conflict(self.0, || self.try_rest(caller, id, rest)).await
     }
 
     /// Puts an agent away, as [`Agents::pause`] stops it, and out of the way of those that work.
@@ -241,7 +238,7 @@ impl Agents<'_> {
         force: bool,
     ) -> Result<AgentView, Error> {
         let rest = Rest { event: AgentEvent::Archive, action: "agent.archive", force };
-        self.0.retry_conflict(|| self.try_rest(caller, id, rest)).await
+        retry_conflict(self.0, || self.try_rest(caller, id, rest)).await
     }
 
     async fn try_rest(
@@ -292,16 +289,14 @@ impl Agents<'_> {
 
     /// Lets a paused agent go on. Starts nothing: the next prompt does. One read, one commit.
     pub async fn resume(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
-        self.0
-            .retry_conflict(|| self.try_ready(caller, id, AgentEvent::Resume, "agent.resume"))
+        retry_conflict(self.0, || self.try_ready(caller, id, AgentEvent::Resume, "agent.resume"))
             .await
     }
 
     /// Takes an archived agent out again. Starts nothing: the next prompt does. One read, one
     /// commit.
     pub async fn restore(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
-        self.0
-            .retry_conflict(|| self.try_ready(caller, id, AgentEvent::Restore, "agent.restore"))
+        retry_conflict(self.0, || self.try_ready(caller, id, AgentEvent::Restore, "agent.restore"))
             .await
     }
 
@@ -334,19 +329,18 @@ impl Agents<'_> {
         id: AgentId,
         version: Option<u64>,
     ) -> Result<(), Error> {
-        self.0
-            .retry_conflict(|| async {
-                let before = self.load(caller, id).await?;
-                check_version(&before, version)?;
-                let now = self.0.now();
-                let state = AgentLifecycle::step(before.value.state, AgentEvent::Delete)?;
-                let agent = Agent { state, updated_at: now, ..before.value.clone() };
-                let mut writes = store::agent::update(&before, &agent);
-                let errand = self.0.due(caller.realm(), Errand::Dismantle { agent: id }, now);
-                writes.push(store::due::put(&errand));
-                self.0.commit(caller, "agent.delete", id, writes, &()).await
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let before = self.load(caller, id).await?;
+            check_version(&before, version)?;
+            let now = self.0.now();
+            let state = AgentLifecycle::step(before.value.state, AgentEvent::Delete)?;
+            let agent = Agent { state, updated_at: now, ..before.value.clone() };
+            let mut writes = store::agent::update(&before, &agent);
+            let errand = self.0.due(caller.realm(), Errand::Dismantle { agent: id }, now);
+            writes.push(store::due::put(&errand));
+            self.0.commit(caller, "agent.delete", id, writes, &()).await
+        })
+        .await
     }
 }
 

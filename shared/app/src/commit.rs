@@ -19,27 +19,27 @@ const TRIES: u32 = 100;
 const FIRST: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_millis(128);
 
-impl App {
-    /// Decides and commits, again while somebody else is faster: the second time at once, then after
-    /// a while, which is another for each of those who race.
-    pub(crate) async fn retry_conflict<T, F, Fut>(&self, mut attempt: F) -> Result<T, Error>
-    where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<T, Error>>,
-    {
-        for lost in 1..TRIES {
-            match attempt().await {
-                Err(Error::Conflict) if lost == 1 => {}
-                Err(Error::Conflict) => {
-                    let longest = (FIRST * (1 << (lost - 2).min(8))).min(LONGEST);
-                    self.ports.clock.wait(self.part_of(longest)).await;
-                }
-                done => return done,
+/// Decides and commits, again while somebody else is faster: the second time at once, then after a
+/// while, which is another for each of those who race.
+pub(crate) async fn retry_conflict<T, F, Fut>(app: &App, mut attempt: F) -> Result<T, Error>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    for lost in 1..TRIES {
+        match attempt().await {
+            Err(Error::Conflict) if lost == 1 => {}
+            Err(Error::Conflict) => {
+                let longest = (FIRST * (1 << (lost - 2).min(8))).min(LONGEST);
+                app.ports.clock.wait(app.part_of(longest)).await;
             }
+            done => return done,
         }
-        attempt().await
     }
+    attempt().await
+}
 
+impl App {
     /// Any part of `time`.
     fn part_of(&self, time: Duration) -> Duration {
         let [one, other, ..] = self.ports.ids.secret();

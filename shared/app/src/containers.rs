@@ -18,6 +18,7 @@ use store::document::{self, Loaded};
 use store::{Expect, Scope, keys};
 use wire::shim::failure;
 
+use crate::commit::retry_conflict;
 use crate::ports::Observed;
 use crate::turn::{Turn, load_run};
 use crate::{App, Error};
@@ -89,18 +90,17 @@ impl Containers<'_> {
     }
 
     async fn keep(&self, scope: Scope, observed: Observed) -> Result<bool, Error> {
-        self.0
-            .retry_conflict(|| async {
-                let found = self.load(scope, observed.container).await?;
-                let Some(before) = found.filter(|container| needs(container, observed)) else {
-                    return Ok(false);
-                };
-                let container = Container { seen_at: self.0.now(), ..before.value.clone() };
-                let writes = vec![document::put(&container, before.expect())];
-                self.0.commit_own("container.keep", writes).await?;
-                Ok(true)
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let found = self.load(scope, observed.container).await?;
+            let Some(before) = found.filter(|container| needs(container, observed)) else {
+                return Ok(false);
+            };
+            let container = Container { seen_at: self.0.now(), ..before.value.clone() };
+            let writes = vec![document::put(&container, before.expect())];
+            self.0.commit_own("container.keep", writes).await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Stops every container of this platform, because the installation stops. What is in flight
@@ -117,14 +117,13 @@ impl Containers<'_> {
                 return Ok(());
             };
             for &session in &container.value.busy {
-                self.0
-                    .retry_conflict(|| async {
-                        match self.load(scope, observed.container).await? {
-                            Some(container) => self.settle(scope, session, &container).await,
-                            None => Ok(false),
-                        }
-                    })
-                    .await?;
+                retry_conflict(self.0, || async {
+                    match self.load(scope, observed.container).await? {
+                        Some(container) => self.settle(scope, session, &container).await,
+                        None => Ok(false),
+                    }
+                })
+                .await?;
             }
             Ok(())
         }));
@@ -141,7 +140,7 @@ impl Containers<'_> {
 
     /// Marks what a session has in flight as to be stopped, and takes what waits out of the line.
     pub(crate) async fn call_off(&self, scope: Scope, session: SessionId) -> Result<(), Error> {
-        while self.0.retry_conflict(|| self.call_off_some(scope, session)).await? {}
+        while retry_conflict(self.0, || self.call_off_some(scope, session)).await? {}
         Ok(())
     }
 
@@ -180,56 +179,55 @@ impl Containers<'_> {
         scope: Scope,
         id: ContainerId,
     ) -> Result<Option<Container>, Error> {
-        self.0
-            .retry_conflict(|| async {
-                let app = self.0;
-                let Some(before) = self.load(scope, id).await? else { return Ok(None) };
-                if !before.value.state.needs_start() {
-                    return Ok(Some(before.value));
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let Some(before) = self.load(scope, id).await? else { return Ok(None) };
+            if !before.value.state.needs_start() {
+                return Ok(Some(before.value));
+            }
+            let key = keys::agent(scope, before.value.agent);
+            let Some(agent) = document::get::<Agent>(app.table(), &key).await? else {
+                return Ok(None);
+            };
+            let now = app.now();
+            let mut writes = match agent.value.state {
+                AgentState::Active => vec![document::check(&agent)],
+                AgentState::Paused | AgentState::Archived => {
+                    let state = AgentState::Active;
+                    let awake = Agent { state, updated_at: now, ..agent.value.clone() };
+                    store::agent::update(&agent, &awake)
                 }
-                let key = keys::agent(scope, before.value.agent);
-                let Some(agent) = document::get::<Agent>(app.table(), &key).await? else {
-                    return Ok(None);
+                AgentState::Deleting | AgentState::Deleted => return Ok(None),
+            };
+            let event = if before.value.state == ContainerState::Failed {
+                ContainerEvent::Recover
+            } else {
+                ContainerEvent::Provision
+            };
+            let mut container = before.value.apply(event, now)?;
+            container.generation += 1;
+            container.connection = None;
+            container.seen_at = now;
+            writes.push(document::put(&container, before.expect()));
+            for session in container.busy.iter().take(AT_ONCE) {
+                let key = keys::session(scope, *session);
+                let Some(loaded) = document::get::<Session>(app.table(), &key).await? else {
+                    continue;
                 };
-                let now = app.now();
-                let mut writes = match agent.value.state {
-                    AgentState::Active => vec![document::check(&agent)],
-                    AgentState::Paused | AgentState::Archived => {
-                        let state = AgentState::Active;
-                        let awake = Agent { state, updated_at: now, ..agent.value.clone() };
-                        store::agent::update(&agent, &awake)
-                    }
-                    AgentState::Deleting | AgentState::Deleted => return Ok(None),
-                };
-                let event = if before.value.state == ContainerState::Failed {
-                    ContainerEvent::Recover
-                } else {
-                    ContainerEvent::Provision
-                };
-                let mut container = before.value.apply(event, now)?;
-                container.generation += 1;
-                container.connection = None;
-                container.seen_at = now;
-                writes.push(document::put(&container, before.expect()));
-                for session in container.busy.iter().take(AT_ONCE) {
-                    let key = keys::session(scope, *session);
-                    let Some(loaded) = document::get::<Session>(app.table(), &key).await? else {
-                        continue;
-                    };
-                    let expect = loaded.expect();
-                    let mut session = loaded.value;
-                    if session.reports.is_none() {
-                        session.listen_to(id, container.generation);
-                        writes.push(document::put(&session, expect));
-                    }
+                let expect = loaded.expect();
+                let mut session = loaded.value;
+                if session.reports.is_none() {
+                    session.listen_to(id, container.generation);
+                    writes.push(document::put(&session, expect));
                 }
-                let watch = Errand::Watch { container: id, generation: container.generation };
-                let at = now.after(app.settings.start);
-                writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
-                app.commit_own("container.begin", writes).await?;
-                Ok(Some(container))
-            })
-            .await
+            }
+            let watch = Errand::Watch { container: id, generation: container.generation };
+            let at = now.after(app.settings.start);
+            writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
+            app.commit_own("container.begin", writes).await?;
+            Ok(Some(container))
+        })
+        .await
     }
 
     /// Asks the platform for the start a container is at. Idempotent.
@@ -247,31 +245,30 @@ impl Containers<'_> {
             repositories: agent.value.spec.repositories,
         };
         app.ports.compute.provision(&plan).await?;
-        self.0
-            .retry_conflict(|| async {
-                let before = match self.load(scope, container.id).await? {
-                    // A later start has taken its place.
-                    Some(now) if now.value.generation != container.generation => return Ok(()),
-                    // It was removed, or given up, before it was there.
-                    None => return Ok(app.ports.compute.forget(container.agent).await?),
-                    Some(now) if now.value.state == ContainerState::Deleting => {
-                        return Ok(app.ports.compute.forget(container.agent).await?);
-                    }
-                    Some(now) if !now.value.state.may_run() => {
-                        return Ok(app.ports.compute.stop(container.id).await?);
-                    }
-                    Some(now) => now,
-                };
-                // A shim that was faster has made this true already; a stop that was, has overtaken it.
-                match before.value.apply(ContainerEvent::Started, app.now()) {
-                    Ok(next) if next.state != before.value.state => {
-                        let writes = vec![document::put(&next, before.expect())];
-                        app.commit_own("container.started", writes).await
-                    }
-                    Ok(_) | Err(_) => Ok(()),
+        retry_conflict(self.0, || async {
+            let before = match self.load(scope, container.id).await? {
+                // A later start has taken its place.
+                Some(now) if now.value.generation != container.generation => return Ok(()),
+                // It was removed, or given up, before it was there.
+                None => return Ok(app.ports.compute.forget(container.agent).await?),
+                Some(now) if now.value.state == ContainerState::Deleting => {
+                    return Ok(app.ports.compute.forget(container.agent).await?);
                 }
-            })
-            .await
+                Some(now) if !now.value.state.may_run() => {
+                    return Ok(app.ports.compute.stop(container.id).await?);
+                }
+                Some(now) => now,
+            };
+            // A shim that was faster has made this true already; a stop that was, has overtaken it.
+            match before.value.apply(ContainerEvent::Started, app.now()) {
+                Ok(next) if next.state != before.value.state => {
+                    let writes = vec![document::put(&next, before.expect())];
+                    app.commit_own("container.started", writes).await
+                }
+                Ok(_) | Err(_) => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Stops a start on the platform, and then counts it as over.
@@ -297,27 +294,26 @@ impl Containers<'_> {
         generation: u32,
         end: End,
     ) -> Result<(), Error> {
-        self.0
-            .retry_conflict(|| async {
-                let app = self.0;
-                let Some(before) = self.load(scope, id).await? else { return Ok(()) };
-                if before.value.generation != generation || before.value.state.needs_start() {
-                    return Ok(());
-                }
-                // Before it counts as over: no later start has begun until it does.
-                app.ports.compute.stop(id).await?;
-                let now = app.now();
-                let wanted = before.value.state == ContainerState::Hibernating;
-                let event = if wanted { ContainerEvent::Stopped } else { ContainerEvent::Fail };
-                let Ok(mut next) = before.value.apply(event, now) else { return Ok(()) };
-                next.connection = None;
-                next.fault = Some(end.clone());
-                let mut writes = vec![document::put(&next, before.expect())];
-                let settle = app.due(scope.realm(), Errand::Settle { container: id }, now);
-                writes.push(store::due::put(&settle));
-                app.commit_own("container.over", writes).await
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let Some(before) = self.load(scope, id).await? else { return Ok(()) };
+            if before.value.generation != generation || before.value.state.needs_start() {
+                return Ok(());
+            }
+            // Before it counts as over: no later start has begun until it does.
+            app.ports.compute.stop(id).await?;
+            let now = app.now();
+            let wanted = before.value.state == ContainerState::Hibernating;
+            let event = if wanted { ContainerEvent::Stopped } else { ContainerEvent::Fail };
+            let Ok(mut next) = before.value.apply(event, now) else { return Ok(()) };
+            next.connection = None;
+            next.fault = Some(end.clone());
+            let mut writes = vec![document::put(&next, before.expect())];
+            let settle = app.due(scope.realm(), Errand::Settle { container: id }, now);
+            writes.push(store::due::put(&settle));
+            app.commit_own("container.over", writes).await
+        })
+        .await
     }
 
     /// Lets a session listen to the present start of its container.
@@ -343,7 +339,7 @@ impl Containers<'_> {
     pub(crate) async fn settle_all(&self, scope: Scope, id: ContainerId) -> Result<(), Error> {
         let Some(container) = self.load(scope, id).await? else { return Ok(()) };
         for session in container.value.busy {
-            let settled = self.0.retry_conflict(|| async {
+            let settled = retry_conflict(self.0, || async {
                 match self.load(scope, id).await? {
                     Some(container) => self.settle(scope, session, &container).await,
                     None => Ok(false),

@@ -23,6 +23,7 @@ use store::realm::{Counter, count};
 use store::{Direction, MAX_WRITES, Query, Range, Scope, Write, keys};
 use wire::shim::{Command, Down, failure};
 
+use crate::commit::retry_conflict;
 use crate::ports::ComputeError;
 use crate::turn::{Turn, container_id, load_run};
 use crate::{App, Error};
@@ -295,17 +296,16 @@ impl Errands<'_> {
             app.containers().give_up(scope, value.id, value.generation, end).await?;
             return Ok(Outcome::Again(Duration::from_secs(1)));
         }
-        self.0
-            .retry_conflict(|| async {
-                let mut turn = Turn::of(app, scope, id).await?;
-                if turn.session.active == Some(run) {
-                    let loaded = load_run(app, scope, run).await?;
-                    turn.finish(app, loaded, RunEvent::Fail, end.clone(), None).await?;
-                    app.commit_own("run.expire", turn.into_writes()).await?;
-                }
-                Ok(())
-            })
-            .await?;
+        retry_conflict(self.0, || async {
+            let mut turn = Turn::of(app, scope, id).await?;
+            if turn.session.active == Some(run) {
+                let loaded = load_run(app, scope, run).await?;
+                turn.finish(app, loaded, RunEvent::Fail, end.clone(), None).await?;
+                app.commit_own("run.expire", turn.into_writes()).await?;
+            }
+            Ok(())
+        })
+        .await?;
         Ok(Outcome::Done)
     }
 
@@ -489,22 +489,21 @@ impl Errands<'_> {
     async fn end(&self, scope: Scope, id: SessionId) -> Result<(), Error> {
         let app = self.0;
         app.containers().call_off(scope, id).await?;
-        self.0
-            .retry_conflict(|| async {
-                let mut turn = Turn::of(app, scope, id).await?;
-                if let Some(active) = turn.session.active {
-                    let run = load_run(app, scope, active).await?;
-                    turn.finish(app, run, RunEvent::Cancel, End::plain(), None).await?;
-                }
-                let before = turn.session.state;
-                let now = turn.now;
-                turn.session.close(now)?;
-                if turn.session.state != before {
-                    turn.draft(Draft::session_state(turn.session.state));
-                }
-                app.commit_own("session.end", turn.into_writes()).await
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let mut turn = Turn::of(app, scope, id).await?;
+            if let Some(active) = turn.session.active {
+                let run = load_run(app, scope, active).await?;
+                turn.finish(app, run, RunEvent::Cancel, End::plain(), None).await?;
+            }
+            let before = turn.session.state;
+            let now = turn.now;
+            turn.session.close(now)?;
+            if turn.session.state != before {
+                turn.draft(Draft::session_state(turn.session.state));
+            }
+            app.commit_own("session.end", turn.into_writes()).await
+        })
+        .await
     }
 
     /// Removes a closed session whose time is over.

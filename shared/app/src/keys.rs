@@ -15,6 +15,7 @@ use wire::realm::RealmView;
 
 use crate::agents::{Paging, page};
 use crate::caller::digest;
+use crate::commit::retry_conflict;
 use crate::{App, Caller, Error};
 
 /// The use cases about keys.
@@ -90,19 +91,18 @@ impl Keys<'_> {
     /// Stops a key, at once and for good. Revoking a revoked key changes nothing. One read, one
     /// commit.
     pub async fn revoke(&self, caller: &Caller, id: KeyId) -> Result<(), Error> {
-        self.0
-            .retry_conflict(|| async {
-                let key = document::get::<ApiKey>(self.0.table(), &store::keys::api_key(id))
-                    .await?
-                    .filter(|key| key.value.realm == caller.realm())
-                    .ok_or(Error::NotFound("key"))?;
-                let now = self.0.now();
-                let expect = key.expect();
-                let Loaded { value, .. } = key;
-                let revoked = ApiKey { revoked_at: Some(value.revoked_at.unwrap_or(now)), ..value };
-                let writes = vec![document::put(&revoked, expect)];
-                self.0.commit(caller, "key.revoke", id, writes, &()).await
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let key = document::get::<ApiKey>(self.0.table(), &store::keys::api_key(id))
+                .await?
+                .filter(|key| key.value.realm == caller.realm())
+                .ok_or(Error::NotFound("key"))?;
+            let now = self.0.now();
+            let expect = key.expect();
+            let Loaded { value, .. } = key;
+            let revoked = ApiKey { revoked_at: Some(value.revoked_at.unwrap_or(now)), ..value };
+            let writes = vec![document::put(&revoked, expect)];
+            self.0.commit(caller, "key.revoke", id, writes, &()).await
+        })
+        .await
     }
 }

@@ -12,6 +12,7 @@ use wire::{Field, Page};
 
 use crate::agents::{Paging, page};
 use crate::caller::digest;
+use crate::commit::retry_conflict;
 use crate::{App, Caller, Error};
 
 /// The use cases about realms.
@@ -29,49 +30,47 @@ impl Realms<'_> {
     /// Sees that `key` works, as an operator of the installation's first realm, which is made where
     /// there is none. For the process that starts an installation, and nobody else.
     pub async fn bootstrap(&self, key: &PresentedKey) -> Result<RealmId, Error> {
-        self.0
-            .retry_conflict(|| async {
-                let app = self.0;
-                let known = document::get::<ApiKey>(app.table(), &keys::api_key(key.id)).await?;
-                if let Some(known) = known {
-                    if known.value.secret_sha256 == digest(key.secret()) {
-                        return Ok(known.value.realm);
-                    }
-                    let detail = "names a key that exists with another secret".to_owned();
-                    return Err(Error::Invalid { field: "REEVE_BOOTSTRAP_KEY", detail });
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let known = document::get::<ApiKey>(app.table(), &keys::api_key(key.id)).await?;
+            if let Some(known) = known {
+                if known.value.secret_sha256 == digest(key.secret()) {
+                    return Ok(known.value.realm);
                 }
-                let first = Query {
-                    on_index: true,
-                    ..Paging { limit: 1, order: wire::Order::Asc, cursor: None }
-                        .query(keys::realms())?
-                };
-                let realms = document::list::<Realm>(app.table(), first).await?.items;
-                let now = app.now();
-                let mut writes = Vec::new();
-                let realm = if let Some(realm) = realms.into_iter().next() {
-                    realm.id
-                } else {
-                    let name = Name::new("default").map_err(|_| Error::Bug("a constant name"))?;
-                    let realm = self.new_realm(name, RealmLimits::default());
-                    writes.push(document::put(&realm, Expect::Absent));
-                    realm.id
-                };
-                let name = Name::new("bootstrap").map_err(|_| Error::Bug("a constant name"))?;
-                let api_key = ApiKey {
-                    id: key.id,
-                    realm,
-                    name,
-                    secret_sha256: digest(key.secret()),
-                    scopes: KeyScope::all(),
-                    expires_at: None,
-                    revoked_at: None,
-                    created_at: now,
-                };
-                writes.push(document::put(&api_key, Expect::Absent));
-                app.commit_own("realm.bootstrap", writes).await?;
-                Ok(realm)
-            })
-            .await
+                let detail = "names a key that exists with another secret".to_owned();
+                return Err(Error::Invalid { field: "REEVE_BOOTSTRAP_KEY", detail });
+            }
+            let first = Query {
+                on_index: true,
+                ..Paging { limit: 1, order: wire::Order::Asc, cursor: None }.query(keys::realms())?
+            };
+            let realms = document::list::<Realm>(app.table(), first).await?.items;
+            let now = app.now();
+            let mut writes = Vec::new();
+            let realm = if let Some(realm) = realms.into_iter().next() {
+                realm.id
+            } else {
+                let name = Name::new("default").map_err(|_| Error::Bug("a constant name"))?;
+                let realm = self.new_realm(name, RealmLimits::default());
+                writes.push(document::put(&realm, Expect::Absent));
+                realm.id
+            };
+            let name = Name::new("bootstrap").map_err(|_| Error::Bug("a constant name"))?;
+            let api_key = ApiKey {
+                id: key.id,
+                realm,
+                name,
+                secret_sha256: digest(key.secret()),
+                scopes: KeyScope::all(),
+                expires_at: None,
+                revoked_at: None,
+                created_at: now,
+            };
+            writes.push(document::put(&api_key, Expect::Absent));
+            app.commit_own("realm.bootstrap", writes).await?;
+            Ok(realm)
+        })
+        .await
     }
 
     fn new_realm(self, name: Name, limits: RealmLimits) -> Realm {
@@ -143,24 +142,20 @@ impl Realms<'_> {
         if let Field::Value(limits) = &patch.limits {
             check_limits(limits)?;
         }
-        self.0
-            .retry_conflict(|| async {
-                let before = self.load(caller, id).await?;
-                let realm = Realm {
-                    name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
-                    limits: patch
-                        .limits
-                        .clone()
-                        .overlay(before.value.limits, RealmLimits::default()),
-                    updated_at: self.0.now(),
-                    ..before.value.clone()
-                };
-                let view = RealmView::from(&realm);
-                let writes = vec![document::put(&realm, before.expect())];
-                self.0.commit(caller, "realm.update", id, writes, &view).await?;
-                Ok(view)
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let before = self.load(caller, id).await?;
+            let realm = Realm {
+                name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
+                limits: patch.limits.clone().overlay(before.value.limits, RealmLimits::default()),
+                updated_at: self.0.now(),
+                ..before.value.clone()
+            };
+            let view = RealmView::from(&realm);
+            let writes = vec![document::put(&realm, before.expect())];
+            self.0.commit(caller, "realm.update", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// Stops a realm: its keys are refused from now on, and what it runs is stopped. Nothing is
@@ -185,21 +180,20 @@ impl Realms<'_> {
         event: RealmEvent,
         name: &'static str,
     ) -> Result<RealmView, Error> {
-        self.0
-            .retry_conflict(|| async {
-                let before = self.load(caller, id).await?;
-                let now = self.0.now();
-                let state = RealmLifecycle::step(before.value.state, event)?;
-                let realm = Realm { state, updated_at: now, ..before.value.clone() };
-                let mut writes = vec![document::put(&realm, before.expect())];
-                if state == RealmState::Suspended {
-                    writes.push(store::due::put(&self.0.due(id, Errand::Quell, now)));
-                }
-                let view = RealmView::from(&realm);
-                self.0.commit(caller, name, id, writes, &view).await?;
-                Ok(view)
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let before = self.load(caller, id).await?;
+            let now = self.0.now();
+            let state = RealmLifecycle::step(before.value.state, event)?;
+            let realm = Realm { state, updated_at: now, ..before.value.clone() };
+            let mut writes = vec![document::put(&realm, before.expect())];
+            if state == RealmState::Suspended {
+                writes.push(store::due::put(&self.0.due(id, Errand::Quell, now)));
+            }
+            let view = RealmView::from(&realm);
+            self.0.commit(caller, name, id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 }
 

@@ -8,6 +8,7 @@ use wire::Page;
 use wire::session::{NewAnswer, RunView};
 
 use crate::agents::{Paging, page};
+use crate::commit::retry_conflict;
 use crate::turn::load_run;
 use crate::{App, Caller, Error};
 
@@ -63,27 +64,24 @@ impl Runs<'_> {
             Some(option) => PermissionAnswer::Selected(option.clone()),
             None => PermissionAnswer::Cancelled,
         };
-        self.0
-            .retry_conflict(|| async {
-                let app = self.0;
-                let run = load_run(app, caller.scope, id).await?;
-                let next =
-                    run.value.answered(&new.request_id, answer.clone()).map_err(
-                        |why| match why {
-                            Unanswerable::NotAsked => Error::NotAsked,
-                            Unanswerable::NoSuchOption(_) => {
-                                Error::Invalid { field: "optionId", detail: why.to_string() }
-                            }
-                        },
-                    )?;
-                let view = RunView::from(&next);
-                let errand = Errand::Dispatch { session: next.session };
-                let errand = app.due(caller.realm(), errand, app.now());
-                let writes = vec![document::put(&next, run.expect()), store::due::put(&errand)];
-                app.commit(caller, "run.answer", id, writes, &view).await?;
-                Ok(view)
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let run = load_run(app, caller.scope, id).await?;
+            let next =
+                run.value.answered(&new.request_id, answer.clone()).map_err(|why| match why {
+                    Unanswerable::NotAsked => Error::NotAsked,
+                    Unanswerable::NoSuchOption(_) => {
+                        Error::Invalid { field: "optionId", detail: why.to_string() }
+                    }
+                })?;
+            let view = RunView::from(&next);
+            let errand = Errand::Dispatch { session: next.session };
+            let errand = app.due(caller.realm(), errand, app.now());
+            let writes = vec![document::put(&next, run.expect()), store::due::put(&errand)];
+            app.commit(caller, "run.answer", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// Stops a run, as [`crate::sessions::Sessions::cancel`] does. One read more.

@@ -15,6 +15,7 @@ use store::{Expect, Query, keys};
 use wire::Page;
 use wire::session::{NewPrompt, NewSession, RunView, SessionView};
 
+use crate::commit::retry_conflict;
 use crate::turn::{Turn, container_id, load_run};
 use crate::{App, Caller, Error};
 
@@ -32,32 +33,31 @@ impl App {
 impl Sessions<'_> {
     /// Opens a session with an agent. Reads the agent; one commit.
     pub async fn create(&self, caller: &Caller, new: NewSession) -> Result<SessionView, Error> {
-        self.0
-            .retry_conflict(|| async {
-                let app = self.0;
-                let agent = app.agents().load(caller, new.agent_id).await?;
-                let now = app.now();
-                let session = Session {
-                    id: SessionId::new(app.ulid(now)),
-                    realm: caller.realm(),
-                    agent: agent.value.id,
-                    title: new.title.clone(),
-                    state: SessionState::Active,
-                    active: None,
-                    queue: VecDeque::new(),
-                    last_seq: 0,
-                    reports: None,
-                    acp_session: None,
-                    created_at: now,
-                    updated_at: now,
-                };
-                let view = SessionView::from(&session);
-                // An agent that is deleted at this moment would leave the session behind.
-                let writes = vec![document::put(&session, Expect::Absent), document::check(&agent)];
-                app.commit(caller, "session.create", session.id, writes, &view).await?;
-                Ok(view)
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let agent = app.agents().load(caller, new.agent_id).await?;
+            let now = app.now();
+            let session = Session {
+                id: SessionId::new(app.ulid(now)),
+                realm: caller.realm(),
+                agent: agent.value.id,
+                title: new.title.clone(),
+                state: SessionState::Active,
+                active: None,
+                queue: VecDeque::new(),
+                last_seq: 0,
+                reports: None,
+                acp_session: None,
+                created_at: now,
+                updated_at: now,
+            };
+            let view = SessionView::from(&session);
+            // An agent that is deleted at this moment would leave the session behind.
+            let writes = vec![document::put(&session, Expect::Absent), document::check(&agent)];
+            app.commit(caller, "session.create", session.id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// A page of sessions, of one agent or of all. One read.
@@ -103,7 +103,7 @@ impl Sessions<'_> {
         id: SessionId,
         new: NewPrompt,
     ) -> Result<RunView, Error> {
-        self.0.retry_conflict(|| self.try_prompt(caller, id, &new.prompt)).await
+        retry_conflict(self.0, || self.try_prompt(caller, id, &new.prompt)).await
     }
 
     async fn try_prompt(
@@ -173,7 +173,7 @@ impl Sessions<'_> {
         id: SessionId,
         run: Option<RunId>,
     ) -> Result<RunView, Error> {
-        self.0.retry_conflict(|| self.try_cancel(caller, id, run)).await
+        retry_conflict(self.0, || self.try_cancel(caller, id, run)).await
     }
 
     async fn try_cancel(
@@ -224,25 +224,24 @@ impl Sessions<'_> {
     /// Closes a session that has nothing in flight. Its events are kept as long as the realm says.
     /// Reads the session; one commit.
     pub async fn close(&self, caller: &Caller, id: SessionId) -> Result<SessionView, Error> {
-        self.0
-            .retry_conflict(|| async {
-                let app = self.0;
-                let mut turn = Turn::of(app, caller.scope, id).await?;
-                let before = turn.session.state;
-                turn.session.close(turn.now)?;
-                if turn.session.state != before {
-                    turn.draft(Draft::session_state(turn.session.state));
-                    let days = u64::from(caller.realm.limits.retention_days);
-                    let at = turn.now.after(Duration::from_secs(days * 24 * 3600));
-                    turn.errand_at(Errand::Forget { session: id }, at);
-                }
-                let mut after = turn.session.clone();
-                after.last_seq += u64::from(turn.session.state != before);
-                let view = SessionView::from(&after);
-                app.commit(caller, "session.close", id, turn.into_writes(), &view).await?;
-                Ok(view)
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let mut turn = Turn::of(app, caller.scope, id).await?;
+            let before = turn.session.state;
+            turn.session.close(turn.now)?;
+            if turn.session.state != before {
+                turn.draft(Draft::session_state(turn.session.state));
+                let days = u64::from(caller.realm.limits.retention_days);
+                let at = turn.now.after(Duration::from_secs(days * 24 * 3600));
+                turn.errand_at(Errand::Forget { session: id }, at);
+            }
+            let mut after = turn.session.clone();
+            after.last_seq += u64::from(turn.session.state != before);
+            let view = SessionView::from(&after);
+            app.commit(caller, "session.close", id, turn.into_writes(), &view).await?;
+            Ok(view)
+        })
+        .await
     }
 }
 

@@ -22,6 +22,7 @@ use wire::shim::{
     Report, What,
 };
 
+use crate::commit::retry_conflict;
 use crate::ports::LiveEvent;
 use crate::turn::{Turn, load_run};
 use crate::{App, Error};
@@ -96,7 +97,7 @@ impl App {
         if hello.container != shim.container || hello.generation != shim.generation {
             return Ok(Err(Dismissed::Stale));
         }
-        self.retry_conflict(|| async {
+        retry_conflict(self, || async {
             let Some(before) = self.start_of(shim).await? else { return Ok(Err(Dismissed::Stale)) };
             let now = self.now();
             let Ok(mut container) = before.value.apply(ContainerEvent::Connected, now) else {
@@ -144,7 +145,7 @@ impl App {
     /// A shim's connection has ended. Where it was the present one, somebody looks whether its container
     /// is still there. One read and, where it was, one commit.
     pub async fn shim_disconnected(&self, shim: ShimCaller, connection: &str) -> Result<(), Error> {
-        self.retry_conflict(|| async {
+        retry_conflict(self, || async {
             let Some(before) = self.start_of(shim).await? else { return Ok(()) };
             if before.value.connection.as_deref() != Some(connection) {
                 return Ok(());
@@ -230,7 +231,7 @@ impl App {
     /// Writes down what a shim reports of a session. One read and one commit; where a run ends, it
     /// reads the run, the container and the next run besides.
     pub async fn shim_reported(&self, shim: ShimCaller, report: &Report) -> Result<Receipt, Error> {
-        self.retry_conflict(|| self.try_report(shim, report)).await
+        retry_conflict(self, || self.try_report(shim, report)).await
     }
 
     async fn try_report(&self, shim: ShimCaller, report: &Report) -> Result<Receipt, Error> {

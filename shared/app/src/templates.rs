@@ -10,6 +10,7 @@ use wire::template::{CloneTemplate, NewTemplate, TemplatePatch, TemplateView};
 use wire::{Order, Page};
 
 use crate::agents::{Paging, check_spec, check_version, page};
+use crate::commit::retry_conflict;
 use crate::{App, Caller, Error};
 
 /// The use cases about templates.
@@ -152,27 +153,26 @@ impl Templates<'_> {
         version: Option<u64>,
         patch: TemplatePatch,
     ) -> Result<TemplateView, Error> {
-        self.0
-            .retry_conflict(|| async {
-                let before = self.load_own(caller, id).await?;
-                check_version(&before, version)?;
-                let template = Template {
-                    spec: patch.spec_over(before.value.spec.clone()),
-                    name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
-                    description: patch
-                        .description
-                        .clone()
-                        .unwrap_or_else(|| before.value.description.clone()),
-                    updated_at: self.0.now(),
-                    ..before.value.clone()
-                };
-                check_spec(&template.spec)?;
-                let view = TemplateView::new(&template, before.version + 1);
-                let writes = vec![document::put(&template, before.expect())];
-                self.0.commit(caller, "template.update", id, writes, &view).await?;
-                Ok(view)
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let before = self.load_own(caller, id).await?;
+            check_version(&before, version)?;
+            let template = Template {
+                spec: patch.spec_over(before.value.spec.clone()),
+                name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
+                description: patch
+                    .description
+                    .clone()
+                    .unwrap_or_else(|| before.value.description.clone()),
+                updated_at: self.0.now(),
+                ..before.value.clone()
+            };
+            check_spec(&template.spec)?;
+            let view = TemplateView::new(&template, before.version + 1);
+            let writes = vec![document::put(&template, before.expect())];
+            self.0.commit(caller, "template.update", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// Removes a template; agents made from it stay as they are. One read, one commit.
@@ -182,13 +182,12 @@ impl Templates<'_> {
         id: TemplateId,
         version: Option<u64>,
     ) -> Result<(), Error> {
-        self.0
-            .retry_conflict(|| async {
-                let before = self.load_own(caller, id).await?;
-                check_version(&before, version)?;
-                let writes = vec![document::delete(&before)];
-                self.0.commit(caller, "template.delete", id, writes, &()).await
-            })
-            .await
+        retry_conflict(self.0, || async {
+            let before = self.load_own(caller, id).await?;
+            check_version(&before, version)?;
+            let writes = vec![document::delete(&before)];
+            self.0.commit(caller, "template.delete", id, writes, &()).await
+        })
+        .await
     }
 }
