@@ -82,8 +82,8 @@ impl Document {
                 "requestId": "JKJaXmPLvHcESHA=",
                 "routeKey": key,
                 "stage": stage.unwrap_or("v1"),
-                "time": "21/Nov/2026:09:00:00 +0000",
-                "timeEpoch": 1_795_251_600_000_u64,
+                "time": "21/Nov/2025:09:00:00 +0000",
+                "timeEpoch": 1_763_715_600_000_u64,
             },
             "isBase64Encoded": false,
         });
