@@ -98,6 +98,18 @@ async fn what_will_never_work_says_what_to_change() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_gone_is_said() {
+    let world = World::open().await;
+    world.proxy().fault("ListTasks", Fault::error(400, "ClusterNotFoundException"), 1);
+    let error = world.ecs().ready().await.unwrap_err();
+    assert!(
+        matches!(&error, ComputeError::Refused(why) if why.contains(world.name())),
+        "{error:?}"
+    );
+    world.ecs().ready().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_throttled_start_is_one_start() {
     let world = World::open().await;
     let plan = plan();

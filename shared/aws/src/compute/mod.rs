@@ -89,7 +89,6 @@ pub struct Ecs {
     capacity: Capacity,
     network: AwsVpcConfiguration,
     egress: String,
-    orphan_seconds: u64,
 }
 
 impl Ecs {
@@ -125,14 +124,7 @@ impl Ecs {
             capacity,
             network,
             egress: environment.egress()?.to_owned(),
-            orphan_seconds: ORPHAN_SECONDS,
         })
-    }
-
-    /// The same, with shims that end after this long without a connection.
-    #[must_use]
-    pub fn with_orphan_seconds(self, orphan_seconds: u64) -> Self {
-        Self { orphan_seconds, ..self }
     }
 
     /// What ended by itself with this task, of which the platform says that it has stopped. None where
@@ -181,7 +173,7 @@ impl Ecs {
             journal: JOURNAL.to_owned(),
             workspace: WORKSPACE.to_owned(),
             home: HOME.to_owned(),
-            orphan_seconds: self.orphan_seconds,
+            orphan_seconds: ORPHAN_SECONDS,
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
         };
@@ -316,21 +308,15 @@ impl Compute for Ecs {
         Ok(())
     }
 
-    /// Whether the cluster is there and takes tasks. One call.
+    /// Whether the cluster answers. One call, of those that are made anyway.
     async fn ready(&self) -> Result<(), ComputeError> {
-        let clusters = self.client.describe_clusters().clusters(&self.cluster).send().await;
-        let clusters =
-            clusters.map_err(|error| unavailable(Fault::of("DescribeClusters", &error)))?;
-        match clusters.clusters().first().and_then(|cluster| cluster.status()) {
-            Some("ACTIVE") => Ok(()),
-            Some(status) => Err(refused(format!(
-                "the ECS cluster {} is {status}: deploy the installation again",
-                self.cluster
-            ))),
-            None => Err(refused(format!(
+        match self.client.list_tasks().cluster(&self.cluster).max_results(1).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if reason::is_unknown_cluster(&error) => Err(refused(format!(
                 "there is no ECS cluster {}: deploy the installation again",
                 self.cluster
             ))),
+            Err(error) => Err(unavailable(Fault::of("ListTasks", &error))),
         }
     }
 }

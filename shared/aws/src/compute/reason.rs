@@ -4,6 +4,7 @@ use std::error::Error;
 
 use app::ports::ComputeError;
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ecs::operation::list_tasks::ListTasksError;
 use aws_sdk_ecs::operation::run_task::RunTaskError;
 use aws_sdk_ecs::operation::stop_task::StopTaskError;
 use aws_sdk_ecs::types::Failure;
@@ -71,6 +72,11 @@ pub(super) fn of_error(error: &RunTaskError) -> ComputeError {
 fn is_about_a_limit(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     ["limit", "capacity", "concurrent"].iter().any(|word| message.contains(word))
+}
+
+/// Whether the cluster is not there.
+pub(super) fn is_unknown_cluster<R>(error: &SdkError<ListTasksError, R>) -> bool {
+    error.as_service_error().is_some_and(ListTasksError::is_cluster_not_found_exception)
 }
 
 /// Whether a task that was to be stopped is not known any more.
