@@ -14,3 +14,4 @@ pub mod reeve;
 pub mod sample;
 pub mod table;
 pub mod vault;
+pub mod write_units;

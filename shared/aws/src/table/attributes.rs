@@ -57,7 +57,7 @@ pub(super) fn put(
     }
     if let Some(expires) = expires {
         item.insert("expires_ms".to_owned(), number(expires.as_millis()));
-        item.insert("expires".to_owned(), number(expires.as_millis().div_ceil(1000)));
+        item.insert("expires".to_owned(), number(expires.as_secs_ceil()));
     }
     item
 }
