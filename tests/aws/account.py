@@ -5,6 +5,7 @@ here knows what is in the templates, but for the outputs of the root.
 """
 
 import contextlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -216,8 +217,9 @@ class Account:
     # ---- egress ----
 
     def start_egress(self):
-        bridge = self.docker("network", "inspect", "bridge", "--format",
-                             "{{(index .IPAM.Config 0).Gateway}}")
+        network = json.loads(self.docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]
+        # Where containers find their host.
+        bridge = network.get("Gateway") or str(next(ipaddress.ip_network(network["Subnet"]).hosts()))
         process = self.spawn(
             "egress", [str(TARGET / "debug" / "egress")],
             REEVE_LISTEN=f"{bridge}:{EGRESS_PORT}", REEVE_CONTROL=self.outputs()["StreamUrl"],

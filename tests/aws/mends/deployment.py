@@ -3,7 +3,9 @@
 Each of these is applied by sitecustomize.py to the module of MiniStack it is named after.
 """
 
+import json
 import os
+import string
 import threading
 
 ADDRESS = os.environ.get("AWS_ENDPOINT_URL", "")
@@ -68,6 +70,25 @@ def provisioners(module):
     function_url = handlers["AWS::Lambda::Url"]
     function_url["create"] = url(function_url["create"])
 
+    # GenerateSecretString leaves out whole kinds of characters, too.
+    generate = module._sm_secret_string
+
+    def generated(props):
+        how = dict(props.get("GenerateSecretString") or {})
+        if not how:
+            return generate(props)
+        kinds = {
+            "ExcludeLowercase": string.ascii_lowercase,
+            "ExcludeUppercase": string.ascii_uppercase,
+            "ExcludeNumbers": string.digits,
+            "ExcludePunctuation": string.punctuation,
+        }
+        without = [kind for name, kind in kinds.items() if str(how.get(name)).lower() == "true"]
+        how["ExcludeCharacters"] = "".join([how.get("ExcludeCharacters", ""), *without])
+        return generate({**props, "GenerateSecretString": how})
+
+    module._sm_secret_string = generated
+
     # A number may come as a string, as it does out of every parameter.
     service = handlers["AWS::ECS::Service"]
     create_service = service["create"]
@@ -102,7 +123,7 @@ def ecs(module):
         capabilities = (cdef.get("linuxParameters") or {}).get("capabilities") or {}
         kwargs["cap_drop"] = capabilities.get("drop") or capabilities.get("Drop") or []
         owner, _, group = (cdef.get("user") or "0:0").partition(":")
-        own = {v.get("name") for v in td.get("volumes", []) if not v.get("host")}
+        own = {v.get("name") or v.get("Name") for v in td.get("volumes", []) if not v.get("host")}
         kwargs["tmpfs"] = {
             mount["containerPath"]: f"exec,mode=0700,uid={owner},gid={group or owner}"
             for mount in cdef.get("mountPoints", [])
@@ -118,11 +139,43 @@ def ecs(module):
 
 
 def iam_actions(module):
-    """Sending many messages is sending: SQS knows no other action for it."""
-    extract = module.extract_iam_action
+    """What a policy is asked about, as the real services ask."""
+    extract, context = module.extract_iam_action, module.request_tag_context
 
-    def mended(*arguments, **named):
-        action = extract(*arguments, **named)
-        return "sqs:SendMessage" if action == "sqs:SendMessageBatch" else action
+    def action(*arguments, **named):
+        # Sending many messages is sending: SQS knows no other action for it.
+        name = extract(*arguments, **named)
+        return "sqs:SendMessage" if name == "sqs:SendMessageBatch" else name
 
-    module.extract_iam_action = mended
+    def with_cluster(service, iam_action, body, params):
+        # Every call about tasks says in which cluster.
+        found = context(service, iam_action, body, params)
+        if service != "ecs":
+            return found
+        from ministack.core.responses import get_account_id, get_region
+
+        cluster = json.loads(body or b"{}").get("cluster", "default")
+        if not cluster.startswith("arn:"):
+            cluster = f"arn:aws:ecs:{get_region()}:{get_account_id()}:cluster/{cluster}"
+        return {**found, "ecs:cluster": cluster}
+
+    resource = module.extract_resource_arn
+
+    def with_task(service, method, path, headers, body, query_params, region, account_id):
+        # A start is a matter of what is started, a stop of what is stopped; not of where.
+        if service == "ecs":
+            asked = json.loads(body or b"{}")
+            tasks = asked.get("tasks") or [asked.get("task")]
+            if tasks[0] and tasks[0].startswith("arn:"):
+                return tasks[0]
+            if tasks[0]:
+                cluster = asked.get("cluster", "default").split("/")[-1]
+                return f"arn:aws:ecs:{region}:{account_id}:task/{cluster}/{tasks[0]}"
+            if asked.get("taskDefinition"):
+                asked.pop("cluster", None)
+                body = json.dumps(asked).encode()
+        return resource(service, method, path, headers, body, query_params, region, account_id)
+
+    module.extract_iam_action = action
+    module.request_tag_context = with_cluster
+    module.extract_resource_arn = with_task
