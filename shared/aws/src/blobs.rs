@@ -20,7 +20,7 @@ use crate::fault::Fault;
 use crate::{Environment, EnvironmentError, Sdk};
 
 /// How long all attempts of one call may take together, and how many there are.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const ATTEMPTS: u32 = 5;
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
@@ -69,7 +69,8 @@ impl Bucket {
             Err(error) if status(&error) == Some(416) => return Ok(Some(Vec::new())),
             Err(error) => return Err(unavailable(Fault::of("GetObject", &error))),
         };
-        if object.content_length().is_some_and(|length| length > MAX_BLOB as i64) {
+        let length = object.content_length().and_then(|length| usize::try_from(length).ok());
+        if length.is_some_and(|length| length > MAX_BLOB) {
             return Err(BlobError::Damaged(id));
         }
         let bytes = object.body.collect().await.map_err(unavailable)?;
@@ -103,7 +104,7 @@ impl Blobs for Bucket {
                 Err(error) if status(&error) == Some(412) => return Ok(id),
                 // Somebody deletes it, or puts the same, at this moment.
                 Err(error) if status(&error) == Some(409) && conflicts < CONFLICTS => {
-                    conflicts += 1
+                    conflicts += 1;
                 }
                 Err(error) => return Err(unavailable(Fault::of("PutObject", &error))),
             }

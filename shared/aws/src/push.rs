@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use app::ports::{Gone, Push};
 use aws_sdk_apigatewaymanagement::Client;
+use aws_sdk_apigatewaymanagement::operation::delete_connection::DeleteConnectionError;
+use aws_sdk_apigatewaymanagement::operation::post_to_connection::PostToConnectionError;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -60,7 +62,7 @@ impl Push for Connections {
         }
         let post = self.client.post_to_connection().connection_id(connection);
         let Err(error) = post.data(Blob::new(frame)).send().await else { return Ok(()) };
-        if error.as_service_error().is_some_and(|error| error.is_gone_exception()) {
+        if error.as_service_error().is_some_and(PostToConnectionError::is_gone_exception) {
             return Err(Gone);
         }
         tracing::warn!(connection, error = said(&error), "a frame was not delivered");
@@ -73,7 +75,7 @@ impl Push for Connections {
         else {
             return;
         };
-        if error.as_service_error().is_some_and(|error| error.is_gone_exception()) {
+        if error.as_service_error().is_some_and(DeleteConnectionError::is_gone_exception) {
             return;
         }
         // The API ends it after ten idle minutes or two hours, if nothing else does.

@@ -18,12 +18,14 @@
 //! A read may lag behind another's change by moments. Changes never do: one that was decided on old
 //! values is told that its number is taken.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use app::ports::{Clock, Kept, Named, SecretValue, Vault, VaultError};
 use app::secrets::Secrets;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use domain::RealmId;
@@ -109,7 +111,7 @@ impl ManagedVault {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                    .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
             {
                 Ok(Secrets::default())
             }
@@ -123,7 +125,7 @@ impl ManagedVault {
         let text = serde_json::to_string(&stored).map_err(unavailable)?;
         let name = self.name(realm);
         let token = token(&name, secrets.revision());
-        let taken = || self.is_of(&name, &token, &stored.writer);
+        let by_us = || self.is_of(&name, &token, &stored.writer);
         if secrets.revision() == 1 {
             let made = self
                 .client
@@ -138,7 +140,7 @@ impl ManagedVault {
             return match made {
                 Ok(_) => Ok(true),
                 Err(error) => match error.as_service_error() {
-                    Some(service) if service.is_resource_exists_exception() => taken().await,
+                    Some(service) if service.is_resource_exists_exception() => by_us().await,
                     Some(service) if service.is_limit_exceeded_exception() => Err(too_many()),
                     _ => Err(unavailable(Fault::of("CreateSecret", &error))),
                 },
@@ -155,7 +157,7 @@ impl ManagedVault {
         match put {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
-                Some(service) if service.is_resource_exists_exception() => taken().await,
+                Some(service) if service.is_resource_exists_exception() => by_us().await,
                 Some(service) if service.is_limit_exceeded_exception() => Err(too_many()),
                 _ => Err(unavailable(Fault::of("PutSecretValue", &error))),
             },
@@ -175,7 +177,7 @@ impl ManagedVault {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                    .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
             {
                 Ok(false)
             }
@@ -259,7 +261,11 @@ fn jitter(most: Duration) -> Result<Duration, VaultError> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // A string takes all that is written to it.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn too_many() -> VaultError {

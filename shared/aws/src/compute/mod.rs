@@ -202,16 +202,15 @@ impl Ecs {
             .await;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(SdkError::ServiceError(error)) => match error.into_err() {
+            Err(SdkError::ServiceError(error)) => {
                 // The request was another one when this start was first asked for: before a deployment.
-                RunTaskError::ConflictException(conflict) => {
-                    return match conflict.resource_ids() {
-                        [arn, ..] => Ok((arn.clone(), false)),
-                        [] => Err(unavailable(conflict)),
-                    };
+                if let RunTaskError::ConflictException(conflict) = error.err()
+                    && let [arn, ..] = conflict.resource_ids()
+                {
+                    return Ok((arn.clone(), false));
                 }
-                error => return Err(reason::of_error(&error)),
-            },
+                return Err(reason::of_error(error.err()));
+            }
             Err(error) => return Err(unavailable(Fault::of("RunTask", &error))),
         };
         if let Some(task) = answer.tasks().first()

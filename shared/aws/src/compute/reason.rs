@@ -25,7 +25,7 @@ pub(super) fn of_failures(failures: &[Failure]) -> ComputeError {
         return unavailable(Fault::new("RunTask", "neither a task nor a reason was answered"));
     };
     let reason = failure.reason().unwrap_or("no reason");
-    let what = failure.arn().or(failure.detail()).unwrap_or("the task");
+    let what = failure.arn().or_else(|| failure.detail()).unwrap_or("the task");
     let advice = match reason.to_ascii_uppercase().as_str() {
         // What is missing or switched off stays so until somebody changes it.
         "MISSING" | "INACTIVE" => "the platform does not have it: deploy the installation again",
@@ -47,24 +47,22 @@ pub(super) fn of_failures(failures: &[Failure]) -> ComputeError {
 pub(super) fn of_error(error: &RunTaskError) -> ComputeError {
     let message = error.message().unwrap_or("no message");
     let code = error.code().unwrap_or("an error without a code");
-    let advice = match error {
-        RunTaskError::ClusterNotFoundException(_) => "REEVE_CLUSTER names no cluster",
-        RunTaskError::AccessDeniedException(_) => {
-            "its role needs ecs:RunTask and ecs:TagResource, and iam:PassRole for the task's roles"
-        }
-        RunTaskError::PlatformUnknownException(_)
-        | RunTaskError::PlatformTaskDefinitionIncompatibilityException(_)
-        | RunTaskError::UnsupportedFeatureException(_) => {
-            "the task definition asks for what this capacity does not offer"
-        }
-        RunTaskError::InvalidParameterException(_) => {
-            "check REEVE_TASK_FAMILY, REEVE_SUBNETS, REEVE_SECURITY_GROUPS and REEVE_CAPACITY"
-        }
-        // The account's limit on what runs at once, which passes, has the code of a wrong request.
-        RunTaskError::ClientException(_) if !is_about_a_limit(message) => {
-            "check that REEVE_TASK_FAMILY names active task definitions"
-        }
-        _ => return unavailable(Fault::new("RunTask", format!("{code} ({message})"))),
+    let advice = if error.is_cluster_not_found_exception() {
+        "REEVE_CLUSTER names no cluster"
+    } else if error.is_access_denied_exception() {
+        "its role needs ecs:RunTask and ecs:TagResource, and iam:PassRole for the task's roles"
+    } else if error.is_platform_unknown_exception()
+        || error.is_platform_task_definition_incompatibility_exception()
+        || error.is_unsupported_feature_exception()
+    {
+        "the task definition asks for what this capacity does not offer"
+    } else if error.is_invalid_parameter_exception() {
+        "check REEVE_TASK_FAMILY, REEVE_SUBNETS, REEVE_SECURITY_GROUPS and REEVE_CAPACITY"
+    } else if error.is_client_exception() && !is_about_a_limit(message) {
+        "check that REEVE_TASK_FAMILY names active task definitions"
+    } else {
+        // Among it the account's limit on what runs at once: it has the code of a wrong request.
+        return unavailable(Fault::new("RunTask", format!("{code} ({message})")));
     };
     refused(format!("ECS refuses the container ({code}: {message}): {advice}"))
 }

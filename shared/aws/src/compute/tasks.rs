@@ -1,6 +1,7 @@
 //! Tasks as ECS tells of them, and finding ours among them.
 
 use app::ports::{ComputeError, Observed};
+use aws_sdk_ecs::operation::describe_tasks::DescribeTasksOutput;
 use aws_sdk_ecs::types::{self, DesiredStatus, Tag, TaskField};
 use domain::ContainerId;
 use domain::plan::ContainerPlan;
@@ -136,6 +137,6 @@ impl Ecs {
         });
         let answers = try_join_all(batches).await;
         let answers = answers.map_err(|error| unavailable(Fault::of("DescribeTasks", &error)))?;
-        Ok(answers.iter().flat_map(|answer| answer.tasks()).filter_map(Task::of).collect())
+        Ok(answers.iter().flat_map(DescribeTasksOutput::tasks).filter_map(Task::of).collect())
     }
 }
