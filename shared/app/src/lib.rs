@@ -12,6 +12,7 @@ mod blob_id;
 mod caller;
 mod commit;
 pub mod containers;
+mod elsewhere;
 pub mod errands;
 mod error;
 pub mod events;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub start: Duration,
     /// How long a scheduler may take over one errand before another takes it.
     pub lease: Duration,
+    /// Where streams of events are followed, where that is somewhere else.
+    pub events_url: Option<String>,
 }
 
 impl fmt::Debug for Settings {
@@ -85,6 +88,7 @@ impl Settings {
             silence: Duration::from_secs(20),
             start: Duration::from_secs(30),
             lease: Duration::from_secs(30),
+            events_url: None,
         }
     }
 }
