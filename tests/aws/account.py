@@ -33,6 +33,8 @@ REGION = "us-east-1"
 MENDS = str(ROOT / "tests" / "aws" / "mends")
 EGRESS_PORT = 8080
 PATIENCE = 60
+# The containers of the stack's tasks, as the emulator marks them.
+OURS = f"label=com.amazonaws.ecs.cluster=arn:aws:ecs:{REGION}:000000000000:cluster/{STACK}"
 
 
 @contextlib.contextmanager
@@ -104,13 +106,19 @@ class Account:
             self.remember(dockerHost=given)
             self.docker("version")
             return
+        usual = "unix:///var/run/docker.sock"
+        self.remember(dockerHost=usual)
+        if subprocess.run(["docker", "-H", usual, "version"], capture_output=True).returncode == 0:
+            return
         files = self.dir / "engine"
         host = f"unix://{files}/docker.sock"
         files.mkdir(exist_ok=True)
         self.remember(dockerHost=host)
-        # What it has built is kept for the next time.
+        # What it has built is kept for the next time. Its containers reach their host and nothing
+        # else, as the private subnets have it.
         command = ["dockerd", "--data-root", f"{TARGET}/engine", "--exec-root", f"{files}/exec",
-                   "--pidfile", f"{files}/pid", "-H", host, "--log-level", "warn"]
+                   "--pidfile", f"{files}/pid", "-H", host, "--log-level", "warn",
+                   "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"]
         if os.geteuid() != 0:
             command = ["sudo", *command]
         process = self.spawn("dockerd", command)
@@ -245,9 +253,8 @@ class Account:
 
     def left(self):
         """What the account still has of the stack; what tests have made beside it is theirs."""
-        cluster = f"arn:aws:ecs:{REGION}:000000000000:cluster/{STACK}"
-        tasks = self.docker("ps", "--all", "--format", "{{.Names}}", "--filter",
-                            f"label=com.amazonaws.ecs.cluster={cluster}")
+        # A task that has ended is no task: what is left of its container is the emulator's.
+        tasks = self.docker("ps", "--format", "{{.Names}}", "--filter", OURS)
         yield from (f"container {name}" for name in tasks.splitlines())
         # Each kind of thing: who lists it, in which member of the answer, and what it is called there.
         for service, listing, member, name in (
@@ -269,11 +276,18 @@ class Account:
             yield from (f"{service} {found}" for found in names if STACK in found)
 
     def stop(self):
+        """Ends whatever `up` has started. What it has logged is kept beside what was built."""
+        if "dockerHost" in self.state:
+            containers = self.docker("ps", "--all", "--quiet", "--filter", OURS, check=False).split()
+            if containers:
+                self.docker("rm", "--force", "--volumes", *containers, check=False)
         for name in ("egress", "emulator", "dockerd"):
             self.end(name)
-        engine = self.dir / "engine"
-        if engine.exists():
-            shutil.rmtree(engine, ignore_errors=True)
+        shutil.rmtree(self.dir / "engine", ignore_errors=True)
+        kept = TARGET / "aws"
+        kept.mkdir(parents=True, exist_ok=True)
+        for log in self.dir.glob("*.log"):
+            shutil.move(log, kept / log.name)
 
 
 def alive(pid):
