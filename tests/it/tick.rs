@@ -35,16 +35,27 @@ async fn timers(due: usize, later: usize) -> Timers {
     let (ids, now) = (OsIds::default(), clock.now());
     let realm = RealmId::new(ids.ulid(now));
     let mut connection = Connection::open(&path).unwrap();
+    // Nobody minds what a power cut would do to it.
+    connection.pragma_update(None, "synchronous", "OFF").unwrap();
     let transaction = connection.transaction().unwrap();
     {
         let sql = "INSERT INTO items (pk, sk, version, body, count) VALUES (?1, ?2, 1, ?3, 0)";
         let mut insert = transaction.prepare(sql).unwrap();
-        for n in 0..due + later {
-            let at = if n < due { now } else { now.after(Duration::from_hours(1)) };
-            let errand = Errand::Forget { session: SessionId::new(ids.ulid(now)) };
-            let errand = Due::new(DueId::new(ids.ulid(now)), realm, errand, at);
-            let Write::Put { key, body, .. } = store::due::put(&errand) else { unreachable!() };
-            insert.execute(params![key.pk, key.sk, body]).unwrap();
+        for (count, at) in [(due, now), (later, now.after(Duration::from_hours(1)))] {
+            let session = SessionId::new(ids.ulid(now));
+            let one = Due::new(DueId::new(ids.ulid(now)), realm, Errand::Forget { session }, at);
+            let Write::Put { body, .. } = store::due::put(&one) else { unreachable!() };
+            let (session, id) = (session.to_string(), one.id.to_string());
+            for _ in 0..count {
+                let other = SessionId::new(ids.ulid(now));
+                let errand = Errand::Forget { session: other };
+                let due = Due { id: DueId::new(ids.ulid(now)), errand, ..one.clone() };
+                let key = store::keys::due(&due);
+                // As it would be written down anew, which takes a minute for all of them.
+                let body = body.replace(&session, &other.to_string());
+                let body = body.replace(&id, &due.id.to_string());
+                insert.execute(params![key.pk, key.sk, body]).unwrap();
+            }
         }
     }
     transaction.commit().unwrap();

@@ -10,7 +10,7 @@ use domain::Timestamp;
 use futures::future::join_all;
 use store::{
     Commit, Conflict, Cursor, Direction, Error, Expect, Index, Item, Key, MAX_BATCH, MAX_BODY,
-    MAX_KEY, MAX_LIMIT, MAX_PAGE, MAX_WRITES, Query, Range, Table, Write,
+    MAX_COMMIT, MAX_KEY, MAX_LIMIT, MAX_PAGE, MAX_WRITES, Query, Range, Table, Write,
 };
 
 /// A prefix that nobody else has.
@@ -532,6 +532,21 @@ cases! {
         assert_eq!(item(table, &key(p, "a")).await.unwrap().body, largest);
         let larger = format!("{largest}x");
         assert_invalid(&commit(table, vec![put(key(p, "b"), &larger, Expect::Absent)]).await);
+    }
+
+    /// As many bodies as a commit may hold are taken together; one byte more is not.
+    async fn a_commit_has_a_largest_size(table, p) {
+        let writes = |last: usize, expect| -> Vec<_> {
+            let sizes = std::iter::repeat_n(MAX_BODY, MAX_COMMIT / MAX_BODY).chain([last]);
+            let put = |(n, size)| put(key(p, &format!("{n:03}")), &"x".repeat(size), expect);
+            sizes.enumerate().map(put).collect()
+        };
+        let rest = MAX_COMMIT % MAX_BODY;
+        assert_invalid(&commit(table, writes(rest + 1, Expect::Absent)).await);
+        assert_eq!(table.query(Query { limit: 1, ..all(p) }).await.unwrap().items, []);
+        commit(table, writes(rest, Expect::Absent)).await.unwrap();
+        let last = key(p, &format!("{:03}", MAX_COMMIT / MAX_BODY));
+        assert_eq!(item(table, &last).await.unwrap().body.len(), rest);
     }
 
     /// Two writes on one item would depend on their order.

@@ -26,5 +26,6 @@ pub use document::{Loaded, Malformed};
 pub use keys::Scope;
 pub use table::{
     Commit, Conflict, Cursor, Direction, Error, Expect, Index, Item, Key, MAX_BATCH, MAX_BODY,
-    MAX_KEY, MAX_LIMIT, MAX_PAGE, MAX_WRITES, NotACursor, Page, Query, Range, Table, Write,
+    MAX_COMMIT, MAX_KEY, MAX_LIMIT, MAX_PAGE, MAX_WRITES, NotACursor, Page, Query, Range, Table,
+    Write,
 };

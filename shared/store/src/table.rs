@@ -13,6 +13,10 @@ pub const MAX_WRITES: usize = 100;
 /// The most bytes a body may have: a DynamoDB item is 400 KB with its keys and attributes.
 pub const MAX_BODY: usize = 390 * 1024;
 
+/// The most bytes of all bodies of one commit: what `TransactWriteItems` takes is 4 MB, with a hundred
+/// items' keys and attributes.
+pub const MAX_COMMIT: usize = 3 * 1024 * 1024;
+
 /// The most bytes of either half of a key, of the table or of the index. Neither half is empty.
 pub const MAX_KEY: usize = 1024;
 
@@ -128,7 +132,8 @@ impl Write {
 pub struct Commit {
     /// What it is for, as `noun.verb`: names it in metrics, traces and fault tests.
     pub name: &'static str,
-    /// At least one, at most [`MAX_WRITES`], each about another item.
+    /// At least one, at most [`MAX_WRITES`], each about another item; their bodies have at most
+    /// [`MAX_COMMIT`] bytes together.
     pub writes: Vec<Write>,
 }
 
@@ -141,7 +146,7 @@ impl Commit {
         if self.writes.len() > MAX_WRITES {
             return Err(Error::Invalid("a commit holds at most 100 writes"));
         }
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut bytes) = (BTreeSet::new(), 0);
         for write in &self.writes {
             write.key().check()?;
             if !seen.insert(write.key()) {
@@ -150,6 +155,10 @@ impl Commit {
             if let Write::Put { body, index, .. } = write {
                 if body.len() > MAX_BODY {
                     return Err(Error::Invalid("a body has at most 390 KiB"));
+                }
+                bytes += body.len();
+                if bytes > MAX_COMMIT {
+                    return Err(Error::Invalid("the bodies of a commit have at most 3 MiB"));
                 }
                 if let Some(index) = index {
                     check_key(&index.pk, &index.sk)?;

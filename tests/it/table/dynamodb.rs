@@ -1,5 +1,7 @@
 //! The table on DynamoDB: what every table does, and what it does on a bad day.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use domain::KeyId;
 use domain::key::PresentedKey;
 use gate::Gate;
 use host::{OsIds, SystemClock};
+use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use store::{Commit, Error, Expect, Index, Query, Table, Write};
 use tests::emulator::{Emulator, dynamo};
@@ -347,4 +350,33 @@ async fn a_commit_takes_the_units_that_are_counted() {
         assert_eq!((table.total() - before) as f64, consumed, "{name}");
     }
     assert_eq!(table.units()["small"], 2);
+}
+
+/// What of the template says what of the definition: everything the definition has, exactly.
+fn says(template: &Yaml<'_>, definition: &Value) -> bool {
+    match definition {
+        Value::Object(fields) => fields.iter().all(|(name, value)| {
+            template.as_mapping_get(name).is_some_and(|said| says(said, value))
+        }),
+        Value::Array(values) => template.as_sequence().is_some_and(|said| {
+            said.len() == values.len() && said.iter().zip(values).all(|(s, v)| says(s, v))
+        }),
+        Value::String(text) => template.as_str() == Some(text),
+        Value::Bool(flag) => template.as_bool() == Some(*flag),
+        Value::Null | Value::Number(_) => false,
+    }
+}
+
+#[test]
+fn the_template_makes_the_table_that_is_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = fs::read_to_string(root.join("infra/aws/state.yaml")).unwrap();
+    let template = &Yaml::load_from_str(&text).unwrap()[0];
+    let table = &template["Resources"]["Table"];
+    assert_eq!(table["Type"].as_str(), Some("AWS::DynamoDB::Table"));
+    let properties = &table["Properties"];
+    for (name, value) in aws::table::definition().as_object().unwrap() {
+        let said = properties.as_mapping_get(name);
+        assert!(said.is_some_and(|said| says(said, value)), "{name}: {said:?} is not {value}");
+    }
 }
