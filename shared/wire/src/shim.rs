@@ -209,6 +209,9 @@ pub struct Live {
     pub run: RunId,
     /// `agent_message_delta` or `agent_thought_delta`.
     pub kind: String,
+    /// How many characters (Unicode scalar values) of its message came before this piece. A gap to
+    /// what came last is what was lost, which the durable message has.
+    pub offset: u64,
     /// `{"messageId","text"}`: the message it is a piece of, and the piece.
     pub data: Box<RawValue>,
 }

@@ -66,6 +66,8 @@ struct Text {
     live: String,
     since: Instant,
     lived: Option<Instant>,
+    /// How many characters of the message were sent live.
+    offset: u64,
 }
 
 #[derive(Deserialize)]
@@ -258,6 +260,8 @@ impl Stream {
         let now = Instant::now();
         let long = {
             let mut state = self.state.borrow_mut();
+            let before = state.flushed.as_ref().filter(|(known, _)| *known == message);
+            let offset = before.map_or(0, |(_, offset)| *offset);
             let open = state.open.get_or_insert_with(|| Text {
                 kind,
                 message,
@@ -265,6 +269,7 @@ impl Stream {
                 live: String::new(),
                 since: now,
                 lived: None,
+                offset,
             });
             open.durable.push_str(text);
             open.live.push_str(text);
@@ -336,8 +341,10 @@ impl Stream {
             let (piece, behind) = rest.split_at(rest.floor_char_boundary(LENGTH));
             rest = behind;
             let data = json!({ "messageId": text.message, "text": piece });
+            let (session, kind, offset) = (self.session, kind.to_owned(), text.offset);
+            text.offset += piece.chars().count() as u64;
             if let Ok(data) = to_raw_value(&data) {
-                self.outbox.live(Live { session: self.session, run, kind: kind.to_owned(), data });
+                self.outbox.live(Live { session, run, kind, offset, data });
             }
         }
     }
@@ -349,6 +356,7 @@ impl Stream {
         let Some(mut open) = state.open.take() else { return };
         drop(state);
         self.live(run, &mut open);
+        self.state.borrow_mut().flushed = Some((open.message.clone(), open.offset));
         self.write(run, &open, &open.durable);
     }
 
