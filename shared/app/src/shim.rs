@@ -303,14 +303,15 @@ impl App {
     }
 
     /// Passes on what is being said right now. Reads who follows it, unless nobody can.
-    pub async fn shim_said(&self, shim: ShimCaller, live: Live) -> Result<(), Error> {
+    pub async fn shim_said(&self, shim: ShimCaller, live: Live) {
         let Live { session, run, kind, offset, data } = live;
         let event = LiveEvent { kind, run, time: self.now(), offset, data };
         // A container has the ULID of its agent.
         let agent = AgentId::new(shim.container.ulid());
-        let told = self.stream().say(shim.scope, agent, session, &event).await;
+        if let Err(error) = self.stream().say(shim.scope, agent, session, &event).await {
+            tracing::warn!(%shim, %error, "what is being said reaches no stream");
+        }
         self.ports.feed.publish_live(shim.scope.realm(), session, event);
-        told
     }
 
     /// The container, if the shim's start is the present one.

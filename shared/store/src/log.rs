@@ -66,6 +66,11 @@ pub fn partition(realm: RealmId) -> String {
     keys::logs(Scope::of(realm))
 }
 
+/// Whether a partition is the log of a realm.
+pub fn is_log(pk: &str) -> bool {
+    keys::is_log(pk)
+}
+
 /// Appends an entry. A conflict says that its place is taken.
 pub fn append(entry: &Entry) -> Write {
     document::put(entry, Expect::Absent)

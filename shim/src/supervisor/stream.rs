@@ -49,6 +49,8 @@ struct State {
     open: Option<Text>,
     /// The message of an agent that does not name its messages: its kind and the name we gave it.
     unnamed: Option<(&'static str, String)>,
+    /// The message that was made durable last, and how many of its characters were sent live.
+    flushed: Option<(String, u64)>,
     messages: u64,
     /// A session is being loaded: what comes is history.
     muted: bool,
