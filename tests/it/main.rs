@@ -6,6 +6,7 @@ mod access;
 mod architecture;
 mod bad_input;
 mod browser;
+mod client_stream;
 mod compute;
 mod contract;
 mod faults;

@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
+pub mod asyncapi;
 pub mod compute;
 pub mod given;
 pub mod http;
 pub mod reeve;
 pub mod sample;
+pub mod stream;
 pub mod table;
