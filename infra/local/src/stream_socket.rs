@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PATH: &str = "/v1/stream";
 
 /// Frames that may wait for a client before it counts as gone.
-const WAITING: usize = 256;
+const WAITING: usize = 128;
 
 /// How long a client may take over one frame.
 const STALLED: Duration = Duration::from_secs(20);

@@ -74,7 +74,7 @@ impl Reader {
             };
             self.connections += 1;
             stream.subscribe(&self.topic, Some(self.cursor)).await;
-            let mut frames = 1 + self.dice.below(25);
+            let mut frames = 1 + self.dice.below(8);
             while frames > 0 && self.over < self.runs {
                 let Some(frame) = stream.next().await else { break };
                 match frame["type"].as_str().unwrap() {
@@ -127,7 +127,7 @@ async fn prompt_all(client: &Client, all: &[(String, Vec<String>)], runs: usize)
     let sessions = all.iter().flat_map(|(_, sessions)| sessions);
     join_all(sessions.map(async |session| {
         for n in 0..runs {
-            client.prompt(session, &format!("!events 150\n!chunks 30\n!say part {n}")).await;
+            client.prompt(session, &format!("!events 400\n!chunks 100\n!say part {n}")).await;
         }
     }))
     .await;
@@ -205,7 +205,7 @@ async fn whoever_reads_slowly_holds_nobody_up_and_misses_nothing() {
     let mut quick = client.stream().await;
     quick.subscribe(&topic, Some(0)).await;
     // Far more than any buffer on the way holds.
-    let run = client.prompt(&session, &"!chunks 1500 4000\n".repeat(3)).await;
+    let run = client.prompt(&session, &"!chunks 1500 4000\n".repeat(8)).await;
     let mut reader = Reader::new(topic.clone(), 2, 1);
     let reading = async {
         while reader.over < 2 {

@@ -127,9 +127,15 @@ async fn a_stream_ends_with_the_right_to_read_it() {
     let realm = client.get("/v1/me").await.text("/realm/id");
     reeve.client().post(&format!("/v1/realms/{realm}/suspend"), Value::Null).await.is(200);
     ours.ended().await;
-    let left = crate::stored::mentions(&reeve, "CON#");
-    assert_eq!(left, [""; 0], "connections that ended are not kept");
-    assert_eq!(crate::stored::mentions(&reeve, "#TOP#"), [""; 0], "nor what they followed");
+    forgotten(&reeve).await;
+}
+
+/// Neither connections that ended are kept, nor what they followed.
+async fn forgotten(reeve: &Reeve) {
+    let gone = async || {
+        ["CON#", "#TOP#"].iter().all(|what| crate::stored::mentions(reeve, what).is_empty())
+    };
+    tests::given::at_last("they are forgotten", gone).await;
 }
 
 #[tokio::test]
@@ -154,8 +160,5 @@ async fn a_stream_that_broke_leaves_nothing() {
     let streams = [follower(&client, &session).await, follower(&client, &session).await];
     assert!(!crate::stored::mentions(&reeve, "#TOP#").is_empty());
     drop(streams);
-    let gone = async || {
-        ["CON#", "#TOP#"].iter().all(|what| crate::stored::mentions(&reeve, what).is_empty())
-    };
-    tests::given::at_last("they are forgotten", gone).await;
+    forgotten(&reeve).await;
 }
