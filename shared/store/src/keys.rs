@@ -17,7 +17,7 @@
 //! | ticket      | `TKT#<wt>`                | `TICKET`             |                          |          | opening a stream |
 //! | connection  | `CON#<connection>`        | `CONNECTION`         | `RLM#<rlm>#CON`          | `<key>#<connection>` | every frame; a key's end |
 //! | subscription| `RLM#<rlm>#TOP#<topic>`   | `SUB#<sub>`          |                          |          | fan-out |
-//! | publication | `RLM#<rlm>#TOP#<topic>`   | `PUB#<cursor:020>`   |                          |          | nobody: it is written once |
+//! | published   | `RLM#<rlm>#TOP#<topic>`   | `PUB`                |                          |          | fan-out, with the subscriptions |
 //! | audit entry | `RLM#<rlm>#AUD`           | `<aud>`              |                          |          | list |
 //! | due         | `DUE#<shard>`             | `<ms:013>#<rlm>#<errand>#<ulid>` |              |          | scheduler |
 //!
@@ -258,22 +258,17 @@ pub fn connections_with(key: KeyId) -> String {
 
 /// A subscription.
 pub fn subscription(scope: Scope, topic: Topic, id: SubscriptionId) -> Key {
-    Key { pk: topics(scope, topic), sk: format!("{}{id}", subscriptions()) }
+    Key { pk: topics(scope, topic), sk: format!("SUB#{id}") }
 }
 
-/// The partition of what is subscribed to and published in a topic.
+/// The partition of a topic: how far it was published, and who follows it.
 pub fn topics(scope: Scope, topic: Topic) -> String {
     format!("RLM#{}#TOP#{topic}", scope.0)
 }
 
-/// What the subscriptions in a topic's partition begin with.
-pub fn subscriptions() -> String {
-    "SUB#".to_owned()
-}
-
-/// That publishing in a topic was begun at a cursor.
-pub fn publication(scope: Scope, topic: Topic, cursor: u64) -> Key {
-    Key { pk: topics(scope, topic), sk: format!("PUB#{}", seq(cursor)) }
+/// How far a topic was published.
+pub fn published(scope: Scope, topic: Topic) -> Key {
+    Key { pk: topics(scope, topic), sk: "PUB".to_owned() }
 }
 
 /// The session whose events a partition holds, if it holds events.
@@ -353,7 +348,7 @@ mod tests {
             format!("{:?}", connection("L0SM9cOFvHcCIhw=")),
             format!("{:?}", connection_index(scope, key_id, "L0SM9cOFvHcCIhw=")),
             format!("{:?}", subscription(scope, Topic::Session(session_id), sub_id)),
-            format!("{:?}", publication(scope, Topic::Agent(agent_id), 42)),
+            format!("{:?}", published(scope, Topic::Agent(agent_id))),
             format!("{:?}", audit(scope, AuditId::new(Ulid::from_parts(1, 8)))),
             format!(
                 "{:?}",

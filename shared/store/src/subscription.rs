@@ -3,7 +3,7 @@
 use domain::{RealmId, SubscriptionId, Timestamp, Topic};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{self, Document, Loaded, encode};
+use crate::document::{self, Document, Loaded, decode};
 use crate::{Cursor, Direction, Error, Expect, Key, Query, Range, Scope, Table, Write, keys};
 
 /// One subscription of one connection.
@@ -54,33 +54,57 @@ pub fn put(subscription: &Subscription, expect: Expect) -> Write {
     document::put_until(subscription, subscription.until, expect)
 }
 
-/// Some of the subscriptions to a topic: one round trip, and the only one where there are few.
-pub async fn of_topic(
-    table: &dyn Table,
-    scope: Scope,
-    topic: Topic,
-    after: Option<Cursor>,
-) -> Result<(Vec<Loaded<Subscription>>, Option<Cursor>), Error> {
-    let query = Query {
-        pk: keys::topics(scope, topic),
-        on_index: false,
-        range: Range::Prefix(keys::subscriptions()),
-        direction: Direction::Ascending,
-        after,
-        limit: 1000,
-    };
-    let page = document::list_versions(table, query).await?;
-    Ok((page.items, page.next))
+/// How far a topic was published, or was about to be: what comes again is known by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Published {
+    /// The realm.
+    pub realm: RealmId,
+    /// The topic.
+    pub topic: Topic,
+    /// The cursor of the last.
+    pub last: u64,
 }
 
-/// Notes that somebody begins to publish in a topic what begins at `cursor`: who does so again, after
-/// a death, gets a conflict. Goes by itself at `expires`.
-pub fn begin(scope: Scope, topic: Topic, cursor: u64, expires: Timestamp) -> Write {
-    Write::Put {
-        key: keys::publication(scope, topic, cursor),
-        body: encode(&()),
-        index: None,
-        expires: Some(expires),
-        expect: Expect::Absent,
+impl Document for Published {
+    fn key(&self) -> Key {
+        keys::published(Scope::of(self.realm), self.topic)
+    }
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug, Default)]
+pub struct Followed {
+    /// How far it was published, where somebody kept count.
+    pub published: Option<Loaded<Published>>,
+    /// Who follows it.
+    pub followers: Vec<Loaded<Subscription>>,
+}
+
+/// All that is known of a topic: one round trip, or one for every thousand that follow it.
+pub async fn of_topic(table: &dyn Table, scope: Scope, topic: Topic) -> Result<Followed, Error> {
+    let (mut followed, mut after) = (Followed::default(), None::<Cursor>);
+    let mark = keys::published(scope, topic);
+    loop {
+        let query = Query {
+            pk: keys::topics(scope, topic),
+            on_index: false,
+            range: Range::Prefix(String::new()),
+            direction: Direction::Ascending,
+            after,
+            limit: 1000,
+        };
+        let page = table.query(query).await?;
+        for item in &page.items {
+            if item.key == mark {
+                followed.published = Some(decode(item)?);
+            } else {
+                followed.followers.push(decode(item)?);
+            }
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(followed),
+        }
     }
 }

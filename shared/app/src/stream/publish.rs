@@ -9,8 +9,8 @@ use futures::future::join_all;
 use store::document::{self, Loaded};
 use store::event::Batch;
 use store::log::Entry;
-use store::subscription::{self, State, Subscription};
-use store::{Malformed, Scope, keys};
+use store::subscription::{self, Followed, Published, State, Subscription};
+use store::{Expect, Malformed, Scope, keys};
 use wire::stream::Frame;
 
 use super::connection::scope;
@@ -47,24 +47,15 @@ impl Change {
 pub enum Delivery {
     /// Once or never: where the publisher dies, every connection dies with it.
     Once,
-    /// Again, where it was not finished: what comes again begins where it began before, with the same
-    /// change.
+    /// Again, where it was not finished.
     Again,
 }
 
-/// How long it is remembered that publishing was begun: what comes again later than that is older
-/// than the table's changes are kept.
+/// How long it is remembered how far a topic was published: longer than the table's changes are kept.
 const REMEMBERED: Duration = Duration::from_hours(25);
 
 /// How often a row that changes under our hands is read again.
 const TRIES: usize = 10;
-
-/// What is published in one topic.
-struct Topical {
-    topic: Topic,
-    scope: Scope,
-    pieces: Vec<Piece>,
-}
 
 impl Stream<'_> {
     /// Sends what has become durable to whoever is live before it, and makes whoever is pending read
@@ -92,13 +83,12 @@ impl Stream<'_> {
         }
         let sessions = sessions.into_iter().map(async |((realm, session), pieces)| {
             let topic = Topic::Session(session);
-            let followers = self.followers(scope(realm), topic).await?;
-            let topical = Topical { topic, scope: scope(realm), pieces };
-            self.tell(topical, followers, delivery).await
+            let followed = self.followed(scope(realm), topic).await?;
+            self.tell(realm, topic, pieces, followed, delivery).await
         });
         let logs = logs.into_iter().map(async |((realm, topic), entries)| {
-            let followers = self.followers(scope(realm), topic).await?;
-            if followers.is_empty() {
+            let followed = self.followed(scope(realm), topic).await?;
+            if followed.followers.is_empty() {
                 return Ok(());
             }
             let mut pieces = Vec::new();
@@ -106,8 +96,7 @@ impl Stream<'_> {
                 let some: Vec<_> = some.iter().collect();
                 pieces.extend(self.pieces(scope(realm), &some).await?);
             }
-            let topical = Topical { topic, scope: scope(realm), pieces };
-            self.tell(topical, followers, delivery).await
+            self.tell(realm, topic, pieces, followed, delivery).await
         });
         let (sessions, logs) = futures::future::join(join_all(sessions), join_all(logs)).await;
         sessions.into_iter().chain(logs).collect()
@@ -127,8 +116,8 @@ impl Stream<'_> {
         }
         let topics = [Topic::Session(session_id), Topic::Agent(agent_id), Topic::Realm];
         let told = topics.map(async |topic| {
-            let followers = self.followers(scope, topic).await?;
-            let wanted = followers.into_iter().map(|row| row.value).filter(|follower| {
+            let followed = self.followed(scope, topic).await?;
+            let wanted = followed.followers.into_iter().map(|row| row.value).filter(|follower| {
                 follower.live && matches!(follower.state, State::Live { .. })
             });
             let connections: Vec<_> = wanted.map(|follower| follower.connection).collect();
@@ -143,49 +132,44 @@ impl Stream<'_> {
         join_all(told).await.into_iter().collect()
     }
 
-    async fn followers(
-        &self,
-        scope: Scope,
-        topic: Topic,
-    ) -> Result<Vec<Loaded<Subscription>>, Error> {
-        let (mut all, mut after) = (Vec::new(), None);
-        loop {
-            let table = self.0.table();
-            let (some, next) = subscription::of_topic(table, scope, topic, after).await?;
-            all.extend(some);
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(all),
-            }
-        }
+    async fn followed(&self, scope: Scope, topic: Topic) -> Result<Followed, Error> {
+        Ok(subscription::of_topic(self.0.table(), scope, topic).await?)
     }
 
     async fn tell(
         &self,
-        topical: Topical,
-        followers: Vec<Loaded<Subscription>>,
+        realm: RealmId,
+        topic: Topic,
+        pieces: Vec<Piece>,
+        followed: Followed,
         delivery: Delivery,
     ) -> Result<(), Error> {
         let (Some(first), Some(last)) =
-            (topical.pieces.first().map(|piece| piece.first), topical.pieces.last().map(Piece::last))
+            (pieces.first().map(|piece| piece.first), pieces.last().map(Piece::last))
         else {
             return Ok(());
         };
-        let places = followers.into_iter().map(|follower| self.place(follower));
+        let places = followed.followers.into_iter().map(|follower| self.place(follower));
         let mut behind = Vec::new();
         for place in join_all(places).await {
             behind.extend(place?.filter(|(_, after)| *after < last));
         }
-        if behind.is_empty() {
-            return Ok(());
-        }
-        if delivery == Delivery::Again && !self.begin(&topical, first).await? {
-            // Who has got what is not known: each comes back with what it has.
-            tracing::info!(topic = %topical.topic, connections = behind.len(), "published again");
-            for (connection, _) in behind {
-                self.cut(&connection).await?;
+        if delivery == Delivery::Again {
+            let begun = followed.published.as_ref().map_or(0, |begun| begun.value.last);
+            if begun >= first {
+                // Who has got what is not known: each comes back with what it has.
+                for (connection, _) in behind.extract_if(.., |(_, after)| *after < begun) {
+                    tracing::info!(%topic, connection, "published again: sent away");
+                    self.cut(&connection).await?;
+                }
             }
-            return Ok(());
+            if !behind.is_empty() {
+                let expect = followed.published.map_or(Expect::Absent, |begun| begun.expect());
+                let begun = Published { realm, topic, last };
+                let expires = self.0.now().after(REMEMBERED);
+                let mark = document::put_until(&begun, expires, expect);
+                self.0.commit_own("stream.publish", vec![mark]).await?;
+            }
         }
         let mut made = BTreeMap::new();
         let mut told = Vec::new();
@@ -195,7 +179,7 @@ impl Stream<'_> {
             let frames = match made.get(&after) {
                 Some(frames) => Arc::clone(frames),
                 None => {
-                    let new = Arc::new(frames(topical.topic, &topical.pieces, after)?);
+                    let new = Arc::new(frames(topic, &pieces, after)?);
                     made.insert(after, Arc::clone(&new));
                     new
                 }
@@ -203,17 +187,6 @@ impl Stream<'_> {
             told.push((connection, frames));
         }
         self.deliver(told.into_iter()).await
-    }
-
-    /// Notes that publishing begins here; false where it was begun before.
-    async fn begin(&self, topical: &Topical, first: u64) -> Result<bool, Error> {
-        let expires = self.0.now().after(REMEMBERED);
-        let mark = subscription::begin(topical.scope, topical.topic, first, expires);
-        match self.0.commit_own("stream.publish", vec![mark]).await {
-            Ok(()) => Ok(true),
-            Err(Error::Conflict) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Where a follower is live; none where it is not, which now knows that there is more to read.
