@@ -23,6 +23,7 @@ pub mod runs;
 pub mod secrets;
 pub mod sessions;
 pub mod shim;
+pub mod stream;
 pub mod templates;
 mod turn;
 
@@ -69,6 +70,10 @@ pub struct Settings {
     pub start: Duration,
     /// How long a scheduler may take over one errand before another takes it.
     pub lease: Duration,
+    /// How long a client may be sent the past of a topic before it is asked to come back for the rest.
+    pub replay: Duration,
+    /// Where clients open streams: a WebSocket address.
+    pub stream_url: String,
 }
 
 impl fmt::Debug for Settings {
@@ -78,13 +83,15 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// The usual times, with this key.
+    /// The usual times, with this key, and nowhere to open streams.
     pub const fn new(signing_key: Option<[u8; 32]>) -> Self {
         Self {
             signing_key,
             silence: Duration::from_secs(20),
             start: Duration::from_secs(30),
             lease: Duration::from_secs(30),
+            replay: Duration::from_secs(20),
+            stream_url: String::new(),
         }
     }
 }
