@@ -30,6 +30,7 @@ except ImportError:
 STACK = "reeve-test"
 TAG = "test"
 REGION = "us-east-1"
+MENDS = str(ROOT / "tests" / "aws" / "mends")
 EGRESS_PORT = 8080
 PATIENCE = 60
 
@@ -132,7 +133,7 @@ class Account:
         endpoint = f"http://127.0.0.1:{port}"
         process = self.spawn(
             "emulator", [str(TOOLS / "ministack")],
-            PYTHONPATH=str(ROOT / "tests" / "aws" / "mends"),
+            PYTHONPATH=MENDS,
             GATEWAY_PORT=port,
             BIND_HOST="127.0.0.1",
             AWS_ENDPOINT_URL=endpoint,
@@ -191,7 +192,7 @@ class Account:
     def sam(self, command, *arguments):
         done = subprocess.run(
             [str(TOOLS / "sam"), command, "--region", REGION, *arguments], cwd=ROOT,
-            env={**os.environ, **self.environment}, capture_output=True, text=True,
+            env={**os.environ, **self.environment, "PYTHONPATH": MENDS}, capture_output=True, text=True,
         )
         (self.dir / f"sam-{command}.log").write_text(done.stdout + done.stderr)
         if done.returncode != 0:
@@ -243,18 +244,29 @@ class Account:
         return list(self.left())
 
     def left(self):
-        yield from self.docker("ps", "--all", "--format", "container {{.Names}}").splitlines()
-        yield from (f"table {name}" for name in self.aws("dynamodb").list_tables()["TableNames"])
-        yield from (f"secret {one['Name']}" for one in self.aws("secretsmanager").list_secrets()["SecretList"])
-        yield from (f"queue {url}" for url in self.aws("sqs").list_queues().get("QueueUrls", []))
-        yield from (f"function {one['FunctionName']}" for one in self.aws("lambda").list_functions()["Functions"])
-        yield from (f"bucket {one['Name']}" for one in s3_buckets(self.aws("s3")))
-        yield from (f"API {one['Name']}" for one in self.aws("apigatewayv2").get_apis()["Items"])
-        yield from (f"role {one['RoleName']}" for one in self.aws("iam").list_roles()["Roles"])
-        yield from (f"cluster {arn}" for arn in self.aws("ecs").list_clusters()["clusterArns"])
-        yield from (f"schedule {one['Name']}" for one in self.aws("scheduler").list_schedules()["Schedules"])
-        groups = self.aws("logs").describe_log_groups()["logGroups"]
-        yield from (f"log group {one['logGroupName']}" for one in groups)
+        """What the account still has of the stack; what tests have made beside it is theirs."""
+        cluster = f"arn:aws:ecs:{REGION}:000000000000:cluster/{STACK}"
+        tasks = self.docker("ps", "--all", "--format", "{{.Names}}", "--filter",
+                            f"label=com.amazonaws.ecs.cluster={cluster}")
+        yield from (f"container {name}" for name in tasks.splitlines())
+        # Each kind of thing: who lists it, in which member of the answer, and what it is called there.
+        for service, listing, member, name in (
+            ("apigatewayv2", "get_apis", "Items", "Name"),
+            ("dynamodb", "list_tables", "TableNames", None),
+            ("ecs", "list_clusters", "clusterArns", None),
+            ("events", "list_rules", "Rules", "Name"),
+            ("iam", "list_roles", "Roles", "RoleName"),
+            ("lambda", "list_functions", "Functions", "FunctionName"),
+            ("logs", "describe_log_groups", "logGroups", "logGroupName"),
+            ("s3", "list_buckets", "Buckets", "Name"),
+            ("scheduler", "list_schedules", "Schedules", "Name"),
+            ("secretsmanager", "list_secrets", "SecretList", "Name"),
+            ("sns", "list_topics", "Topics", "TopicArn"),
+            ("sqs", "list_queues", "QueueUrls", None),
+        ):
+            things = getattr(self.aws(service), listing)().get(member, [])
+            names = (thing if name is None else thing[name] for thing in things)
+            yield from (f"{service} {found}" for found in names if STACK in found)
 
     def stop(self):
         for name in ("egress", "emulator", "dockerd"):
@@ -262,10 +274,6 @@ class Account:
         engine = self.dir / "engine"
         if engine.exists():
             shutil.rmtree(engine, ignore_errors=True)
-
-
-def s3_buckets(s3):
-    return s3.list_buckets()["Buckets"]
 
 
 def alive(pid):

@@ -63,6 +63,49 @@ async fn a_task_says_whose_it_is_and_gets_its_boot_document() {
 }
 
 #[tokio::test]
+async fn on_machines_of_the_cluster_its_own_strategy_decides() {
+    let world = World::open().await;
+    let (ecs, plan) = (world.deployed(&[("REEVE_CAPACITY", "EC2")]), plan());
+    ecs.provision(&plan).await.unwrap();
+    let call = world.proxy().calls("RunTask").pop().unwrap().body;
+    assert_eq!(call["launchType"], Value::Null);
+    assert_eq!(call["capacityProviderStrategy"], Value::Null);
+    let network = &call["networkConfiguration"]["awsvpcConfiguration"];
+    assert_eq!(network["assignPublicIp"], Value::Null);
+    ecs.stop(plan.container).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_page_of_a_list_is_read() {
+    let world = World::open().await;
+    let plans: Vec<_> = (0..3).map(|_| plan()).collect();
+    for outcome in join_all(plans.iter().map(|plan| world.ecs().provision(plan))).await {
+        outcome.unwrap();
+    }
+    let one = || Fault::Rewrite(|body| body["maxResults"] = json!(1));
+    world.proxy().fault("ListTasks", one(), 3);
+    let before = world.proxy().calls("ListTasks").len();
+    assert_eq!(world.ecs().list().await.unwrap().len(), plans.len());
+    assert_eq!(world.proxy().calls("ListTasks").len() - before, 3);
+    for outcome in join_all(plans.iter().map(|plan| world.ecs().stop(plan.container))).await {
+        outcome.unwrap();
+    }
+    let arn = |n: u32| format!("arn:aws:ecs:us-east-1:000000000000:task/{}/{n}", world.name());
+    let many = json!({ "taskArns": (0..250).map(arn).collect::<Vec<_>>() });
+    world.proxy().fault("ListTasks", Fault::Answer(StatusCode::OK, many), 1);
+    let before = world.proxy().calls("DescribeTasks").len();
+    assert!(
+        world.ecs().list().await.unwrap().is_empty(),
+        "what is not known any more is not there"
+    );
+    let asked = &world.proxy().calls("DescribeTasks")[before..];
+    let mut sizes: Vec<_> =
+        asked.iter().map(|call| call.body["tasks"].as_array().unwrap().len()).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [50, 100, 100]);
+}
+
+#[tokio::test]
 async fn what_has_no_room_now_may_have_it_later() {
     let world = World::open().await;
     let plan = plan();
@@ -151,7 +194,7 @@ async fn a_list_that_lags_starts_nothing_twice() {
     world.ecs().provision(&plan).await.unwrap();
     // Not even where another deployment asks, with other parameters.
     world.proxy().fault("ListTasks", none(), 1);
-    world.deployed_again().provision(&plan).await.unwrap();
+    world.deployed(&[("REEVE_EGRESS", "elsewhere.internal:8080")]).provision(&plan).await.unwrap();
     assert_eq!(world.tasks(plan.container).await.len(), 1);
     world.ecs().stop(plan.container).await.unwrap();
 }

@@ -25,7 +25,7 @@ use wire::{Problem, ProblemKind};
 use crate::invocation::left;
 use crate::ports::Wanted;
 use crate::process::Process;
-use crate::telemetry::{Telemetry, millis};
+use crate::telemetry::millis;
 use crate::{Error, ports};
 
 /// The most bytes of an answer that Lambda passes on, less what an answer has beside its body.
@@ -85,7 +85,7 @@ impl Door {
     /// Answers in one piece.
     async fn answer_whole(&self, request: Request) -> Response<Full<Bytes>> {
         let (context, started) = (request.lambda_context(), Instant::now());
-        let span = Telemetry::span(self.route.id, &context);
+        let span = self.process.telemetry.span(self.route.id, &context);
         let answered = async {
             let response = self.pass(request, &context).await;
             let response = self.whole(response).await;

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::Error;
 use crate::process::Process;
-use crate::telemetry::{Telemetry, millis};
+use crate::telemetry::millis;
 
 /// How long an invocation may still take, keeping `reserve` back.
 pub(crate) fn left(clock: &dyn Clock, context: &Context, reserve: Duration) -> Duration {
@@ -30,7 +30,7 @@ where
     let service = lambda_runtime::service_fn(async move |event: LambdaEvent<E>| {
         let LambdaEvent { payload, context } = event;
         let started = Instant::now();
-        let span = Telemetry::span(process.handler(), &context);
+        let span = process.telemetry.span(process.handler(), &context);
         let done = async {
             let done = handle(payload, &context).await;
             let duration_ms = millis(started.elapsed());

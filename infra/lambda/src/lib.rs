@@ -10,9 +10,11 @@
 //! - A stage's name is part of the path: behind the stage `v1`, a request for `/agents` is one for
 //!   `/v1/agents`. A domain of one's own maps to the stage with no key or with `v1`.
 //!
-//! Deliberately absent: an exporter for OTLP. Traces are X-Ray's, which Lambda makes without our
-//! help and whose id every line of the log carries; an exporter would hold up each answer until it
-//! has sent, or need another process beside the function.
+//! - What an invocation asks of other services is told to X-Ray, below the segment that Lambda makes
+//!   for the invocation; the trace's id is in every line of the log.
+//!
+//! Deliberately absent: an exporter for OTLP. It would hold up each answer until it has sent, or need
+//! a collector beside the function, at every cold start; CloudWatch shows X-Ray's traces as they are.
 
 mod http;
 mod invocation;
@@ -22,6 +24,7 @@ mod socket_events;
 mod stream;
 mod telemetry;
 mod worker_events;
+mod xray;
 
 use std::process::ExitCode;
 

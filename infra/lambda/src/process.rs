@@ -10,7 +10,7 @@ use gate::Function;
 use host::{OsIds, SystemClock};
 
 use crate::Error;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, Watched};
 
 /// What every invocation of a process shares. Cheap to clone.
 #[derive(Clone)]
@@ -38,19 +38,25 @@ impl Process {
 
 #[expect(clippy::disallowed_methods, reason = "configuration is read where the process starts")]
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Runs `serve` for as long as Lambda wants the process.
 pub(crate) fn run(serve: impl AsyncFnOnce(Process) -> Result<(), Error>) -> ExitCode {
-    let telemetry = Telemetry::install(variable("AWS_LAMBDA_LOG_LEVEL"), variable("REEVE_METRICS"));
-    let served = telemetry.and_then(|telemetry| {
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) =
+        (Arc::new(SystemClock::default()), Arc::new(OsIds::default()));
+    let watched = Watched {
+        level: variable("AWS_LAMBDA_LOG_LEVEL"),
+        namespace: variable("REEVE_METRICS"),
+        daemon: variable("AWS_XRAY_DAEMON_ADDRESS"),
+    };
+    let served = Telemetry::install(watched, &clock, &ids).and_then(|telemetry| {
         let process = Process {
             handler: variable("_HANDLER").unwrap_or_default().into(),
             environment: Arc::new(Environment::from_vars(variable)),
             telemetry,
-            clock: Arc::new(SystemClock::default()),
-            ids: Arc::new(OsIds::default()),
+            clock,
+            ids,
         };
         // One invocation at a time, which waits for the network: one thread does.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

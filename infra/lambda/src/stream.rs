@@ -17,7 +17,6 @@ use crate::http::Door;
 use crate::invocation::left;
 use crate::ports::Wanted;
 use crate::process::Process;
-use crate::telemetry::Telemetry;
 use crate::{Error, ports};
 
 /// What is kept back of an invocation's time, to end what is streamed.
@@ -40,7 +39,7 @@ pub(crate) async fn serve(
 
 async fn begin(door: &Door, request: Request) -> Response<Body> {
     let (context, started) = (request.lambda_context(), Instant::now());
-    let span = Telemetry::span(door.process.handler(), &context);
+    let span = door.process.telemetry.span(door.process.handler(), &context);
     let begun = async {
         let response = door.pass(request, &context).await;
         door.told(&response, started);
@@ -52,7 +51,7 @@ async fn begin(door: &Door, request: Request) -> Response<Body> {
 
 /// What `body` has to say within the time of its invocation.
 fn within(process: &Process, body: BodyDataStream, context: Context) -> Body {
-    let (clock, telemetry) = (process.clock.clone(), process.telemetry);
+    let (clock, telemetry) = (process.clock.clone(), process.telemetry.clone());
     let time = left(&*clock, &context, RESERVE);
     let end = async move {
         clock.wait(time).await;

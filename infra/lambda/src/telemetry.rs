@@ -1,45 +1,73 @@
 //! Logs and figures: lines of JSON on standard output, which is where Lambda takes both from.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use app::ports::{Clock, Ids};
 use lambda_runtime::Context;
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use tracing::level_filters::LevelFilter;
-use tracing::{Span, field};
+use tracing::{Metadata, Span, field};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::Error;
+use crate::{Error, xray};
 
 /// The namespace of the figures where the environment names none.
 const NAMESPACE: &str = "Reeve";
 
-/// Where figures are gathered until an invocation ends.
-#[derive(Clone, Copy)]
-pub(crate) struct Telemetry(&'static Collector);
+/// What a process is told of how it is watched.
+pub(crate) struct Watched {
+    /// The least serious that is written; `INFO` where it is none.
+    pub(crate) level: Option<String>,
+    /// The namespace of the figures, where it is another one.
+    pub(crate) namespace: Option<String>,
+    /// Where the daemon of X-Ray listens, where it does.
+    pub(crate) daemon: Option<String>,
+}
+
+/// Where an invocation says what it does.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
+    figures: &'static Collector,
+    trace: xray::Current,
+}
 
 impl Telemetry {
-    /// Begins to write. `level` is the least serious that is written, `INFO` where it is none;
-    /// `namespace` is that of the figures.
-    pub(crate) fn install(level: Option<String>, namespace: Option<String>) -> Result<Self, Error> {
-        let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-        tracing_subscriber::fmt()
+    /// Begins to write.
+    pub(crate) fn install(
+        watched: Watched,
+        clock: &Arc<dyn Clock>,
+        ids: &Arc<dyn Ids>,
+    ) -> Result<Self, Error> {
+        let level = watched.level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+        let log = tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(true)
             .with_ansi(false)
-            .with_max_level(level)
-            .try_init()?;
-        let namespace = namespace.unwrap_or_else(|| NAMESPACE.to_owned());
-        let collector = Builder::new()
+            .with_filter(level);
+        let trace = xray::Current::default();
+        let calls = watched.daemon.map(|daemon| {
+            xray::Calls::new(&daemon, trace.clone(), Arc::clone(clock), Arc::clone(ids))
+        });
+        let calls = calls.transpose()?.map(|calls| calls.with_filter(filter_fn(is_call)));
+        tracing_subscriber::registry().with(log).with(calls).try_init()?;
+        let namespace = watched.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
+        let figures = Builder::new()
             .cloudwatch_namespace(namespace)
             .init()
             .map_err(|error| format!("cannot keep figures: {error}"))?;
-        Ok(Self(collector))
+        Ok(Self { figures, trace })
     }
 
-    /// What every line of an invocation carries. Who authenticates adds the realm.
-    pub(crate) fn span(function: &str, context: &Context) -> Span {
+    /// An invocation begins: what every line of it carries. Who authenticates adds the realm.
+    pub(crate) fn span(&self, function: &str, context: &Context) -> Span {
+        self.trace.set(context.xray_trace_id.as_deref());
         tracing::info_span!(
             "invocation",
             function,
@@ -50,12 +78,17 @@ impl Telemetry {
     }
 
     /// Writes the figures that came together in an invocation: afterwards the process may be frozen.
-    pub(crate) fn flush(self, context: &Context) {
-        self.0.set_property("request_id", context.request_id.as_str());
-        if let Err(error) = self.0.flush(io::stdout().lock()) {
+    pub(crate) fn flush(&self, context: &Context) {
+        self.figures.set_property("request_id", context.request_id.as_str());
+        if let Err(error) = self.figures.flush(io::stdout().lock()) {
             tracing::warn!(%error, "figures were lost");
         }
     }
+}
+
+/// Whether a span is a call of an SDK.
+fn is_call(span: &Metadata<'_>) -> bool {
+    span.is_span() && span.target().starts_with("aws_sdk_") && span.name().contains('.')
 }
 
 /// The trace's own id in the header of a trace: `Root=<id>;Parent=…;Sampled=…`.

@@ -3,6 +3,9 @@
 //! What holds here: an object is `blobs/<realm>/<digest>`. It is put only where none is (`If-None-Match`),
 //! so it is written once, and with its SHA-256, which S3 compares before it keeps it. One request
 //! for each put: [`MAX_BLOB`] is far below what one takes. Encryption at rest is the bucket's.
+//!
+//! Its role needs `s3:GetObject`, `PutObject` and `DeleteObject` on `blobs/*`, and `s3:ListBucket` on
+//! the bucket: without that, S3 does not say of an object that it is not there.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! it must be told: then it is ended, and whoever is behind it comes again and reads the table. What
 //! is throttled or fails is tried again with jitter, inside a short deadline.
 //!
+//! Its role needs `execute-api:ManageConnections` on the API's `POST` and `DELETE` of `@connections/*`.
+//!
 //! Two frames delivered to one connection by two calls at once may arrive in either order.
 
 use std::time::Duration;

@@ -15,6 +15,9 @@
 //! changed about a hundred times a day, and is told so when it has been. A managed secret is never
 //! deleted here, not even without names: its changes would begin to count again.
 //!
+//! Its role needs `secretsmanager:GetSecretValue`, `CreateSecret` and `PutSecretValue` on names that
+//! begin with the prefix, and `kms:Decrypt` and `kms:GenerateDataKey` on the key.
+//!
 //! A read may lag behind another's change by moments. Changes never do: one that was decided on old
 //! values is told that its number is taken.
 

@@ -179,3 +179,15 @@ def iam_actions(module):
     module.extract_iam_action = action
     module.request_tag_context = with_cluster
     module.extract_resource_arn = with_task
+
+
+def sam_s3(module):
+    """`sam delete` knows its own templates again: it wrote their addresses with the given endpoint."""
+    parse = module.parse_s3_url
+
+    def mended(url, *arguments, **named):
+        if isinstance(url, str) and ADDRESS and url.startswith(ADDRESS):
+            url = url.replace(ADDRESS, "https://s3.us-east-1.amazonaws.com", 1)
+        return parse(url, *arguments, **named)
+
+    module.parse_s3_url = mended

@@ -168,6 +168,7 @@ MENDS = {
     "ministack.core.iam_actions": [deployment.iam_actions],
     "ministack.services.cloudformation.engine": [deployment.engine],
     "ministack.services.cloudformation.provisioners": [deployment.provisioners],
+    "samcli.lib.utils.s3": [deployment.sam_s3],
     "ministack.services.ecs": [ecs, deployment.ecs],
     "ministack.services.secretsmanager": [secretsmanager],
 }

@@ -54,16 +54,11 @@ impl World {
         &self.ecs
     }
 
-    /// Containers as another deployment of this cluster would start them.
-    pub(crate) fn deployed_again(&self) -> Ecs {
-        ecs(
-            &self.proxy.endpoint(),
-            &[
-                ("REEVE_CLUSTER", &self.name),
-                ("REEVE_TASK_FAMILY", &self.name),
-                ("REEVE_EGRESS", "elsewhere.internal:8080"),
-            ],
-        )
+    /// Containers as another deployment of this cluster would start them, which is told `more`.
+    pub(crate) fn deployed(&self, more: &[(&str, &str)]) -> Ecs {
+        let mut all = more.to_vec();
+        all.extend([("REEVE_CLUSTER", &*self.name), ("REEVE_TASK_FAMILY", &*self.name)]);
+        ecs(&self.proxy.endpoint(), &all)
     }
 
     /// The name of the cluster, and of everything else of this test.
@@ -159,6 +154,20 @@ impl World {
         let ours = format!("label=com.amazonaws.ecs.cluster={}", self.cluster());
         let all = docker(&["ps", "--quiet", "--no-trunc", "--filter", &ours]).unwrap();
         all.lines().find(|id| is_of(id, container)).map(str::to_owned)
+    }
+}
+
+impl Drop for World {
+    /// The emulator forgets the containers of tasks that ended by themselves, and those of a test that
+    /// failed.
+    fn drop(&mut self) {
+        let ours = format!("label=com.amazonaws.ecs.cluster={}", self.cluster());
+        let all = docker(&["ps", "--all", "--quiet", "--filter", &ours]).unwrap_or_default();
+        let mut remove = vec!["rm", "--force"];
+        remove.extend(all.lines());
+        if remove.len() > 2 {
+            docker(&remove);
+        }
     }
 }
 

@@ -109,9 +109,6 @@ pub(super) fn resources(name: &str, trigger: &Trigger, add: &mut impl FnMut(&str
                 "Schedule",
                 json!({
                     "Type": "AWS::Scheduler::Schedule",
-                    "Metadata": { "checkov": { "skip": [
-                        skip("CKV_AWS_297", "a schedule has no input: there is nothing in it to encrypt"),
-                    ] } },
                     "Properties": {
                         "ScheduleExpression": expression,
                         "FlexibleTimeWindow": { "Mode": "OFF" },
@@ -200,9 +197,6 @@ fn url(name: &str, add: &mut impl FnMut(&str, Value)) {
         let (member, value) = condition;
         json!({
             "Type": "AWS::Lambda::Permission",
-            "Metadata": { "checkov": { "skip": [
-                skip("CKV_AWS_301", "its URL is for every client; it authenticates by itself"),
-            ] } },
             "Properties": {
                 "FunctionName": { "Ref": name },
                 "Action": action,
@@ -220,9 +214,6 @@ fn url(name: &str, add: &mut impl FnMut(&str, Value)) {
 fn gateway_route(name: &str, api: &str, key: &str) -> Value {
     json!({
         "Type": "AWS::ApiGatewayV2::Route",
-        "Metadata": { "checkov": { "skip": [
-            skip("CKV_AWS_309", "each function authenticates by itself: no authoriser to wait and pay for"),
-        ] } },
         "Properties": {
             "ApiId": { "Ref": api },
             "RouteKey": key,

@@ -10,12 +10,18 @@
 //! - A task counts as running from the moment ECS has accepted it: one that still waits for a
 //!   machine, an address or an image is described and listed like one that works. It counts as over
 //!   from the moment ECS has decided to stop it.
+//! - The boot document is an override of the task's environment: whoever may describe the account's
+//!   tasks sees its token, which is worth nothing but to that start, and nothing once it is over.
 //! - Throttled and failed calls are made again with jitter, inside a deadline for all attempts.
 //! - There is one task definition for each size, made by the template and never here; what is one
 //!   container's own comes as an override of its environment.
 //!
 //! `ListTasks` may lag behind `RunTask` by seconds. A stop that overtakes the list leaves a task
 //! behind: its shim is refused and ends, and the reconciler's sweep stops it.
+//!
+//! Its role needs, in the cluster: `ecs:RunTask` on the families of task definitions,
+//! `ecs:TagResource` on tasks where `RunTask` makes them, `ecs:StopTask` and `ecs:DescribeTasks` on
+//! tasks, `ecs:ListTasks`, and `iam:PassRole` for the roles in the task definitions.
 //!
 //! Deliberately absent: a workspace that outlives its task. The disk of a task goes with it; until
 //! snapshots in [`Blobs`](app::ports::Blobs) exist, an agent on ECS begins each start with empty
