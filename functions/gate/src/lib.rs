@@ -18,7 +18,10 @@ pub use list::Listing;
 
 /// The use cases, as routes have them.
 #[derive(Clone, Debug)]
-pub struct Gate(App);
+pub struct Gate {
+    app: App,
+    tickets: bool,
+}
 
 /// A route over the use cases.
 pub type Route = api::Route<Gate>;
@@ -29,7 +32,13 @@ pub type Caller = api::Caller<app::Caller>;
 impl Gate {
     /// Opens the use cases to routes.
     pub const fn new(app: App) -> Self {
-        Self(app)
+        Self { app, tickets: false }
+    }
+
+    /// Opens the use cases also to whoever presents a ticket in place of a key: see
+    /// [`App::elsewhere`].
+    pub const fn with_tickets(app: App) -> Self {
+        Self { app, tickets: true }
     }
 }
 
@@ -37,7 +46,7 @@ impl Deref for Gate {
     type Target = App;
 
     fn deref(&self) -> &App {
-        &self.0
+        &self.app
     }
 }
 
@@ -46,11 +55,11 @@ impl Service for Gate {
     type Grant = Grant;
 
     fn narrow(&self, grants: &'static [Grant]) -> Self {
-        Self(self.0.narrow(grants))
+        Self { app: self.app.narrow(grants), tickets: self.tickets }
     }
 
     fn request_id(&self) -> String {
-        self.0.request_id().to_string()
+        self.app.request_id().to_string()
     }
 
     async fn admit(
@@ -59,7 +68,11 @@ impl Service for Gate {
         access: Access,
         _request: &str,
     ) -> Result<app::Caller, Problem> {
-        let caller = self.0.authenticate(bearer).await?;
+        let ticket = bearer.filter(|bearer| self.tickets && App::is_ticket(bearer));
+        let caller = match ticket {
+            Some(ticket) => self.app.redeem(ticket).await?,
+            None => self.app.authenticate(bearer).await?,
+        };
         // For whoever logs requests: the span has a place for it, or nothing happens.
         tracing::Span::current().record("realm", tracing::field::display(caller.realm()));
         match access {
@@ -74,7 +87,7 @@ impl Service for Gate {
         caller: &app::Caller,
         idempotency: &Idempotency,
     ) -> Result<Option<Vec<u8>>, Problem> {
-        Ok(self.0.first_answer(caller, &once(idempotency.clone())).await?)
+        Ok(self.app.first_answer(caller, &once(idempotency.clone())).await?)
     }
 
     fn remember(&self, caller: app::Caller, idempotency: Idempotency) -> app::Caller {

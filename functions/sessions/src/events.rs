@@ -11,13 +11,14 @@ use wire::{Problem, ProblemKind, Scope};
 
 use crate::stream::{LastEventId, Reply};
 
+const PATH: &str = "/v1/sessions/{sessionId}/events";
+
 /// Read or follow the events of a session.
-pub(crate) const ROUTE: Route =
-    Route::get("sessions.events", "/v1/sessions/{sessionId}/events", handler!(events))
-        .summary("Read or follow the events of a session")
-        .scope(Scope::SessionsRead)
-        .grants(&[Grant::TableRead, Grant::Feed])
-        .problems(&[ProblemKind::InvalidCursor]);
+pub(crate) const ROUTE: Route = Route::get("sessions.events", PATH, handler!(events))
+    .summary("Read or follow the events of a session")
+    .scope(Scope::SessionsRead)
+    .grants(&[Grant::TableRead, Grant::Feed])
+    .problems(&[ProblemKind::InvalidCursor]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +50,11 @@ async fn events(
     let after = after.unwrap_or_default();
     if wants == Wants::Stream {
         let after = last.0.unwrap_or(after);
+        if let Some(url) =
+            app.elsewhere(&caller, &PATH.replace("{sessionId}", &session_id.to_string()), after)
+        {
+            return Ok(Reply::Elsewhere(url));
+        }
         return Ok(Reply::stream(&app, caller, session_id, after).await?);
     }
     let limit = limit.map_or(100, |limit| usize::try_from(limit).unwrap_or(usize::MAX));

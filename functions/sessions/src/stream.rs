@@ -12,6 +12,8 @@ use api::{Failure, Input, Operation, Output};
 use app::Error;
 use app::events::Told;
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -62,6 +64,8 @@ pub(crate) enum Reply {
     Page(Page<EventView>),
     /// A stream.
     Stream(BoxStream<'static, Result<Event, Infallible>>),
+    /// A stream, at another address.
+    Elsewhere(String),
 }
 
 impl Reply {
@@ -103,6 +107,12 @@ impl IntoResponse for Reply {
             Self::Stream(events) => {
                 Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response()
             }
+            // The address works once: nobody is to keep it.
+            Self::Elsewhere(url) => (
+                StatusCode::TEMPORARY_REDIRECT,
+                [(LOCATION, url), (CACHE_CONTROL, "no-store".to_owned())],
+            )
+                .into_response(),
         }
     }
 }
@@ -115,5 +125,7 @@ impl Output for Reply {
         let description = "Server-sent events: durable ones with their number as id, what is said right now without.";
         let schema = serde_json::json!({ "type": "string", "description": description });
         operation.reply_as(200, "text/event-stream", &schema);
+        // Where a stream has another address than the rest.
+        operation.empty_reply(307);
     }
 }

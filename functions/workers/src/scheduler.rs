@@ -10,9 +10,10 @@ use domain::due::Due;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use tracing::Instrument;
 
-/// Claims what is due and hands each errand to `start`, to be carried out side by side. Answers with
-/// the moment to look again, where one is known. One read for each shard, one commit for every fifty
-/// errands; one for each where another scheduler takes some of them at the same moment.
+/// Claims what is due and hands each errand to `start`, to be carried out side by side.
+///
+/// Answers with the moment to look again, where one is known. One read for each shard, one commit for
+/// every fifty errands; one for each where another scheduler takes some of them at the same moment.
 pub async fn tick(
     app: &App,
     mut start: impl FnMut(BoxFuture<'static, ()>),
@@ -41,7 +42,9 @@ async fn carry_out(app: App, held: Due) {
 }
 
 /// Ticks until nothing is due any more, or until `until` has come; returns when all that it has begun
-/// is done. For a process that may live for some time and then not: what is left is taken by the
+/// is done.
+///
+/// For a process that may live for some time and then not: what is left is taken by the
 /// next. Answers with how many errands it carried out.
 pub async fn drain(app: &App, clock: &dyn Clock, until: Timestamp) -> Result<usize, Error> {
     let mut carried_out = 0;

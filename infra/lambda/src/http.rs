@@ -37,7 +37,8 @@ const RESERVE: Duration = Duration::from_millis(500);
 /// Serves `route` for as long as the process lives.
 pub(crate) async fn serve(process: Process, route: Route) -> Result<(), Error> {
     let app = ports::app(&process, &Wanted::of_route(&route)).await?;
-    let door = Door::new(process, app, route);
+    let gate = Gate::new(app.clone());
+    let door = Door::new(process, app, gate, route);
     let service = lambda_http::service_fn(move |request: Request| {
         let door = door.clone();
         async move { Ok::<_, Error>(door.answer_whole(request).await) }
@@ -55,9 +56,9 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// Exactly `route`, over `app`.
-    pub(crate) fn new(process: Process, app: App, route: Route) -> Self {
-        let router = api::router(&[route], &Gate::new(app.clone()));
+    /// Exactly `route`, behind `gate`, which opens `app`.
+    pub(crate) fn new(process: Process, app: App, gate: Gate, route: Route) -> Self {
+        let router = api::router(&[route], &gate);
         Self { process, app, route, router }
     }
 

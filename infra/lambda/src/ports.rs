@@ -32,6 +32,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(150);
 pub(crate) struct Wanted {
     grants: Vec<Grant>,
     signing_key: bool,
+    elsewhere: bool,
 }
 
 impl Wanted {
@@ -41,13 +42,14 @@ impl Wanted {
         if route.access != Access::Public {
             grants.push(Grant::TableRead);
         }
-        Self { grants, signing_key: false }
+        // An HTTP API neither streams nor waits.
+        Self { grants, signing_key: false, elsewhere: true }
     }
 
     /// What a function declares.
     pub(crate) fn of_function(function: &Function) -> Self {
         let signing_key = function.needs.contains(&Need::SigningKey);
-        Self { grants: function.grants.to_vec(), signing_key }
+        Self { grants: function.grants.to_vec(), signing_key, elsewhere: false }
     }
 
     fn any(&self, grants: &[Grant]) -> bool {
@@ -83,8 +85,14 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
         ids: Arc::clone(&process.ids),
     };
     let signing_key = if wanted.signing_key { Some(signing_key(process).await?) } else { None };
-    let settings =
-        Settings { silence: SILENCE, start: START, lease: LEASE, ..Settings::new(signing_key) };
+    let events_url = environment.events_url().ok().filter(|_| wanted.elsewhere);
+    let settings = Settings {
+        silence: SILENCE,
+        start: START,
+        lease: LEASE,
+        events_url: events_url.map(str::to_owned),
+        ..Settings::new(signing_key)
+    };
     Ok(App::new(ports, settings))
 }
 

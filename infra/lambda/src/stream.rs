@@ -7,9 +7,10 @@
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::Response;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderValue, Response};
 use futures::StreamExt;
-use gate::{Function, Route};
+use gate::{Function, Gate, Route};
 use lambda_http::{Context, Request, RequestExt};
 use tracing::Instrument;
 
@@ -29,7 +30,8 @@ pub(crate) async fn serve(
     route: Route,
 ) -> Result<(), Error> {
     let app = ports::app(&process, &Wanted::of_function(function)).await?;
-    let door = Door::new(process, app, route);
+    let gate = Gate::with_tickets(app.clone());
+    let door = Door::new(process, app, gate, route);
     let service = lambda_http::service_fn(move |request: Request| {
         let door = door.clone();
         async move { Ok::<_, Error>(begin(&door, request).await) }
@@ -37,7 +39,8 @@ pub(crate) async fn serve(
     lambda_http::streaming_runtime(service).run().await
 }
 
-async fn begin(door: &Door, request: Request) -> Response<Body> {
+async fn begin(door: &Door, mut request: Request) -> Response<Body> {
+    present(&mut request);
     let (context, started) = (request.lambda_context(), Instant::now());
     let span = door.process.telemetry.span(door.process.handler(), &context);
     let begun = async {
@@ -47,6 +50,23 @@ async fn begin(door: &Door, request: Request) -> Response<Body> {
     };
     let response = begun.instrument(span).await;
     response.map(|body| within(&door.process, body.into_data_stream(), context))
+}
+
+/// Takes a ticket out of the query and presents it: who follows a redirect can send no header, and
+/// says no more than its address.
+fn present(request: &mut Request) {
+    let query = request.uri().query().unwrap_or_default();
+    let (tickets, rest): (Vec<_>, Vec<_>) =
+        query.split('&').partition(|part| part.starts_with("ticket="));
+    let Some(ticket) = tickets.first().and_then(|part| part.strip_prefix("ticket=")) else {
+        return;
+    };
+    let bearer = HeaderValue::from_str(&format!("Bearer {ticket}"));
+    let path = format!("{}?{}", request.uri().path(), rest.join("&"));
+    if let (Ok(bearer), Ok(uri)) = (bearer, path.parse()) {
+        request.headers_mut().insert(AUTHORIZATION, bearer);
+        *request.uri_mut() = uri;
+    }
 }
 
 /// What `body` has to say within the time of its invocation.

@@ -24,7 +24,8 @@ pub struct Caller {
     pub(crate) scope: Scope,
     pub(crate) realm: Realm,
     pub(crate) scopes: BTreeSet<KeyScope>,
-    presented: PresentedKey,
+    // None for who came with something else than the key itself.
+    presented: Option<PresentedKey>,
     once: Option<Once>,
 }
 
@@ -80,11 +81,18 @@ impl Caller {
     }
 
     fn cipher(&self) -> Result<XChaCha20Poly1305, Error> {
+        let presented = self.presented.as_ref();
+        let presented = presented.ok_or(Error::Bug("who changes something has presented a key"))?;
         let sealing = Sha256::new()
             .chain_update("reeve/first-answer/1\0")
-            .chain_update(self.presented.secret())
+            .chain_update(presented.secret())
             .finalize();
         XChaCha20Poly1305::new_from_slice(&sealing).map_err(|_| Error::Bug("key length"))
+    }
+
+    /// What is kept of the secret that was presented.
+    pub(crate) fn kept_secret(&self) -> Option<String> {
+        self.presented.as_ref().map(|presented| digest(presented.secret()))
     }
 
     fn open(&self, answer: &idempotency::Answer) -> Result<Vec<u8>, Error> {
@@ -102,9 +110,13 @@ impl Caller {
 
 /// SHA-256 of a key's secret, as it is kept.
 pub(crate) fn digest(secret: &str) -> String {
+    hexadecimal(&Sha256::digest(secret.as_bytes()))
+}
+
+/// Bytes, two digits each.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from(nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
-    let digest = Sha256::digest(secret.as_bytes());
-    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl App {
@@ -122,7 +134,21 @@ impl App {
             document::get::<ApiKey>(self.table(), &store::keys::api_key(presented.id)).await?;
         let Some(Loaded { value: key, .. }) = key else { return Err(refused) };
         let same = digest(presented.secret()).as_bytes().ct_eq(key.secret_sha256.as_bytes());
-        if !bool::from(same) || !key.is_live(self.now()) {
+        if !bool::from(same) {
+            return Err(refused);
+        }
+        self.caller_with(key, Some(presented)).await
+    }
+
+    /// Whoever holds `key`, if it works. One read.
+    pub(crate) async fn caller_with(
+        &self,
+        key: ApiKey,
+        presented: Option<PresentedKey>,
+    ) -> Result<Caller, Error> {
+        let refused =
+            Error::Unauthenticated("the API key is malformed, unknown, expired or revoked");
+        if !key.is_live(self.now()) {
             return Err(refused);
         }
         #[expect(clippy::disallowed_methods, reason = "this is authentication")]

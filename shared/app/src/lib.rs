@@ -12,6 +12,7 @@ mod blob_id;
 mod caller;
 mod commit;
 pub mod containers;
+mod elsewhere;
 pub mod errands;
 mod error;
 pub mod events;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub replay: Duration,
     /// Where clients open streams: a WebSocket address.
     pub stream_url: String,
+    /// Where streams of events are followed, where that is somewhere else.
+    pub events_url: Option<String>,
 }
 
 impl fmt::Debug for Settings {
@@ -92,6 +95,7 @@ impl Settings {
             lease: Duration::from_secs(30),
             replay: Duration::from_secs(20),
             stream_url: String::new(),
+            events_url: None,
         }
     }
 }

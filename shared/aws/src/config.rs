@@ -214,8 +214,9 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// What every SDK client of a process shares: connections, credentials, region, endpoint. Cheap to
-/// clone. A port builds its own client of it, so a process has the clients of the ports it builds and
+/// What every SDK client of a process shares: connections, credentials, region, endpoint.
+///
+/// Cheap to clone. A port builds its own client of it, so a process has the clients of the ports it builds and
 /// no other.
 #[derive(Clone, Debug)]
 pub struct Sdk(SdkConfig);

@@ -103,18 +103,17 @@ impl DynamoTable {
     }
 
     /// Asks until there is an answer or no time left.
-    async fn ask<T, E, Sent>(
+    async fn ask<T, E, Asked>(
         &self,
         patience: &mut Patience<'_>,
-        send: impl Fn() -> Sent + Send + Sync,
+        send: impl Fn() -> Asked + Send + Sync,
     ) -> Result<T, Error>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-        Sent: Future<Output = Result<T, SdkError<E>>> + Send,
+        Asked: Future<Output = Result<T, SdkError<E>>> + Send,
     {
         loop {
-            let sent = send().await;
-            match sent {
+            match send().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if passes(&error) && patience.wait().await => {
                     tracing::debug!(code = error.code(), "the table is asked again");
@@ -161,21 +160,18 @@ impl DynamoTable {
             .set_transact_items(Some(writes.items(&self.name)?))
             .client_request_token(writes.token())
             .send();
-        let error = match sent.await {
-            Ok(_) => return Ok(Attempt::Applied),
-            Err(error) => error,
-        };
+        let Err(error) = sent.await else { return Ok(Attempt::Applied) };
         if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
             error.as_service_error()
         {
             match writes.read(canceled.cancellation_reasons()) {
                 Canceled::Conflict(conflict) => return Err(conflict.into()),
                 Canceled::Otherwise(adds) => return Ok(Attempt::Otherwise(adds)),
-                Canceled::Passes => return Ok(Attempt::Passes(error)),
+                Canceled::Passes => return Ok(Attempt::Passes(Box::new(error))),
                 Canceled::Refused => {}
             }
         } else if passes(&error) {
-            return Ok(Attempt::Passes(error));
+            return Ok(Attempt::Passes(Box::new(error)));
         }
         Err(unavailable(error))
     }
@@ -185,7 +181,7 @@ impl DynamoTable {
 enum Attempt {
     Applied,
     /// It may do the next time.
-    Passes(SdkError<TransactWriteItemsError>),
+    Passes(Box<SdkError<TransactWriteItemsError>>),
     /// It has to be said in another way: these of its adds make their items anew.
     Otherwise(BTreeSet<usize>),
 }
@@ -283,7 +279,7 @@ impl Table for DynamoTable {
                     let code = error.code();
                     tracing::debug!(commit = commit.name, code, "a commit is tried again");
                     if !patience.wait().await {
-                        return Err(unavailable(error));
+                        return Err(unavailable(*error));
                     }
                 }
                 Attempt::Otherwise(adds) => {

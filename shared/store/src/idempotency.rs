@@ -3,6 +3,7 @@
 //! The answer is written in the commit it answers for: there is no moment at which one is durable
 //! and the other is not.
 
+use domain::id::Ulid;
 use domain::{KeyId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,18 @@ pub fn put(key: Key, answer: &Answer, expires: Timestamp) -> Write {
     Write::Put {
         key,
         body: encode(answer),
+        index: None,
+        expires: Some(expires),
+        expect: Expect::Absent,
+    }
+}
+
+/// Notes that something which `caller` may do once was done; a conflict where it was before. Goes by
+/// itself at `expires`.
+pub fn used_up(caller: KeyId, once: Ulid, expires: Timestamp) -> Write {
+    Write::Put {
+        key: keys::used_up(caller, once),
+        body: encode(&()),
         index: None,
         expires: Some(expires),
         expect: Expect::Absent,

@@ -6,6 +6,7 @@
 //! | counter     | `RLM#<rlm>`               | `COUNT#<what>`       |                          |          | admission |
 //! | API key     | `KEY#<key>`               | `KEY`                | `RLM#<rlm>#KEY`          | `<key>`  | every request; list |
 //! | idempotency | `KEY#<key>`               | `IDEM#<key's text>`  |                          |          | replay of a mutating request |
+//! | used up     | `KEY#<key>`               | `USED#<ulid>`        |                          |          | nobody: a second one conflicts |
 //! | template    | `RLM#<rlm>#TPL`           | `<tpl>`              |                          |          | get, list |
 //! | agent       | `RLM#<rlm>#AGT`           | `<agt>`              | `RLM#<rlm>#AGT#<state>`  | `<agt>`  | get, list, list by state |
 //! | agent label | `RLM#<rlm>#LBL#<key>=<v>` | `<agt>`              |                          |          | list agents by label |
@@ -24,6 +25,7 @@
 //! Numbers are padded with zeros, so that byte order is their order.
 
 use domain::due::Due;
+use domain::id::Ulid;
 use domain::text::{LabelKey, LabelValue};
 use domain::{
     AgentId, AuditId, ContainerId, KeyId, RealmId, RunId, SessionId, SubscriptionId, TemplateId,
@@ -97,6 +99,11 @@ pub fn api_keys(scope: Scope) -> String {
 /// The first answer to a request that `caller` made under `idempotency_key`.
 pub fn idempotency(caller: KeyId, idempotency_key: &str) -> Key {
     Key { pk: format!("KEY#{caller}"), sk: format!("IDEM#{idempotency_key}") }
+}
+
+/// That something which `caller` may do once was done.
+pub fn used_up(caller: KeyId, once: Ulid) -> Key {
+    Key { pk: format!("KEY#{caller}"), sk: format!("USED#{once}") }
 }
 
 /// A template.
@@ -316,7 +323,6 @@ pub fn due_at(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use domain::due::Errand;
-    use domain::id::Ulid;
 
     use super::*;
 

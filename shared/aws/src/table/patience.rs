@@ -69,6 +69,7 @@ pub(super) fn passes<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
             let code = refused.err().code();
             status >= 500 || status == 429 || code.is_some_and(|code| PASSING.contains(&code))
         }
-        _ => false,
+        // Not sent at all, or of a kind that is not known here.
+        SdkError::ConstructionFailure(_) | _ => false,
     }
 }

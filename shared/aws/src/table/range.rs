@@ -61,8 +61,7 @@ impl Bounds {
 
     fn is_empty(&self) -> bool {
         match (&self.from, &self.to) {
-            (Bound::Included(from), Bound::Excluded(to))
-            | (Bound::Excluded(from), Bound::Excluded(to)) => from >= to,
+            (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to)) => from >= to,
             // A key is never empty.
             (Bound::Unbounded, Bound::Excluded(to)) => to.is_empty(),
             _ => false,

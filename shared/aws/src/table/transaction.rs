@@ -181,8 +181,18 @@ impl<'a> Transaction<'a> {
                         anew.insert(index);
                     }
                     // Whether it is the first that fails, the next attempt says.
-                    _ if unknown => break,
-                    _ => return Canceled::Conflict(Conflict { index }),
+                    Write::Put { .. }
+                    | Write::Delete { .. }
+                    | Write::Check { .. }
+                    | Write::Add { .. }
+                        if unknown =>
+                    {
+                        break;
+                    }
+                    Write::Put { .. }
+                    | Write::Delete { .. }
+                    | Write::Check { .. }
+                    | Write::Add { .. } => return Canceled::Conflict(Conflict { index }),
                 },
                 Some(
                     "TransactionConflict"
