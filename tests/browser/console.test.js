@@ -42,6 +42,25 @@ async function wire() {
     response.on("close", () => onward.destroy());
     request.pipe(onward);
   });
+  server.on("upgrade", (request, socket, head) => {
+    if (line.down) return socket.destroy();
+    const headers = { ...request.headers, host: target.host };
+    if (headers.origin) headers.origin = target.origin;
+    const onward = forward({ host: target.hostname, port: target.port || 80, path: request.url, method: "GET", headers });
+    onward.on("upgrade", (answer, beyond, first) => {
+      const lines = Object.entries(answer.headers).map(([name, value]) => `${name}: ${value}\r\n`);
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join("")}\r\n`);
+      socket.write(first);
+      beyond.write(head);
+      beyond.pipe(socket).pipe(beyond);
+      for (const [one, other] of [[socket, beyond], [beyond, socket]]) {
+        one.on("error", () => other.destroy());
+        one.on("close", () => other.destroy());
+      }
+    });
+    for (const ended of ["response", "error"]) onward.on(ended, () => socket.destroy());
+    onward.end();
+  });
   server.on("connection", (socket) => {
     open.add(socket);
     socket.on("close", () => open.delete(socket));

@@ -53,7 +53,7 @@ async fn keys_that_do_not_work(client: &Client) -> Vec<(&'static str, Option<Str
     ]
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     // The server decides what is past; this only has to be a little ahead of it.
     let since = std::fs::metadata("/proc/self").unwrap().modified().unwrap();
     let since = since.duration_since(std::time::UNIX_EPOCH).unwrap();

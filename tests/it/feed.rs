@@ -6,7 +6,7 @@ use app::ports::{Feed, LiveEvent, Seen};
 use domain::event::{Draft, Event};
 use domain::id::Ulid;
 use domain::session::SessionState;
-use domain::{RealmId, RunId, SessionId, Timestamp};
+use domain::{AgentId, RealmId, RunId, SessionId, Timestamp};
 use embedded::feed::{LocalFeed, Nudge};
 use embedded::sqlite::SqliteTable;
 use futures::{FutureExt, StreamExt};
@@ -16,6 +16,7 @@ use store::{Commit, Scope, Table};
 use tempfile::TempDir;
 
 const REALM: RealmId = RealmId::new(Ulid(1));
+const AGENT: AgentId = AgentId::new(Ulid(5));
 const ONE: SessionId = SessionId::new(Ulid(2));
 const OTHER: SessionId = SessionId::new(Ulid(3));
 
@@ -41,7 +42,7 @@ async fn append(table: &SqliteTable, session: SessionId, seqs: std::ops::RangeIn
             Event { seq, kind, run_id: run, time: Timestamp::from_millis(seq), data }
         })
         .collect();
-    let writes = store::event::append(scope(), session, &events).into_iter().collect();
+    let writes = store::event::append(scope(), AGENT, session, &events).into_iter().collect();
     table.commit(Commit { name: "test.append", writes }).await.unwrap();
 }
 
@@ -49,7 +50,8 @@ fn live(feed: &LocalFeed, session: SessionId) {
     let data = RawValue::from_string("{}".to_owned()).unwrap();
     let run = RunId::new(Ulid(4));
     let kind = "agent_message_delta".to_owned();
-    feed.publish_live(REALM, session, LiveEvent { kind, run, time: Timestamp::default(), data });
+    let (time, offset) = (Timestamp::default(), 0);
+    feed.publish_live(REALM, session, LiveEvent { kind, run, time, offset, data });
 }
 
 /// What a subscriber has been sent and not taken yet: numbers, `live` and `lagged`.
@@ -103,7 +105,7 @@ async fn a_refused_commit_is_not_seen() {
         time: Timestamp::default(),
         data: RawValue::from_string("{}".to_owned()).unwrap(),
     };
-    let writes = store::event::append(scope(), ONE, &[again]).into_iter().collect();
+    let writes = store::event::append(scope(), AGENT, ONE, &[again]).into_iter().collect();
     table.commit(Commit { name: "test.append", writes }).await.unwrap_err();
     assert_eq!(waiting(&mut seen), [""; 0]);
 }

@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod blobs;
 mod browser;
+mod client_stream;
 mod compute;
 mod contract;
 mod ecs;

@@ -35,13 +35,15 @@ const NEVER_IN_TESTS: &[(&str, &str)] = &[
 /// Names that say nothing about what is inside.
 const NAMELESS: &[&str] = &["common", "helper", "helpers", "misc", "util", "utils"];
 
-/// The files that may grant a [`store::Scope`]: authentication, and whoever acts on a stored errand.
+/// The files that may grant a [`store::Scope`]: authentication, and whoever acts on a
+/// stored errand or for a stored connection.
 const GRANTING: &[&str] = &[
     "shared/app/src/caller.rs",
     "shared/app/src/containers.rs",
     "shared/app/src/errands.rs",
     "shared/app/src/realms.rs",
     "shared/app/src/shim.rs",
+    "shared/app/src/stream/connection.rs",
 ];
 
 struct File {

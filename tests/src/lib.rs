@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 pub mod blobs;
+pub mod asyncapi;
 pub mod compute;
 pub mod emulator;
 pub mod fault_proxy;
@@ -12,6 +13,7 @@ pub mod http;
 pub mod platform;
 pub mod reeve;
 pub mod sample;
+pub mod stream;
 pub mod table;
 pub mod vault;
 pub mod write_units;

@@ -1,7 +1,7 @@
 //! Where the system runs that a test speaks to: in one process on this machine, or deployed to an
 //! account. What a test needs of either beyond HTTP is here and nowhere else.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -21,7 +21,7 @@ pub struct Platform {
 
 #[derive(Debug)]
 enum Home {
-    Machine(Box<Reeve>),
+    Machine(#[expect(dead_code, reason = "stops when it is dropped")] Box<Reeve>),
     Account(Deployment),
 }
 
@@ -111,7 +111,7 @@ fn ulid(agent: &str) -> &str {
 }
 
 fn processes(agent: &str) -> Vec<Pid> {
-    mentioning(&PathBuf::from(format!("ctr_{}", ulid(agent))))
+    mentioning(Path::new(&format!("ctr_{}", ulid(agent))))
 }
 
 fn is_shim(pid: Pid) -> bool {

@@ -11,6 +11,7 @@ pub fn routes() -> Vec<Route> {
         realms::ROUTES,
         runs::ROUTES,
         sessions::ROUTES,
+        stream::ROUTES,
         system::ROUTES,
         templates::ROUTES,
     ]

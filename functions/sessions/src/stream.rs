@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use domain::SessionId;
 use futures::stream::{BoxStream, StreamExt};
 use gate::Gate;
-use wire::event::{EventView, LiveView};
+use wire::event::EventView;
 use wire::{Page, Problem, ProblemKind};
 
 /// Seconds after which a quiet stream gets a comment.
@@ -94,11 +94,8 @@ fn event(told: &Told) -> Event {
             .event(&event.kind)
             .data(serde_json::to_string(&**event).unwrap_or_default()),
         Told::Live(live) => {
-            let view =
-                LiveView { kind: &live.kind, run_id: live.run, time: live.time, data: &live.data };
-            Event::default()
-                .event(&live.kind)
-                .data(serde_json::to_string(&view).unwrap_or_default())
+            let view = serde_json::to_string(&live.view()).unwrap_or_default();
+            Event::default().event(&live.kind).data(view)
         }
     }
 }

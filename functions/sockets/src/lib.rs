@@ -4,6 +4,7 @@
 //! does not matter which process gets it. On one machine the gateway calls in; in the cloud the
 //! managed WebSocket does.
 
+pub mod client;
 pub mod shim;
 
 use app::Grant;

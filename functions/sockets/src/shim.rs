@@ -43,7 +43,7 @@ pub async fn frame(
             Answer::Say(Down::Ack { session: report.session, next })
         }
         Up::Live(live) => {
-            app.shim_said(shim, live);
+            app.shim_said(shim, live).await;
             Answer::Quiet
         }
         Up::Heartbeat => {

@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower::util::MapRequest;
 
 use crate::console;
+use crate::stream_socket::{self, Streams};
 
 #[derive(Clone)]
 struct Machine {
@@ -21,10 +22,11 @@ struct Machine {
 }
 
 /// Everything that is served on the address.
-pub(crate) fn router(app: &App, metrics: PrometheusHandle) -> Router {
+pub(crate) fn router(app: &App, streams: Streams, metrics: PrometheusHandle) -> Router {
     let machine = Machine { app: app.clone(), metrics };
     let routes = api::router(&routes::routes(), &Gate::new(app.clone()))
         .merge(console::routes())
+        .merge(stream_socket::routes(app.clone(), streams))
         .merge(
             Router::new()
                 .route("/healthz", get(healthz))

@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use domain::ContainerId;
-use embedded::push::LocalPush;
+use embedded::push::{LocalPush, Peer};
 use embedded::sandbox::Place;
 use sockets::shim::Answer;
 use tokio::sync::mpsc;
@@ -118,7 +118,7 @@ async fn hold(line: Line, shim: ShimCaller, mut socket: WebSocket) {
     let number = line.connections.fetch_add(1, Ordering::Relaxed);
     let connection = format!("{}.{number}", std::process::id());
     let (frames, mut waiting) = mpsc::channel(WAITING);
-    line.push.register(connection.clone(), frames);
+    line.push.register(connection.clone(), Peer::Shim, frames);
     loop {
         tokio::select! {
             pushed = waiting.recv() => {

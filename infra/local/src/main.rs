@@ -10,6 +10,7 @@ mod demo;
 mod egress_socket;
 mod installation;
 mod scheduler;
+mod stream_socket;
 mod up;
 
 use std::path::Path;

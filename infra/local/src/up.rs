@@ -29,7 +29,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::cli::{Key, Up};
 use crate::egress_socket::Socket;
-use crate::{api_gateway, demo, egress_socket, installation, scheduler};
+use crate::stream_socket::{Changes, Streams};
+use crate::{api_gateway, demo, egress_socket, installation, scheduler, stream_socket};
 
 /// Why it does not start, or did not stop as it should.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +96,10 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .map_err(|error| UpError::Metrics(error.to_string()))?;
-    let machine = Machine::open(&options, &data)?;
+    let listen = |source| UpError::Listen { address: options.listen, source };
+    let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let machine = Machine::open(&options, &data, address)?;
     let (api_key, realm) = first_key(&machine, &options, &data).await?;
 
     let egress = egress::Config { scripted: options.demo, ..egress::Config::from_vars(variable) };
@@ -106,15 +110,14 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     running.tasks.spawn(scheduler::upkeep(metrics.clone(), clock, running.stop.clone()));
     let app = running.app.clone();
 
-    let listen = |source| UpError::Listen { address: options.listen, source };
-    let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
-    let url = format!("http://{}", listener.local_addr().map_err(listen)?);
+    let url = format!("http://{address}");
     // What is streamed is small and often: without this the kernel holds it back, 40 ms at times. It
     // fails for a connection that is gone.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let serving = CancellationToken::new();
     let server = running.tasks.spawn({
-        let (serving, router) = (serving.clone(), api_gateway::router(&app, metrics));
+        let router = api_gateway::router(&app, running.streams.clone(), metrics);
+        let serving = serving.clone();
         async move {
             axum::serve(listener, router).with_graceful_shutdown(serving.cancelled_owned()).await
         }
@@ -148,6 +151,7 @@ struct Machine {
     table: Arc<SqliteTable>,
     push: Arc<LocalPush>,
     nudge: Arc<Nudge>,
+    changes: Changes,
     sandbox: Sandbox,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -156,23 +160,26 @@ struct Machine {
 }
 
 impl Machine {
-    fn open(options: &Up, data: &DataDir) -> Result<Self, UpError> {
+    fn open(options: &Up, data: &DataDir, address: SocketAddr) -> Result<Self, UpError> {
         let file = |source| UpError::File { path: data.path().display().to_string(), source };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let ids: Arc<dyn Ids> = Arc::new(OsIds::default());
         let table = Arc::new(SqliteTable::open(data.path().join("reeve.db"), Arc::clone(&clock))?);
         let (feed, nudge) = (Arc::new(LocalFeed::default()), Arc::new(Nudge::default()));
+        let push = Arc::new(LocalPush::default());
+        let (ear, changes) = stream_socket::changes(Arc::clone(&push));
         table.on_commit({
             let (feed, nudge) = (Arc::clone(&feed), Arc::clone(&nudge));
             move |commit| {
                 feed.observe(commit);
                 nudge.observe(commit);
+                ear.observe(commit);
             }
         });
-        let push = Arc::new(LocalPush::default());
         let (sandbox, sockets, exits) = sandbox(options, data).map_err(UpError::Sandbox)?;
-        let settings =
-            Settings::new(Some(installation::signing_key(data.path(), &*ids).map_err(file)?));
+        let signing_key = installation::signing_key(data.path(), &*ids).map_err(file)?;
+        let stream_url = format!("ws://{address}{}", stream_socket::PATH);
+        let settings = Settings { stream_url, ..Settings::new(Some(signing_key)) };
         let ports = Ports {
             table: Arc::clone(&table) as _,
             compute: Arc::new(sandbox.clone()),
@@ -182,13 +189,21 @@ impl Machine {
             ids: Arc::clone(&ids),
         };
         let app = App::new(ports, settings);
-        Ok(Self { app, table, push, nudge, sandbox, clock, ids, sockets, exits })
+        Ok(Self { app, table, push, nudge, changes, sandbox, clock, ids, sockets, exits })
     }
 
     /// Takes over what an earlier process left, and begins to carry out what is due.
     async fn start(self, egress: Router) -> Result<Running, UpError> {
-        let Self { app, table, push, nudge, sandbox, clock, sockets, mut exits, .. } = self;
+        let Self { app, table, push, nudge, changes, sandbox, clock, ids, sockets, mut exits } =
+            self;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(changes.publish(app.clone(), stop.clone()));
+        let streams = Streams {
+            push: Arc::clone(&push),
+            clock: Arc::clone(&clock),
+            ids,
+            stop: stop.clone(),
+        };
         let (rest, errands) = (stop.child_token(), TaskTracker::new());
         tasks.spawn(egress_socket::serve(app.clone(), push, egress, sockets, stop.clone()));
         tasks.spawn({
@@ -217,13 +232,14 @@ impl Machine {
             rest.clone(),
         ));
         tasks.spawn(scheduler::sweep(table, clock, stop.clone()));
-        Ok(Running { app, scheduler, rest, errands, tasks, stop })
+        Ok(Running { app, streams, scheduler, rest, errands, tasks, stop })
     }
 }
 
 /// What was started.
 struct Running {
     app: App,
+    streams: Streams,
     scheduler: JoinHandle<()>,
     rest: CancellationToken,
     errands: TaskTracker,

@@ -13,10 +13,11 @@ use domain::agent::{Agent, AgentState};
 use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::due::{Due, Errand};
 use domain::event::Draft;
+use domain::key::ApiKey;
 use domain::realm::{Realm, RealmState};
 use domain::run::{End, Run, RunEvent, RunState};
 use domain::session::{Session, SessionState};
-use domain::{AgentId, ContainerId, RunId, SessionId, Timestamp};
+use domain::{AgentId, ContainerId, KeyId, RunId, SessionId, Timestamp};
 use futures::future::join_all;
 use store::document::{self, Loaded};
 use store::realm::{Counter, count};
@@ -65,6 +66,9 @@ const CLAIMS: usize = MAX_WRITES / 2;
 
 /// How often a container whose shim has hung up is looked for: over half a minute.
 const LOOKS: u32 = 6;
+
+/// How long an index may take to show what was written.
+const SHOWN: Duration = Duration::from_secs(5);
 
 /// How often a platform that does not answer is asked for one start.
 const START_TRIES: u32 = 3;
@@ -193,6 +197,7 @@ impl Errands<'_> {
             Errand::Stop { container } => self.stop(scope, container, held.attempt).await,
             Errand::Dismantle { agent } => self.dismantle(scope, agent).await,
             Errand::Quell => self.quell(scope).await,
+            Errand::Disconnect { key } => self.disconnect(scope, key, held.attempt).await,
             Errand::Forget { session } => self.forget(scope, session).await,
         }
     }
@@ -427,6 +432,7 @@ impl Errands<'_> {
         if self.realm(scope).await?.state == RealmState::Active {
             return Ok(Outcome::Done);
         }
+        app.stream().cut_all(scope, None).await?;
         let mut query = partition(keys::containers(scope), 100);
         loop {
             let page = document::list::<Container>(app.table(), query.clone()).await?;
@@ -446,6 +452,17 @@ impl Errands<'_> {
                 None => return Ok(Outcome::Done),
             }
         }
+    }
+
+    /// Sees that nobody listens with a key that has stopped working. Costs what listens.
+    async fn disconnect(&self, scope: Scope, key: KeyId, attempt: u32) -> Result<Outcome, Error> {
+        let known = document::get::<ApiKey>(self.0.table(), &keys::api_key(key)).await?;
+        if known.is_some_and(|known| known.value.is_live(self.0.now())) {
+            return Ok(Outcome::Done);
+        }
+        self.0.stream().cut_all(scope, Some(key)).await?;
+        // One that was opened just before may not be in the index yet.
+        Ok(if attempt > 1 { Outcome::Done } else { Outcome::Again(SHOWN) })
     }
 
     /// Takes a deleted agent apart: some sessions at a time, then the rest.
@@ -478,6 +495,13 @@ impl Errands<'_> {
             return Ok(Outcome::Again(Duration::ZERO));
         }
         app.ports.compute.forget(id).await?;
+        loop {
+            let writes = store::log::remove(app.table(), scope, id, 99).await?;
+            if writes.is_empty() {
+                break;
+            }
+            app.commit_own("agent.purge_log", writes).await?;
+        }
         let mut writes = store::agent::remove(&agent);
         writes.extend(container.as_ref().map(document::delete));
         writes.push(count(scope, Counter::Agents, -1, i64::MAX));

@@ -141,6 +141,14 @@ impl Push for Granted<Arc<dyn Push>> {
             self.inner.close(connection).await;
         }
     }
+
+    async fn relaxed(&self, connection: &str) -> Result<(), Gone> {
+        if self.allows(Grant::Push) { self.inner.relaxed(connection).await } else { Err(Gone) }
+    }
+
+    fn deserted(&self) -> bool {
+        self.inner.deserted()
+    }
 }
 
 impl Feed for Granted<Arc<dyn Feed>> {

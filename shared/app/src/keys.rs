@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::due::Errand;
 use domain::key::{ApiKey, PresentedKey, Scope};
 use domain::text::Name;
 use domain::{KeyId, RealmId, Timestamp};
@@ -100,7 +101,8 @@ impl Keys<'_> {
             let expect = key.expect();
             let Loaded { value, .. } = key;
             let revoked = ApiKey { revoked_at: Some(value.revoked_at.unwrap_or(now)), ..value };
-            let writes = vec![document::put(&revoked, expect)];
+            let errand = self.0.due(caller.realm(), Errand::Disconnect { key: id }, now);
+            let writes = vec![document::put(&revoked, expect), store::due::put(&errand)];
             self.0.commit(caller, "key.revoke", id, writes, &()).await
         })
         .await

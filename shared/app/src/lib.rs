@@ -24,6 +24,7 @@ pub mod runs;
 pub mod secrets;
 pub mod sessions;
 pub mod shim;
+pub mod stream;
 pub mod templates;
 mod turn;
 
@@ -70,6 +71,10 @@ pub struct Settings {
     pub start: Duration,
     /// How long a scheduler may take over one errand before another takes it.
     pub lease: Duration,
+    /// How long a client may be sent the past of a topic before it is asked to come back for the rest.
+    pub replay: Duration,
+    /// Where clients open streams: a WebSocket address.
+    pub stream_url: String,
     /// Where streams of events are followed, where that is somewhere else.
     pub events_url: Option<String>,
 }
@@ -81,13 +86,15 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// The usual times, with this key.
+    /// The usual times, with this key, and nowhere to open streams.
     pub const fn new(signing_key: Option<[u8; 32]>) -> Self {
         Self {
             signing_key,
             silence: Duration::from_secs(20),
             start: Duration::from_secs(30),
             lease: Duration::from_secs(30),
+            replay: Duration::from_secs(20),
+            stream_url: String::new(),
             events_url: None,
         }
     }

@@ -12,6 +12,7 @@ use domain::{AgentId, ContainerId, RealmId, RunId, SessionId, Timestamp};
 use futures::stream::BoxStream;
 use serde_json::value::RawValue;
 use store::Scope;
+use wire::event::LiveView;
 
 pub use crate::blob_id::BlobId;
 pub use crate::secrets::SecretValue;
@@ -78,6 +79,17 @@ pub trait Push: Send + Sync + fmt::Debug {
 
     /// Ends the connection, after what was handed over. Idempotent; an unknown one has ended already.
     async fn close(&self, connection: &str);
+
+    /// Returns once the connection can take many frames at once, for who has many and can wait. A
+    /// connection that does not take what it was given is gone.
+    async fn relaxed(&self, _connection: &str) -> Result<(), Gone> {
+        Ok(())
+    }
+
+    /// Whether it is certain that no client is connected: then nobody has to be looked for.
+    fn deserted(&self) -> bool {
+        false
+    }
 }
 
 /// One thing a subscriber of a session sees.
@@ -100,8 +112,18 @@ pub struct LiveEvent {
     pub run: RunId,
     /// When the control plane passed it on.
     pub time: Timestamp,
+    /// How many characters of its message came before this piece.
+    pub offset: u64,
     /// `{"messageId","text"}`.
     pub data: Box<RawValue>,
+}
+
+impl LiveEvent {
+    /// As streams show it.
+    pub fn view(&self) -> LiveView<'_> {
+        let Self { kind, run, time, offset, data } = self;
+        LiveView { kind, run_id: *run, time: *time, offset: *offset, data }
+    }
 }
 
 /// What happens in sessions, as it happens. The platform publishes each durable event after its

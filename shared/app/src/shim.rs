@@ -10,7 +10,7 @@ use domain::id::Ulid;
 use domain::plan::AgentPlan;
 use domain::run::{End, PermissionRequest, Run, RunEvent, RunState};
 use domain::session::{Admission, Session, SessionState};
-use domain::{ContainerId, RealmId, RunId};
+use domain::{AgentId, ContainerId, RealmId, RunId};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -36,6 +36,21 @@ pub struct ShimCaller {
 }
 
 impl ShimCaller {
+    /// Who was found out before, when the connection was opened.
+    pub(crate) const fn known(scope: Scope, container: ContainerId, generation: u32) -> Self {
+        Self { scope, container, generation }
+    }
+
+    /// The realm of the container.
+    pub(crate) const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Which start of the container it is in.
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// The container it is in.
     pub const fn container(&self) -> ContainerId {
         self.container
@@ -306,10 +321,15 @@ impl App {
         Ok(Receipt::Next(next))
     }
 
-    /// Passes on what is being said right now. Costs no read.
-    pub fn shim_said(&self, shim: ShimCaller, live: Live) {
-        let Live { session, run, kind, data, .. } = live;
-        let event = LiveEvent { kind, run, time: self.now(), data };
+    /// Passes on what is being said right now. Reads who follows it, unless nobody can.
+    pub async fn shim_said(&self, shim: ShimCaller, live: Live) {
+        let Live { session, run, kind, offset, data } = live;
+        let event = LiveEvent { kind, run, time: self.now(), offset, data };
+        // A container has the ULID of its agent.
+        let agent = AgentId::new(shim.container.ulid());
+        if let Err(error) = self.stream().say(shim.scope, agent, session, &event).await {
+            tracing::warn!(%shim, %error, "what is being said reaches no stream");
+        }
         self.ports.feed.publish_live(shim.scope.realm(), session, event);
     }
 

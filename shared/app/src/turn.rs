@@ -193,7 +193,8 @@ impl Turn {
         let events = self.session.number(std::mem::take(&mut self.drafts), self.now);
         let mut writes = Vec::with_capacity(8);
         writes.push(document::put(&self.session, self.session_expect));
-        writes.extend(store::event::append(self.scope, self.session.id, &events));
+        let Session { agent, id, .. } = self.session;
+        writes.extend(store::event::append(self.scope, agent, id, &events));
         writes.extend(self.runs.iter().map(|(run, expect)| document::put(run, *expect)));
         if let Some((container, expect, true)) = &self.container {
             writes.push(document::put(container, *expect));

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ContainerId, DueId, RealmId, RunId, SessionId, Timestamp};
+use crate::{AgentId, ContainerId, DueId, KeyId, RealmId, RunId, SessionId, Timestamp};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,11 @@ pub enum Errand {
     },
     /// Stop whatever a suspended realm runs.
     Quell,
+    /// See that nobody listens with a key that has stopped working.
+    Disconnect {
+        /// The key.
+        key: KeyId,
+    },
     /// Remove the events of a session that has been closed long enough.
     Forget {
         /// The session.
@@ -76,6 +81,7 @@ impl fmt::Display for Errand {
             Self::Stop { container } => write!(f, "stop:{container}"),
             Self::Dismantle { agent } => write!(f, "dismantle:{agent}"),
             Self::Quell => f.write_str("quell"),
+            Self::Disconnect { key } => write!(f, "disconnect:{key}"),
             Self::Forget { session } => write!(f, "forget:{session}"),
         }
     }

@@ -112,6 +112,10 @@ ids! {
     DueId = "due_";
     /// One line of the audit log.
     AuditId = "aud_";
+    /// A ticket that opens one stream.
+    TicketId = "wt_";
+    /// One subscription of one connection.
+    SubscriptionId = "sub_";
     /// One HTTP request, as it appears in logs and problems.
     RequestId = "req_";
 }

@@ -21,9 +21,12 @@ pub mod session;
 pub mod template;
 pub mod text;
 pub mod time;
+pub mod topic;
 
 pub use id::{
-    AgentId, AuditId, ContainerId, DueId, KeyId, RealmId, RequestId, RunId, SessionId, TemplateId,
+    AgentId, AuditId, ContainerId, DueId, KeyId, RealmId, RequestId, RunId, SessionId,
+    SubscriptionId, TemplateId, TicketId,
 };
 pub use machine::{Machine, Refused};
 pub use time::Timestamp;
+pub use topic::Topic;

@@ -12,6 +12,7 @@
 //!   read is bounded by the limits of the port.
 //! - A small item that was read lately is read without SQLite (`recent`), and is never older for it.
 //! - The log is moved into the database beside the writer (`checkpoint`): no commit waits for it.
+//! - A batch of events gets its entry in the log of its realm in the same transaction.
 //! - An observer sees every commit once, in the order in which they happened ([`SqliteTable::on_commit`]).
 //!
 //! Deliberately absent: a second process. SQLite would keep the file whole, but its commits would

@@ -1,5 +1,6 @@
 //! How an entity becomes a document and a document an entity: JSON with the version of its shape.
 
+use domain::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,17 @@ pub(crate) fn decode<T: DeserializeOwned>(item: &Item) -> Result<Loaded<T>, Erro
     Ok(Loaded { value: read.doc, version: item.version })
 }
 
+/// The entity of a body that was seen where the table told its changes.
+pub(crate) fn from_body<T: DeserializeOwned>(
+    pk: &str,
+    sk: &str,
+    body: &str,
+) -> Result<T, Malformed> {
+    serde_json::from_str::<Read<T>>(body)
+        .map(|read| read.doc)
+        .map_err(|source| Malformed::new(pk, sk, source))
+}
+
 /// The entity of an item that was read.
 pub fn read<T: Document>(item: &Item) -> Result<Loaded<T>, Error> {
     decode(item)
@@ -88,6 +100,17 @@ pub fn put<T: Document>(value: &T, expect: Expect) -> Write {
         body: encode(value),
         index: value.index(),
         expires: None,
+        expect,
+    }
+}
+
+/// Writes an entity that goes by itself at `expires`, with what must be there before.
+pub fn put_until<T: Document>(value: &T, expires: Timestamp, expect: Expect) -> Write {
+    Write::Put {
+        key: value.key(),
+        body: encode(value),
+        index: value.index(),
+        expires: Some(expires),
         expect,
     }
 }

@@ -14,6 +14,11 @@
 //! | session     | `RLM#<rlm>#SES`           | `<ses>`              | `RLM#<rlm>#AGT#<agt>#SES`| `<ses>`  | get, list, list by agent |
 //! | run         | `RLM#<rlm>#RUN`           | `<run>`              | `RLM#<rlm>#SES#<ses>#RUN`| `<run>`  | get, list, list by session |
 //! | events      | `RLM#<rlm>#SES#<ses>#EVT` | `<last seq:020>`     |                          |          | page and tail by session |
+//! | log entry   | `RLM#<rlm>#LOG`           | `<first position:020>` | `RLM#<rlm>#AGT#<agt>#LOG` | same | streams of a realm or an agent |
+//! | ticket      | `TKT#<wt>`                | `TICKET`             |                          |          | opening a stream |
+//! | connection  | `CON#<connection>`        | `CONNECTION`         | `RLM#<rlm>#CON`          | `<key>#<connection>` | every frame; a key's end |
+//! | subscription| `RLM#<rlm>#TOP#<topic>`   | `SUB#<sub>`          |                          |          | fan-out |
+//! | published   | `RLM#<rlm>#TOP#<topic>`   | `PUB`                |                          |          | fan-out, with the subscriptions |
 //! | audit entry | `RLM#<rlm>#AUD`           | `<aud>`              |                          |          | list |
 //! | due         | `DUE#<shard>`             | `<ms:013>#<rlm>#<errand>#<ulid>` |              |          | scheduler |
 //!
@@ -23,7 +28,8 @@ use domain::due::Due;
 use domain::id::Ulid;
 use domain::text::{LabelKey, LabelValue};
 use domain::{
-    AgentId, AuditId, ContainerId, KeyId, RealmId, RunId, SessionId, TemplateId, Timestamp,
+    AgentId, AuditId, ContainerId, KeyId, RealmId, RunId, SessionId, SubscriptionId, TemplateId,
+    TicketId, Timestamp, Topic,
 };
 
 use crate::{Index, Key};
@@ -206,6 +212,72 @@ pub fn seq(seq: u64) -> String {
     format!("{seq:020}")
 }
 
+/// A line of a realm's log, under the position of its first event.
+pub fn log(scope: Scope, first: u64) -> Key {
+    Key { pk: logs(scope), sk: seq(first) }
+}
+
+/// The partition of a realm's log.
+pub fn logs(scope: Scope) -> String {
+    format!("RLM#{}#LOG", scope.0)
+}
+
+/// Where an agent's lines of the log are found.
+pub fn log_index(scope: Scope, agent: AgentId, first: u64) -> Index {
+    Index { pk: logs_of(scope, agent), sk: seq(first) }
+}
+
+/// The index partition of an agent's lines of the log.
+pub fn logs_of(scope: Scope, agent: AgentId) -> String {
+    format!("RLM#{}#AGT#{agent}#LOG", scope.0)
+}
+
+/// Whether a partition is the log of a realm.
+pub(crate) fn is_log(pk: &str) -> bool {
+    let realm = pk.strip_prefix("RLM#").and_then(|rest| rest.strip_suffix("#LOG"));
+    realm.is_some_and(|realm| realm.parse::<RealmId>().is_ok())
+}
+
+/// A ticket: found before its realm is known.
+pub fn ticket(id: TicketId) -> Key {
+    Key { pk: format!("TKT#{id}"), sk: "TICKET".to_owned() }
+}
+
+/// A connection: found before its realm is known.
+pub fn connection(id: &str) -> Key {
+    Key { pk: format!("CON#{id}"), sk: "CONNECTION".to_owned() }
+}
+
+/// Where a client's connection is found by its key.
+pub fn connection_index(scope: Scope, key: KeyId, id: &str) -> Index {
+    Index { pk: connections(scope), sk: format!("{}{id}", connections_with(key)) }
+}
+
+/// The index partition of the clients' connections of a realm.
+pub fn connections(scope: Scope) -> String {
+    format!("RLM#{}#CON", scope.0)
+}
+
+/// What the connections of one key begin with, there.
+pub fn connections_with(key: KeyId) -> String {
+    format!("{key}#")
+}
+
+/// A subscription.
+pub fn subscription(scope: Scope, topic: Topic, id: SubscriptionId) -> Key {
+    Key { pk: topics(scope, topic), sk: format!("SUB#{id}") }
+}
+
+/// The partition of a topic: how far it was published, and who follows it.
+pub fn topics(scope: Scope, topic: Topic) -> String {
+    format!("RLM#{}#TOP#{topic}", scope.0)
+}
+
+/// How far a topic was published.
+pub fn published(scope: Scope, topic: Topic) -> Key {
+    Key { pk: topics(scope, topic), sk: "PUB".to_owned() }
+}
+
 /// The session whose events a partition holds, if it holds events.
 pub(crate) fn session_of_events(pk: &str) -> Option<(RealmId, SessionId)> {
     let (realm, rest) = pk.strip_prefix("RLM#")?.split_once("#SES#")?;
@@ -262,6 +334,7 @@ mod tests {
             (AgentId::new(Ulid::from_parts(1, 2)), SessionId::new(Ulid::from_parts(1, 3)));
         let (run_id, key_id) =
             (RunId::new(Ulid::from_parts(1, 4)), KeyId::new(Ulid::from_parts(1, 5)));
+        let sub_id = SubscriptionId::new(Ulid::from_parts(1, 11));
         let label = (LabelKey::new("team").unwrap(), LabelValue::new("a b").unwrap());
         let lines = [
             format!("{:?}", realm(scope)),
@@ -280,6 +353,13 @@ mod tests {
             format!("{:?}", run(scope, run_id)),
             format!("{:?}", run_index(scope, session_id, run_id)),
             format!("{:?}", events(scope, session_id, 42)),
+            format!("{:?}", log(scope, 42)),
+            format!("{:?}", log_index(scope, agent_id, 42)),
+            format!("{:?}", ticket(TicketId::new(Ulid::from_parts(1, 10)))),
+            format!("{:?}", connection("L0SM9cOFvHcCIhw=")),
+            format!("{:?}", connection_index(scope, key_id, "L0SM9cOFvHcCIhw=")),
+            format!("{:?}", subscription(scope, Topic::Session(session_id), sub_id)),
+            format!("{:?}", published(scope, Topic::Agent(agent_id))),
             format!("{:?}", audit(scope, AuditId::new(Ulid::from_parts(1, 8)))),
             format!(
                 "{:?}",
@@ -301,5 +381,7 @@ mod tests {
         assert_eq!(session_of_events(&events_of(scope, id)), Some((scope.realm(), id)));
         assert_eq!(session_of_events(&sessions(scope)), None);
         assert_eq!(session_of_events(&runs_of(scope, id)), None);
+        assert!(is_log(&logs(scope)));
+        assert!(!is_log(&logs_of(scope, AgentId::new(Ulid::from_parts(1, 2)))));
     }
 }

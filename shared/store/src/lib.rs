@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod connection;
 pub mod container;
 pub mod document;
 pub mod due;
@@ -16,11 +17,14 @@ pub mod event;
 pub mod idempotency;
 pub mod key;
 pub mod keys;
+pub mod log;
 pub mod realm;
 pub mod run;
 pub mod session;
+pub mod subscription;
 mod table;
 pub mod template;
+pub mod ticket;
 
 pub use document::{Loaded, Malformed};
 pub use keys::Scope;

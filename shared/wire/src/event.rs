@@ -36,7 +36,7 @@ impl JsonSchema for EventView {
 
 /// A piece of what is being said right now: on streams only, not durable, without an id. The
 /// durable message that follows holds the whole.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveView<'a> {
     /// `agent_message_delta` or `agent_thought_delta`.
@@ -46,6 +46,8 @@ pub struct LiveView<'a> {
     pub run_id: RunId,
     /// When the control plane passed it on.
     pub time: Timestamp,
+    /// How many characters (Unicode scalar values) of its message came before this piece.
+    pub offset: u64,
     /// `{"messageId","text"}`.
     pub data: &'a RawValue,
 }

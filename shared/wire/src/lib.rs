@@ -16,6 +16,7 @@ pub mod problem;
 pub mod realm;
 pub mod session;
 pub mod shim;
+pub mod stream;
 pub mod template;
 
 pub use domain::key::Scope;

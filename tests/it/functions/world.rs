@@ -197,6 +197,8 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "a test may enter its own realm")]
         let scope = store::Scope::grant(self.realm);
         let table = dynamo(self.emulator.endpoint(), &self.names, self.clock.clone());
+        // Nobody looks who said it.
+        let agent = domain::AgentId::new(session.ulid());
         for seq in 1..=count {
             let data = serde_json::value::to_raw_value(&json!({ "text": text })).unwrap();
             let event = Event {
@@ -206,7 +208,7 @@ impl World {
                 time: self.clock.now(),
                 data,
             };
-            let writes = store::event::append(scope, session, &[event]).into_iter().collect();
+            let writes = store::event::append(scope, agent, session, &[event]).into_iter().collect();
             table.commit(Commit { name: "test.tell", writes }).await.unwrap();
         }
     }

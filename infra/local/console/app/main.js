@@ -1,6 +1,7 @@
 // The console: signs in with the key from the address, then shows sessions and one of them live.
 
 import { Api, Problem } from "./api.js";
+import { Follow } from "./follow.js";
 import { NewSession } from "./new-session.js";
 import { SessionView } from "./session.js";
 import { Sidebar } from "./sidebar.js";
@@ -74,14 +75,17 @@ class App extends Component {
       store(null);
       this.setState({ reason });
     });
-    this.realm = new Realm(this.api, this.update);
+    this.follow = new Follow(this.api);
+    this.realm = new Realm(this.api, this.follow, this.update);
     this.state = { ...this.state, reason: null };
     this.realm.start();
   }
 
   leave() {
     this.realm?.stop();
+    this.follow?.stop();
     this.realm = null;
+    this.follow = null;
     this.api = null;
   }
 
@@ -102,7 +106,7 @@ class App extends Component {
         />
         <main>
           ${session
-            ? html`<${SessionView} key=${session} id=${session} api=${this.api} realm=${realm} onCreate=${create} />`
+            ? html`<${SessionView} key=${session} id=${session} api=${this.api} follow=${this.follow} realm=${realm} onCreate=${create} />`
             : html`<${Nothing} realm=${realm} onCreate=${create} />`}
         </main>
         ${creating &&

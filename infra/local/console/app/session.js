@@ -56,7 +56,7 @@ export class SessionView extends Component {
   }
 
   async open() {
-    const { api, id, realm } = this.props;
+    const { api, follow, id, realm } = this.props;
     this.setState({ problem: null });
     try {
       this.session = await api.get(at(id));
@@ -70,7 +70,7 @@ export class SessionView extends Component {
     if (this.gone) return;
     this.timeline.history = this.session.lastSeq;
     realm.put(this.session);
-    this.stream = new SessionStream(api, id, this.timeline, (status) => {
+    this.stream = new SessionStream(api, follow, id, this.timeline, (status) => {
       this.status = status;
       this.setState({});
     });

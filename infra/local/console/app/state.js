@@ -1,11 +1,15 @@
 // What the page knows about the realm: who it is, its agents and its sessions.
 
-const POLL = 4_000;
+// However much happens, the list is asked for no more often than this.
+const PACE = 300;
+// How long after it could not be had.
+const AGAIN = 5_000;
 const PAGE = 50;
 
 export class Realm {
-  constructor(api, onChange) {
+  constructor(api, follow, onChange) {
     this.api = api;
+    this.follow = follow;
     this.onChange = onChange;
     this.me = null;
     this.agents = new Map();
@@ -17,11 +21,12 @@ export class Realm {
     this.loading = false;
     this.error = null;
     this.generation = 0;
-    this.poll = this.poll.bind(this);
+    this.soon = this.soon.bind(this);
   }
 
   async start() {
-    document.addEventListener("visibilitychange", this.poll);
+    // Who looks again may have missed what no event tells.
+    document.addEventListener("visibilitychange", this.soon);
     try {
       this.me = await this.api.get("/v1/me");
       this.onChange();
@@ -31,13 +36,30 @@ export class Realm {
     }
     if (this.stopped) return;
     this.loadAgents();
-    await this.poll();
+    this.leave = this.follow.topic("realm", {
+      after: () => this.position,
+      subscribed: ({ cursor }) => {
+        this.position = Math.max(this.position ?? 0, cursor);
+        this.soon();
+      },
+      events: ({ cursor }) => {
+        this.position = cursor;
+        this.soon();
+      },
+      lost: () => {},
+      failed: (error) => {
+        this.error = error;
+        this.onChange();
+      },
+    });
+    await this.refresh();
   }
 
   stop() {
     this.stopped = true;
+    this.leave?.();
     clearTimeout(this.timer);
-    document.removeEventListener("visibilitychange", this.poll);
+    document.removeEventListener("visibilitychange", this.soon);
   }
 
   may(scope) {
@@ -56,7 +78,7 @@ export class Realm {
       }
       this.agentsComplete = true;
     } catch {
-      // The next poll that meets an unknown agent asks again.
+      // The next list that names an unknown agent asks again.
     }
     this.onChange();
   }
@@ -65,14 +87,16 @@ export class Realm {
     return this.agents.get(id)?.name ?? id;
   }
 
-  async poll() {
-    clearTimeout(this.timer);
-    if (this.stopped || document.hidden) return;
-    await this.refresh();
-    if (!this.stopped && !document.hidden) {
-      clearTimeout(this.timer);
-      this.timer = setTimeout(this.poll, this.error ? POLL * 3 : POLL);
-    }
+  /** The list is old: asks for it again, once for all that happens meanwhile. */
+  soon(wait = PACE) {
+    if (this.timer) this.again = true;
+    if (this.stopped || document.hidden || this.timer) return;
+    this.timer = setTimeout(async () => {
+      await this.refresh();
+      this.timer = null;
+      if (this.error || this.again) this.soon(this.error ? AGAIN : PACE);
+      this.again = false;
+    }, Number.isFinite(wait) ? wait : PACE);
   }
 
   /** The first page again, over what is known. */
@@ -134,7 +158,7 @@ export class Realm {
     this.pages = 0;
     this.known = false;
     this.onChange();
-    this.poll();
+    this.refresh();
   }
 
   /** Something is newer here than in the list. */
@@ -145,8 +169,7 @@ export class Realm {
       this.sessions = [session, ...this.sessions];
       this.generation += 1;
       // An answer on its way may not know it: it does not count, and another is asked for.
-      clearTimeout(this.timer);
-      this.timer = setTimeout(this.poll, 0);
+      this.soon();
     }
     this.onChange();
   }

@@ -1,49 +1,48 @@
 // One session's events, followed live.
 //
-// EventSource cannot send an Authorization header, so this is SSE over fetch. Event numbers have
-// no gap: one that is known already is dropped, and one too far on means something was lost, so
-// the stream is taken up again behind the last known number.
+// Event numbers have no gap: one that is known already is dropped, and one too far on means something
+// was lost, so the session is followed again behind the last known number.
 
-import { createParser } from "../vendor/eventsource-parser/index.js";
 import { session } from "./api.js";
-
-// The server's heartbeats are more frequent than this; silence means the connection is dead.
-const SILENCE = 60_000;
-const FIRST_WAIT = 400;
-const LONGEST_WAIT = 20_000;
 
 export class SessionStream {
   /**
    * `timeline` takes the events and knows `lastSeq`; `onStatus` hears
    * { state: "connecting" | "live" | "reconnecting" | "ended" | "failed", at?, error? }.
    */
-  constructor(api, id, timeline, onStatus) {
+  constructor(api, follow, id, timeline, onStatus) {
     this.api = api;
+    this.follow = follow;
     this.id = id;
     this.timeline = timeline;
     this.onStatus = onStatus;
     this.stopped = false;
-    this.attempt = 0;
-    this.wake = null;
-    this.retry = this.retry.bind(this);
     this.status = { state: "connecting" };
+    this.taken = Promise.resolve();
   }
 
   start() {
-    addEventListener("online", this.retry);
-    this.follow();
+    this.leave?.();
+    this.leave = this.follow.topic(`session:${this.id}`, {
+      after: () => this.timeline.lastSeq,
+      subscribed: () => this.tell({ state: "live" }),
+      events: (frame) => this.take(frame.events),
+      live: (frame) => {
+        this.taken = this.taken.then(() => this.stopped || this.timeline.live(frame.event));
+      },
+      lost: (at) => this.lost(at),
+      failed: (error) => this.tell({ state: "failed", error }),
+    });
   }
 
   stop() {
     this.stopped = true;
-    removeEventListener("online", this.retry);
-    this.connection?.abort();
-    this.wake?.();
+    this.leave?.();
   }
 
   /** Try again now, if it waits to. */
   retry() {
-    this.wake?.();
+    this.follow.retry();
   }
 
   tell(status) {
@@ -52,94 +51,31 @@ export class SessionStream {
     this.onStatus(status);
   }
 
-  async follow() {
-    while (!this.stopped) {
-      let wait;
-      try {
-        await this.connect();
-        // The server closed it in good order: it may do so at any time, to be asked again.
-      } catch (error) {
-        if (this.stopped) return;
-        if ([400, 401, 403, 404, 406].includes(error.status)) {
-          this.tell({ state: "failed", error });
-          return;
+  lost(at) {
+    if (this.timeline.closed) {
+      this.leave();
+      this.tell({ state: "ended" });
+      return;
+    }
+    this.timeline.interrupted();
+    this.tell({ state: "reconnecting", at });
+  }
+
+  /** One frame after the other: of what was too large for a frame, the rest is asked for. */
+  take(events) {
+    this.taken = this.taken
+      .then(async () => {
+        for (let event of events) {
+          const { seq } = event;
+          if (this.stopped || seq <= this.timeline.lastSeq) continue;
+          if (seq > this.timeline.lastSeq + 1) throw new Error("an event is missing");
+          if (event.truncated) {
+            const page = await this.api.get(`${session(this.id)}/events`, { after: seq - 1, limit: 1 });
+            event = page.items[0];
+          }
+          this.timeline.durable(event, seq);
         }
-        wait = (error.retryAfter ?? 0) * 1000;
-      }
-      if (this.stopped) return;
-      if (this.timeline.closed) {
-        this.tell({ state: "ended" });
-        return;
-      }
-      const backoff = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.attempt);
-      wait = Math.max(wait ?? 0, backoff * (0.5 + Math.random() / 2));
-      this.attempt += 1;
-      this.timeline.interrupted();
-      this.tell({ state: "reconnecting", at: Date.now() + wait });
-      await new Promise((resolve) => {
-        this.wake = resolve;
-        setTimeout(resolve, wait);
-      });
-      this.wake = null;
-    }
-  }
-
-  async connect() {
-    const connection = new AbortController();
-    this.connection = connection;
-    let timer;
-    const alive = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => connection.abort(), SILENCE);
-    };
-    let gap = false;
-    const parser = createParser({
-      maxBufferSize: 64 * 1024 * 1024,
-      onEvent: (message) => {
-        gap ||= !this.take(message);
-      },
-    });
-    try {
-      alive();
-      const response = await this.api.fetch(
-        `${session(this.id)}/events?after=${this.timeline.lastSeq}`,
-        { headers: { accept: "text/event-stream" }, signal: connection.signal },
-      );
-      this.tell({ state: "live" });
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done || this.stopped) return;
-        alive();
-        parser.feed(value);
-        if (gap) throw new Error("an event is missing");
-      }
-    } finally {
-      clearTimeout(timer);
-      connection.abort();
-    }
-  }
-
-  /** False where an event before this one is missing. */
-  take(message) {
-    let event;
-    try {
-      event = JSON.parse(message.data);
-    } catch {
-      return true;
-    }
-    if (event === null || typeof event !== "object") return true;
-    event.type ??= message.event;
-    if (message.id === undefined) {
-      this.attempt = 0;
-      this.timeline.live(event);
-      return true;
-    }
-    const seq = Number(event.seq ?? message.id);
-    if (!Number.isSafeInteger(seq) || seq <= this.timeline.lastSeq) return true;
-    if (seq > this.timeline.lastSeq + 1) return false;
-    this.attempt = 0;
-    this.timeline.durable(event, seq);
-    return true;
+      })
+      .catch(() => this.stopped || this.start());
   }
 }

@@ -1,10 +1,16 @@
 //! Writes: one thread, one transaction and one `fsync` for all commits that wait.
+//!
+//! A commit that holds a batch of events gets the batch's entry in its realm's log, in the same
+//! transaction: nobody else knows the order of commits.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use app::ports::Clock;
-use domain::Timestamp;
+use domain::{RealmId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use store::event::Head;
+use store::log::{self, Entry};
 use store::{Commit, Conflict, Error, Expect, Index, Key, Write};
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +36,9 @@ const COUNT: &str = "UPDATE items SET version = ?3, count = ?4 WHERE pk = ?1 AND
 
 const DELETE: &str = "DELETE FROM items WHERE pk = ?1 AND sk = ?2";
 
+const LAST: &str =
+    "SELECT sk, body FROM items WHERE pk = ?1 ORDER BY sk DESC LIMIT 1";
+
 const SWEEP: &str = "DELETE FROM items WHERE (pk, sk) IN (
     SELECT pk, sk FROM items WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)";
 
@@ -48,6 +57,9 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<usize, Error>>,
 }
 
+/// The most realms whose logs' ends are remembered.
+const MAX_ENDS: usize = 10_000;
+
 /// The transaction of a group failed, and with it every commit of the group.
 #[derive(Debug, thiserror::Error)]
 #[error("a group of commits failed")]
@@ -60,6 +72,8 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     observers: Arc<Observers>,
     recent: Arc<Recent>,
+    /// The last position of logs that were written to lately.
+    ends: BTreeMap<RealmId, u64>,
 }
 
 impl Writer {
@@ -70,7 +84,8 @@ impl Writer {
         recent: Arc<Recent>,
         checkpoints: Checkpoints,
     ) -> Self {
-        Self { checkpoints, connection, clock, observers, recent }
+        let ends = BTreeMap::new();
+        Self { checkpoints, connection, clock, observers, recent, ends }
     }
 
     /// Runs until every sender is gone and all they sent is done.
@@ -105,6 +120,8 @@ impl Writer {
                 self.checkpoints.written(writes, &self.connection);
             }
             Err(error) => {
+                // What was appended to them is not there.
+                self.ends.clear();
                 tracing::error!(%error, commits = group.len(), "a group of commits failed");
                 let error = Arc::new(error);
                 for job in group.drain(..) {
@@ -116,15 +133,23 @@ impl Writer {
     }
 
     /// One transaction for all. On an error it is rolled back by being dropped.
-    fn transact(&mut self, group: &[Job]) -> rusqlite::Result<Vec<Result<usize, Conflict>>> {
+    fn transact(&mut self, group: &mut [Job]) -> rusqlite::Result<Vec<Result<usize, Conflict>>> {
         let now = self.clock.now();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let ends = &mut self.ends;
+        if ends.len() > MAX_ENDS {
+            ends.clear();
+        }
         let outcomes: Vec<_> = group
-            .iter()
-            .map(|job| match &job.work {
+            .iter_mut()
+            .map(|job| match &mut job.work {
                 Work::Commit(commit) => {
-                    apply(&transaction, &commit.writes, now).map(|done| done.map(|()| 0))
+                    let done = apply(&transaction, &commit.writes, now)?;
+                    if done.is_ok() {
+                        append(&transaction, &mut commit.writes, ends, now)?;
+                    }
+                    Ok(done.map(|()| 0))
                 }
                 Work::Sweep { limit } => sweep(&transaction, *limit, now).map(Ok),
             })
@@ -169,6 +194,43 @@ impl Job {
         // Who has gone in the meantime does not hear it; it has happened all the same.
         drop(self.reply.send(outcome));
     }
+}
+
+/// Appends what the batches among `writes` add to the logs of their realms, and adds it to `writes`, so
+/// that observers see it.
+fn append(
+    connection: &Connection,
+    writes: &mut Vec<Write>,
+    ends: &mut BTreeMap<RealmId, u64>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let heads: Vec<_> = writes.iter().filter_map(store::event::head).collect();
+    for Head { realm, place, first } in heads {
+        let end = match ends.get(&realm) {
+            Some(end) => *end,
+            None => end_of(connection, realm)?,
+        };
+        let count = place.last - first + 1;
+        let entry = Entry { realm, first: end + 1, count, time: now, batch: Some(place) };
+        ends.insert(realm, entry.last());
+        let write = log::append(&entry);
+        // Nobody else writes there.
+        let free = decide(&write, find(connection, write.key(), now)?);
+        let effect = free.ok_or(rusqlite::Error::InvalidQuery)?;
+        carry_out(connection, write.key(), effect)?;
+        writes.push(write);
+    }
+    Ok(())
+}
+
+/// The last position of a realm's log; 0 where it has none.
+fn end_of(connection: &Connection, realm: RealmId) -> rusqlite::Result<u64> {
+    let pk = log::partition(realm);
+    let last = connection.prepare_cached(LAST)?.query_row(params![pk], |row| {
+        let (sk, body): (String, String) = (row.get(0)?, row.get(1)?);
+        log::head_of(&pk, &sk, &body).map_err(|_| rusqlite::Error::InvalidQuery)
+    });
+    Ok(last.optional()?.unwrap_or_default())
 }
 
 /// Milliseconds as SQLite counts them.
