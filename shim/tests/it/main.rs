@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cloud;
+mod container;
 mod faults;
 mod given;
 mod link;

@@ -59,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) cloud: bool,
     /// Another user than root, where root runs the tests: root is not kept out of anything.
     pub(crate) humble: bool,
+    /// In a container, behind an egress.
+    pub(crate) contained: Option<Contained>,
     pub(crate) status: u16,
     pub(crate) model: Option<Model>,
     pub(crate) directory: Option<tempfile::TempDir>,
@@ -72,6 +74,7 @@ impl Default for Setup {
             live_millis: 20,
             cloud: false,
             humble: false,
+            contained: None,
             status: 101,
             model: None,
             directory: None,
@@ -119,6 +122,16 @@ async fn serve(
     Ok(answer)
 }
 
+/// A shim in a container.
+pub(crate) struct Contained {
+    /// Where its egress takes it.
+    pub(crate) listener: std::net::TcpListener,
+    /// Where it finds its egress.
+    pub(crate) egress: String,
+    /// What starts it with the boot document in its environment.
+    pub(crate) run: tokio::process::Command,
+}
+
 /// Where shims come to.
 enum Listener {
     Unix(UnixListener, PathBuf),
@@ -128,12 +141,15 @@ enum Listener {
 impl Listener {
     fn bind(tcp: bool, path: PathBuf) -> Self {
         if tcp {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.set_nonblocking(true).unwrap();
-            return Self::Tcp(TcpListener::from_std(listener).unwrap());
+            return Self::tcp(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
         }
         drop(std::fs::remove_file(&path));
         Self::Unix(UnixListener::bind(&path).unwrap(), path)
+    }
+
+    fn tcp(listener: std::net::TcpListener) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        Self::Tcp(TcpListener::from_std(listener).unwrap())
     }
 
     fn address(&self) -> Egress {
@@ -173,9 +189,14 @@ impl Plane {
         for name in ["journal", "workspace", "home"] {
             std::fs::create_dir_all(path(name)).unwrap();
         }
-        let listener = Listener::bind(setup.cloud, path("socket"));
+        let (contained, listener) = match setup.contained {
+            Some(Contained { listener, egress, run }) => {
+                (Some((egress, run)), Listener::tcp(listener))
+            }
+            None => (None, Listener::bind(setup.cloud, path("socket"))),
+        };
         let text = |name: &str| path(name).to_str().unwrap().to_owned();
-        let boot = Boot {
+        let mut boot = Boot {
             container: container(),
             generation: 3,
             token: "secret".to_owned(),
@@ -187,6 +208,12 @@ impl Plane {
             heartbeat_seconds: 5,
             live_millis: setup.live_millis,
         };
+        if let Some((egress, _)) = &contained {
+            boot.egress = Egress::Tcp(egress.clone());
+            boot.journal = "/journal".to_owned();
+            boot.workspace = "/workspace".to_owned();
+            boot.home = "/home/agent".to_owned();
+        }
         let boot = serde_json::to_string(&boot).unwrap();
         let (arrived, sockets) = mpsc::unbounded_channel();
         let model = Arc::new(Mutex::new(setup.model));
@@ -209,13 +236,18 @@ impl Plane {
             }
         });
         let program = path("shim");
-        let mut command = if setup.humble {
+        let in_container = contained.is_some();
+        let mut command = if let Some((_, run)) = contained {
+            run
+        } else if setup.humble {
             std::fs::copy(env!("CARGO_BIN_EXE_shim"), &program).unwrap();
             tokio::process::Command::new(program)
         } else {
             tokio::process::Command::new(env!("CARGO_BIN_EXE_shim"))
         };
-        if setup.cloud {
+        if in_container {
+            command.env(BOOT_VARIABLE, boot);
+        } else if setup.cloud {
             command.arg("--boot-env").env(BOOT_VARIABLE, boot);
         } else {
             std::fs::write(path("boot"), boot).unwrap();
