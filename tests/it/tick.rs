@@ -26,7 +26,7 @@ struct Timers {
 }
 
 /// Timers of which `due` are due and `later` are not.
-async fn timers(due: usize, later: usize) -> Timers {
+fn timers(due: usize, later: usize) -> Timers {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("reeve.db");
     let clock = Arc::new(SystemClock::default());
@@ -86,7 +86,7 @@ impl Timers {
 
 #[tokio::test]
 async fn a_tick_costs_what_is_due_and_not_what_waits() {
-    let timers = timers(100, 1_000_000 - 100).await;
+    let timers = timers(100, 1_000_000 - 100);
     let (begun, calls) = timers.tick().await;
     assert_eq!(begun, 100);
     assert!(calls <= 12, "{calls} calls of the table");
@@ -95,7 +95,7 @@ async fn a_tick_costs_what_is_due_and_not_what_waits() {
 
 #[tokio::test]
 async fn a_tick_stays_in_bounds_however_much_is_due() {
-    let timers = timers(1_000, 0).await;
+    let timers = timers(1_000, 0);
     let mut begun = 0;
     loop {
         let (more, calls) = timers.tick().await;
@@ -110,7 +110,7 @@ async fn a_tick_stays_in_bounds_however_much_is_due() {
 
 #[tokio::test]
 async fn two_that_tick_at_once_begin_each_errand_once() {
-    let timers = timers(200, 0).await;
+    let timers = timers(200, 0);
     let ((one, _), (other, _)) = join(timers.tick(), timers.tick()).await;
     assert_eq!(one + other, 200);
 }
@@ -118,7 +118,7 @@ async fn two_that_tick_at_once_begin_each_errand_once() {
 /// Somebody takes one of those that are claimed together, between the look and the claim.
 #[tokio::test]
 async fn who_loses_one_errand_still_gets_the_others() {
-    let timers = timers(30, 0).await;
+    let timers = timers(30, 0);
     let seen = timers.app.errands().tick().await.unwrap().due;
     let (_, taken) = store::due::claim(&seen[7], Timestamp::from_millis(4_000_000_000_000));
     let commit = Commit { name: "test.claim", writes: taken.into() };

@@ -1,4 +1,4 @@
-//! An account of AWS that is none: MiniStack, on loopback.
+//! An account of AWS that is none: `MiniStack`, on loopback.
 //!
 //! `./tests/run` starts one for all tests and says where in [`ADDRESS`]; otherwise each that a test
 //! asks for is started, on a port of its own, and is gone when it is dropped, with everything it has
