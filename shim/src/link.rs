@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -18,8 +17,9 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
-use wire::shim::{Boot, Command, Down, HEARTBEAT_SECONDS, Hello, PROTOCOL, Up};
+use wire::shim::{Boot, Command, Down, Hello, PROTOCOL, Parts, Up};
 
+use crate::egress::{self, Stream};
 use crate::report::Outbox;
 use crate::time::pass;
 
@@ -27,8 +27,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// How often the other end is asked whether it is there, and what was not answered is looked at
+/// again. A ping goes as far as egress: it costs nothing where a frame does.
+const PULSE: Duration = Duration::from_secs(5);
+
 /// A peer that says nothing for this long, not even to a ping, is gone.
-const SILENCE: Duration = Duration::from_secs(6 * HEARTBEAT_SECONDS);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Why there will be no further connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,14 +91,16 @@ fn jittered(pause: Duration) -> Duration {
     pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-async fn connect(boot: &Boot) -> Result<WebSocketStream<UnixStream>, Failed> {
+async fn connect(boot: &Boot) -> Result<WebSocketStream<Box<dyn Stream>>, Failed> {
     let bearer = HeaderValue::from_str(&format!("Bearer {}", boot.token));
-    let request = "ws://reeve/v1/shim".into_client_request();
+    let request = format!("ws://{}/v1/shim", egress::host(&boot.egress)).into_client_request();
     let (Ok(bearer), Ok(mut request)) = (bearer, request) else {
         return Err(Failed::Refused);
     };
     request.headers_mut().insert(header::AUTHORIZATION, bearer);
-    let stream = UnixStream::connect(&boot.socket).await.map_err(|_| Failed::Lost)?;
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, egress::connect(&boot.egress)).await else {
+        return Err(Failed::Lost);
+    };
     // The frames are small: the usual 128 KiB of buffers would be half of the shim's memory.
     let config = WebSocketConfig::default().read_buffer_size(8 * 1024).write_buffer_size(0);
     match timeout(HANDSHAKE, client_async_with_config(request, stream, Some(config))).await {
@@ -108,7 +114,7 @@ async fn connect(boot: &Boot) -> Result<WebSocketStream<UnixStream>, Failed> {
 
 async fn converse(
     boot: &Boot,
-    socket: WebSocketStream<UnixStream>,
+    socket: WebSocketStream<Box<dyn Stream>>,
     outbox: &Rc<Outbox>,
     commands: &mpsc::UnboundedSender<Vec<Command>>,
 ) -> Failed {
@@ -128,16 +134,15 @@ async fn converse(
         if sink.send(Message::text(hello)).await.is_err() {
             return;
         }
-        let period = Duration::from_secs(HEARTBEAT_SECONDS);
+        let period = Duration::from_secs(boot.heartbeat_seconds.max(1));
         let mut beats = tokio::time::interval_at(Instant::now() + period, period);
+        let mut pulse = tokio::time::interval_at(Instant::now() + PULSE, PULSE);
         loop {
             let sent = tokio::select! {
-                _ = beats.tick() => {
+                _ = beats.tick() => sink.send(Message::text(heartbeat.clone())).await,
+                _ = pulse.tick() => {
                     outbox.look_again();
-                    match sink.send(Message::text(heartbeat.clone())).await {
-                        Ok(()) => sink.send(Message::Ping(Vec::new().into())).await,
-                        lost => lost,
-                    }
+                    sink.send(Message::Ping(Vec::new().into())).await
                 }
                 frame = outbox.next() => sink.send(Message::text(frame)).await,
             };
@@ -147,6 +152,8 @@ async fn converse(
         }
     };
     let reading = async {
+        // All that is pending is sent on every connection: none needs what another began.
+        let mut parts = Parts::default();
         while let Ok(Some(Ok(message))) = timeout(SILENCE, stream.next()).await {
             let text = match message {
                 Message::Text(text) => text,
@@ -159,6 +166,11 @@ async fn converse(
             // A frame of a later version is no reason to fall: what it asks for is asked again.
             match serde_json::from_str::<Down>(&text) {
                 Ok(Down::Commands(all)) => drop(commands.send(all)),
+                Ok(Down::Part(part)) => {
+                    if let Some(command) = parts.take(part) {
+                        drop(commands.send(vec![command]));
+                    }
+                }
                 Ok(Down::Ack { session, next }) => outbox.acknowledge(session, next),
                 Ok(Down::Refused { .. }) => return Failed::Refused,
                 Err(_) => crate::boot::note("a frame that cannot be read was passed over"),

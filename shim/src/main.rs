@@ -1,8 +1,8 @@
 //! The process inside every container: starts agents, speaks ACP to them, tells the control plane.
 //!
 //! What holds here
-//! - One way out: the WebSocket of [`link`], dialled over the Unix socket of the boot document. The
-//!   shim listens on nothing.
+//! - One way out: the WebSocket of [`link`], dialled by the [`egress`] of the boot
+//!   document. The shim listens on nothing.
 //! - Events are numbered and on disk ([`report`]) before they are sent, and leave the disk when they
 //!   are acknowledged. Memory is bounded whatever an agent says: who talks too fast is not read.
 //! - Whatever drives an agent, its process speaks ACP on its standard streams: the built-in
@@ -10,14 +10,16 @@
 //! - One thread. State is shared by `Rc` and never borrowed across an `await`.
 //!
 //! Deliberately absent: TLS, credentials of models, any decision about what an agent may reach. All
-//! of that is on the other side of the socket.
+//! of that is on the other side of egress.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 mod acp;
 mod agent;
 mod boot;
+mod egress;
 mod link;
 mod process;
 mod report;
@@ -30,17 +32,21 @@ fn main() -> ExitCode {
     };
     let local = tokio::task::LocalSet::new();
     let mut arguments = std::env::args_os().skip(1);
-    let (verb, what) = (arguments.next(), arguments.next());
-    let code = match (verb.as_ref().and_then(|verb| verb.to_str()), what) {
-        (Some("--boot"), Some(path)) => {
-            let timing = supervisor::Timing::from_arguments(arguments);
-            local.block_on(&runtime, supervise(PathBuf::from(path), timing))
+    let verb = arguments.next();
+    let code = match verb.as_ref().and_then(|verb| verb.to_str()) {
+        Some("--boot-env") => {
+            boot::harden();
+            local.block_on(&runtime, supervise(boot::from_environment(), arguments))
         }
-        (Some("agent"), Some(kind)) => {
+        Some("--boot") if let Some(path) = arguments.next() => {
+            boot::harden();
+            local.block_on(&runtime, supervise(boot::read(Path::new(&path)), arguments))
+        }
+        Some("agent") if let Some(kind) = arguments.next() => {
             local.block_on(&runtime, agent::serve(kind.to_str().unwrap_or_default()))
         }
         _ => {
-            boot::note("usage: shim --boot PATH | shim agent echo|vanilla");
+            boot::note("usage: shim --boot PATH | shim --boot-env | shim agent echo|vanilla");
             ExitCode::FAILURE
         }
     };
@@ -49,15 +55,17 @@ fn main() -> ExitCode {
     code
 }
 
-async fn supervise(path: PathBuf, timing: supervisor::Timing) -> ExitCode {
-    match boot::read(&path) {
+async fn supervise(
+    boot: Result<wire::shim::Boot, String>,
+    arguments: impl Iterator<Item = OsString>,
+) -> ExitCode {
+    match boot {
         Ok(boot) => {
-            boot::harden();
-            if let Some(lack) = boot::lacks() {
-                boot::note(lack);
+            if let Some(lack) = boot::lacks(&boot) {
+                boot::note(&lack);
                 return ExitCode::FAILURE;
             }
-            supervisor::run(boot, timing).await
+            supervisor::run(boot, supervisor::Timing::from_arguments(arguments)).await
         }
         Err(reason) => {
             boot::note(&format!("the boot document is unusable: {reason}"));

@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::process::{Pid, PidfdFlags};
 use tempfile::TempDir;
-use tests::compute::{PATIENCE, Platform, observed, plan};
+use tests::compute::{Keeps, PATIENCE, Platform, observed, plan};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -30,6 +30,7 @@ use tokio::time::timeout;
 
 mod sandbox {
     tests::for_compute!(std::future::ready(super::World::open()));
+    tests::for_workspaces!(std::future::ready(super::World::open()));
 }
 
 /// Runs the script in the workspace, if there is one. Otherwise it shows the container's id among
@@ -123,8 +124,12 @@ impl Platform for World {
         timeout(PATIENCE, exits.recv()).await.expect("it ends").expect("the sandbox is there")
     }
 
-    fn reported(&self) -> bool {
-        self.exits.try_lock().is_ok_and(|mut exits| exits.try_recv().is_ok())
+    async fn reported(&self) -> bool {
+        self.exits.lock().await.try_recv().is_ok()
+    }
+
+    async fn up(&self, container: ContainerId) {
+        assert!(self.lives(container), "a sandbox is there when it was started");
     }
 
     async fn quit(&self, agent: AgentId) {
@@ -141,7 +146,9 @@ impl Platform for World {
     fn lives(&self, container: ContainerId) -> bool {
         !processes(&container.to_string()).is_empty()
     }
+}
 
+impl Keeps for World {
     fn remembers(&self, agent: AgentId) -> bool {
         self.data().join("agents").join(agent.to_string()).exists()
     }
@@ -425,7 +432,7 @@ async fn what_is_adopted_can_be_stopped() {
     assert_eq!(world.sandbox.adopt().await.unwrap().len(), 1);
     world.sandbox.stop(container).await.unwrap();
     assert!(!world.lives(container));
-    assert!(!world.reported());
+    assert!(!world.reported().await);
 }
 
 #[tokio::test]

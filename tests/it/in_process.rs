@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use app::ports::{Compute, ComputeError, Ids, Observed};
+use app::ports::{Clock, Compute, ComputeError, Ids, Observed};
 use app::{App, Ports, Settings};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -26,8 +26,8 @@ use tower::ServiceExt;
 #[derive(Debug)]
 pub(crate) struct Counting {
     pub(crate) inner: SqliteTable,
-    reads: AtomicUsize,
-    commits: AtomicUsize,
+    pub(crate) reads: AtomicUsize,
+    pub(crate) commits: AtomicUsize,
 }
 
 #[async_trait::async_trait]
@@ -55,7 +55,7 @@ impl Table for Counting {
 
 /// Where nothing runs.
 #[derive(Debug)]
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 #[async_trait::async_trait]
 impl Compute for Nowhere {
@@ -82,6 +82,19 @@ impl Compute for Nowhere {
     async fn ready(&self) -> Result<(), ComputeError> {
         Ok(())
     }
+}
+
+/// The use cases over a table, with nothing else behind them.
+pub(crate) fn app_over(table: Arc<dyn Table>, clock: Arc<dyn Clock>) -> App {
+    let ports = Ports {
+        table,
+        compute: Arc::new(Nowhere),
+        push: Arc::new(LocalPush::default()),
+        feed: Arc::new(LocalFeed::default()),
+        clock,
+        ids: Arc::new(OsIds::default()),
+    };
+    App::new(ports, Settings::new(Some([7; 32])))
 }
 
 /// An answer and what it cost.
@@ -114,19 +127,8 @@ impl InProcess {
         let inner = SqliteTable::open(dir.path().join("reeve.db"), clock.clone()).unwrap();
         let (reads, commits) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let table = Arc::new(Counting { inner, reads, commits });
-        let ids = Arc::new(OsIds::default());
-        let ulid = ids.ulid(app::ports::Clock::now(&*clock));
-        let app = App::new(
-            Ports {
-                table: table.clone(),
-                compute: Arc::new(Nowhere),
-                push: Arc::new(LocalPush::default()),
-                feed: Arc::new(LocalFeed::default()),
-                clock,
-                ids,
-            },
-            Settings::new(Some([7; 32])),
-        );
+        let ulid = OsIds::default().ulid(app::ports::Clock::now(&*clock));
+        let app = app_over(table.clone(), clock);
         let key = PresentedKey::spell(KeyId::new(ulid), "a-secret-of-a-test");
         let realm = app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();
         let router = api::router(&routes::routes(), &Gate::new(app));

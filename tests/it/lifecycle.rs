@@ -170,6 +170,42 @@ async fn pausing_stops_the_container_reading_wakes_nothing_a_prompt_does() {
 }
 
 #[tokio::test]
+async fn an_archived_agent_rests_until_it_is_restored_or_needed() {
+    let reeve = reeve().await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    let path = format!("/v1/agents/{agent}");
+    let verb = async |verb: &str, body: Value| client.post(&format!("{path}/{verb}"), body).await;
+    let session = client.session(&agent).await;
+    client.ask(&session, "!shell echo here > kept").await;
+
+    let run = client.prompt(&session, "!wait").await;
+    client.reaches(&run, "streaming").await;
+    assert_eq!(verb("archive", Value::Null).await.is(409)["code"], "agent_busy");
+    let archived = verb("archive", json!({ "force": true })).await.is(200);
+    assert_eq!(archived["state"], "archived");
+    assert_eq!(client.ended(&run).await["state"], "cancelled");
+    at_rest(&reeve, &agent).await;
+    let before = container(&reeve, &agent);
+    assert_eq!(client.all("/v1/agents?state=archived").await, [archived]);
+    for refused in ["pause", "resume"] {
+        let reply = verb(refused, Value::Null).await.is(409);
+        assert_eq!(reply["code"], "state_refused");
+        assert!(reply["detail"].as_str().unwrap().contains("restore"), "{reply:#}");
+    }
+    assert_eq!(verb("archive", Value::Null).await.is(200)["state"], "archived");
+    assert_eq!(verb("restore", Value::Null).await.is(200)["state"], "active");
+    assert_eq!(container(&reeve, &agent), before, "restoring starts nothing");
+
+    verb("pause", Value::Null).await.is(200);
+    assert_eq!(verb("restore", Value::Null).await.is(409)["code"], "state_refused");
+    assert_eq!(verb("archive", Value::Null).await.is(200)["state"], "archived");
+    let said = client.ask(&session, "!shell cat kept").await;
+    assert!(said.contains("here"), "a prompt wakes it, and its files are there: {said}");
+    assert_eq!(client.get(&path).await.is(200)["state"], "active");
+}
+
+#[tokio::test]
 async fn what_changes_of_an_agent_counts_from_its_next_run_on() {
     let reeve = reeve().await;
     let client = reeve.client();

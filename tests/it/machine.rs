@@ -42,7 +42,8 @@ enum Step {
     Exit(u8),
     TellExits,
     Connect(u8),
-    Disconnect(u8),
+    /// The container, and whether somebody tells.
+    Disconnect(u8, bool),
     Heartbeat(u8),
     Work(u8, u8, Work),
     /// From so far behind what is acknowledged, so many.
@@ -71,6 +72,8 @@ fn single() -> impl Strategy<Value = Step> {
         2 => which().prop_map(Ask::Close),
         3 => (which(), any::<bool>()).prop_map(|(agent, force)| Ask::Pause(agent, force)),
         1 => which().prop_map(Ask::Resume),
+        2 => (which(), any::<bool>()).prop_map(|(agent, force)| Ask::Archive(agent, force)),
+        1 => which().prop_map(Ask::Restore),
         1 => which().prop_map(Ask::Delete),
     ];
     let millis = select(&[1, 200, 1_000, 3_000, 11_000, 31_000, 700_000, 2_000_000]);
@@ -87,7 +90,7 @@ fn single() -> impl Strategy<Value = Step> {
         2 => which().prop_map(Step::Exit),
         3 => Just(Step::TellExits),
         10 => which().prop_map(Step::Connect),
-        1 => which().prop_map(Step::Disconnect),
+        1 => (which(), any::<bool>()).prop_map(|(one, told)| Step::Disconnect(one, told)),
         1 => which().prop_map(Step::Heartbeat),
         8 => (which(), which(), work).prop_map(|(at, run, end)| Step::Work(at, run, end)),
         8 => (which(), select(&[0, 0, 0, 1, 3, -1]), 1..5_u8).prop_map(|(at, b, n)| Step::Send(at, b, n)),

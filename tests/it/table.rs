@@ -1,4 +1,4 @@
-//! The table on SQLite: what every table does, and what only this one promises.
+//! The table, on SQLite and on DynamoDB: what every table does, and what only one of them promises.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -16,6 +16,7 @@ use store::{Commit, Expect, MAX_LIMIT, Query, Table, Write};
 use tempfile::TempDir;
 use tests::table::{all, commit, fill, fresh, key, put, put_until, sks};
 
+mod dynamodb;
 pub(crate) mod model;
 
 fn open(dir: &TempDir) -> SqliteTable {

@@ -28,14 +28,20 @@ pub trait Platform: Send + Sync {
     async fn exited(&self) -> Observed;
 
     /// Whether one was reported that nobody has asked for yet.
-    fn reported(&self) -> bool;
+    async fn reported(&self) -> bool;
+
+    /// Returns once a process of the container runs. A platform may take a start as accepted before.
+    async fn up(&self, container: ContainerId);
 
     /// Has the program in the agent's container end.
     async fn quit(&self, agent: AgentId);
 
     /// Whether a process of the container is left anywhere.
     fn lives(&self, container: ContainerId) -> bool;
+}
 
+/// A platform on which the agent's workspace and home are outside of its containers.
+pub trait Keeps: Platform {
     /// Whether the agent's workspace or home is there.
     fn remembers(&self, agent: AgentId) -> bool;
 }
@@ -60,14 +66,16 @@ pub fn observed(plan: &ContainerPlan) -> Observed {
     Observed { realm: plan.realm, container: plan.container, generation: plan.generation }
 }
 
-/// Declares every case once, as a function and as a line in `for_compute!`.
+/// Declares every case once, as a function and as a line in the macro that runs them all.
 macro_rules! cases {
-    ($($(#[$doc:meta])* async fn $name:ident($platform:ident) $body:block)*) => {
-        $($(#[$doc])* pub async fn $name($platform: &dyn Platform) $body)*
+    ($(#[$about:meta])* $all:ident on $kind:ident: $(
+        $(#[$doc:meta])* async fn $name:ident($platform:ident) $body:block
+    )*) => {
+        $($(#[$doc])* pub async fn $name($platform: &dyn $kind) $body)*
 
-        /// Runs every case on the platform that the expression opens.
+        $(#[$about])*
         #[macro_export]
-        macro_rules! for_compute {
+        macro_rules! $all {
             ($open:expr) => { $(
                 #[tokio::test]
                 async fn $name() {
@@ -80,6 +88,9 @@ macro_rules! cases {
 }
 
 cases! {
+    /// Runs every case on the platform that the expression opens.
+    for_compute on Platform:
+
     /// It says so before the first start.
     async fn containers_can_be_started_here(platform) {
         platform.compute().ready().await.unwrap();
@@ -93,6 +104,7 @@ cases! {
         compute.provision(&plan).await.unwrap();
         assert_eq!(compute.describe(plan.container).await.unwrap(), Some(observed(&plan)));
         assert_eq!(compute.list().await.unwrap(), [observed(&plan)]);
+        platform.up(plan.container).await;
         assert!(platform.lives(plan.container));
         compute.stop(plan.container).await.unwrap();
     }
@@ -118,28 +130,21 @@ cases! {
         compute.provision(&first).await.unwrap_err();
         assert_eq!(compute.describe(first.container).await.unwrap(), Some(observed(&second)));
         compute.stop(first.container).await.unwrap();
-        assert!(!platform.reported());
+        assert!(!platform.reported().await);
     }
 
     /// When it returns. It may be asked again, and nobody is told.
     async fn stop_leaves_no_process(platform) {
         let (compute, plan) = (platform.compute(), plan());
         compute.provision(&plan).await.unwrap();
+        platform.up(plan.container).await;
         assert!(platform.lives(plan.container));
         compute.stop(plan.container).await.unwrap();
         assert!(!platform.lives(plan.container));
         assert_eq!(compute.describe(plan.container).await.unwrap(), None);
         assert!(compute.list().await.unwrap().is_empty());
         compute.stop(plan.container).await.unwrap();
-        assert!(!platform.reported());
-    }
-
-    /// A container is an agent's for a while; the workspace is its own.
-    async fn stop_leaves_the_workspace(platform) {
-        let (compute, plan) = (platform.compute(), plan());
-        compute.provision(&plan).await.unwrap();
-        compute.stop(plan.container).await.unwrap();
-        assert!(platform.remembers(plan.agent));
+        assert!(!platform.reported().await);
     }
 
     /// What is not there is stopped, is not described, and is forgotten.
@@ -148,16 +153,6 @@ cases! {
         compute.stop(plan.container).await.unwrap();
         compute.forget(plan.agent).await.unwrap();
         assert_eq!(compute.describe(plan.container).await.unwrap(), None);
-    }
-
-    /// For good, and again.
-    async fn forget_removes_workspace_and_home(platform) {
-        let (compute, plan) = (platform.compute(), plan());
-        compute.provision(&plan).await.unwrap();
-        compute.stop(plan.container).await.unwrap();
-        compute.forget(plan.agent).await.unwrap();
-        assert!(!platform.remembers(plan.agent));
-        compute.forget(plan.agent).await.unwrap();
     }
 
     /// Each runs, and stopping one leaves the others.
@@ -182,13 +177,14 @@ cases! {
     async fn an_end_by_itself_is_reported_once(platform) {
         let (compute, plan) = (platform.compute(), plan());
         compute.provision(&plan).await.unwrap();
+        platform.up(plan.container).await;
         platform.quit(plan.agent).await;
         assert_eq!(platform.exited().await, observed(&plan));
         assert!(!platform.lives(plan.container));
         assert_eq!(compute.describe(plan.container).await.unwrap(), None);
         compute.provision(&plan).await.unwrap();
         compute.stop(plan.container).await.unwrap();
-        assert!(!platform.reported());
+        assert!(!platform.reported().await);
     }
 
     /// By name, before anything is changed.
@@ -200,6 +196,37 @@ cases! {
         let refused = platform.compute().provision(&plan).await.unwrap_err();
         assert!(matches!(&refused, app::ports::ComputeError::Refused(_)), "{refused:?}");
         assert!(refused.to_string().contains("no-such-repository"));
+        assert!(platform.compute().list().await.unwrap().is_empty());
+    }
+}
+
+cases! {
+    /// Runs every case about workspaces on the platform that the expression opens.
+    for_workspaces on Keeps:
+
+    /// A container is an agent's for a while; the workspace is its own.
+    async fn stop_leaves_the_workspace(platform) {
+        let (compute, plan) = (platform.compute(), plan());
+        compute.provision(&plan).await.unwrap();
+        compute.stop(plan.container).await.unwrap();
+        assert!(platform.remembers(plan.agent));
+    }
+
+    /// For good, and again.
+    async fn forget_removes_workspace_and_home(platform) {
+        let (compute, plan) = (platform.compute(), plan());
+        compute.provision(&plan).await.unwrap();
+        compute.stop(plan.container).await.unwrap();
+        compute.forget(plan.agent).await.unwrap();
+        assert!(!platform.remembers(plan.agent));
+        compute.forget(plan.agent).await.unwrap();
+    }
+
+    /// Before anything is made for the agent.
+    async fn what_is_refused_leaves_no_workspace(platform) {
+        let repositories = vec![Slug::new("no-such-repository").unwrap()];
+        let plan = ContainerPlan { repositories, ..plan() };
+        platform.compute().provision(&plan).await.unwrap_err();
         assert!(!platform.remembers(plan.agent));
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 /// The longest anything may take here before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Whoever holds one key, or none.
 #[derive(Clone, Debug)]

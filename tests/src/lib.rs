@@ -4,10 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
 pub mod asyncapi;
+pub mod blobs;
 pub mod compute;
+pub mod emulator;
+pub mod fault_proxy;
 pub mod given;
 pub mod http;
+pub mod platform;
 pub mod reeve;
 pub mod sample;
 pub mod stream;
 pub mod table;
+pub mod vault;
+pub mod write_units;

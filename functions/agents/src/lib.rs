@@ -1,10 +1,12 @@
 //! Agents.
 
+mod archive;
 mod create;
 mod delete;
 mod get;
 mod list;
 mod pause;
+mod restore;
 mod resume;
 mod update;
 
@@ -17,6 +19,8 @@ pub const ROUTES: &[Route] = &[
     get::ROUTE,
     update::ROUTE,
     delete::ROUTE,
+    archive::ROUTE,
     pause::ROUTE,
+    restore::ROUTE,
     resume::ROUTE,
 ];

@@ -7,7 +7,7 @@ use domain::AgentId;
 use gate::{Caller, Gate, Route};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use wire::agent::{AgentView, Pause};
+use wire::agent::{AgentView, Rest};
 use wire::{ProblemKind, Scope};
 
 /// Stop an agent's container and keep the rest.
@@ -28,7 +28,7 @@ async fn pause(
     State(app): State<Gate>,
     api::Caller(caller): Caller,
     Ids(Path { agent_id }): Ids<Path>,
-    OptionalBody(pause): OptionalBody<Pause>,
+    OptionalBody(rest): OptionalBody<Rest>,
 ) -> Result<Found<AgentView>, Failure> {
-    Ok(Found(app.agents().pause(&caller, agent_id, pause.force).await?))
+    Ok(Found(app.agents().pause(&caller, agent_id, rest.force).await?))
 }

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use wire::agent::AgentView;
 use wire::{ProblemKind, Scope};
 
-/// Let an agent go on.
+/// Let a paused agent go on.
 pub(crate) const ROUTE: Route =
     Route::post("agents.resume", "/v1/agents/{agentId}/resume", handler!(resume))
-        .summary("Let an agent go on")
+        .summary("Let a paused agent go on")
         .scope(Scope::AgentsWrite)
         .grants(&[Grant::TableRead, Grant::TableWrite])
         .problems(&[ProblemKind::StateRefused]);

@@ -4,6 +4,7 @@
 //! an [`App`] that refuses what its route did not declare, and a [`Caller`] that was authenticated
 //! and authorised before the body was read.
 
+mod function;
 mod list;
 
 use std::ops::Deref;
@@ -12,6 +13,7 @@ use api::{Access, Idempotency, Service};
 use app::{App, Grant, Once};
 use wire::Problem;
 
+pub use function::{Function, Need, Trigger};
 pub use list::Listing;
 
 /// The use cases, as routes have them.
@@ -58,6 +60,8 @@ impl Service for Gate {
         _request: &str,
     ) -> Result<app::Caller, Problem> {
         let caller = self.0.authenticate(bearer).await?;
+        // For whoever logs requests: the span has a place for it, or nothing happens.
+        tracing::Span::current().record("realm", tracing::field::display(caller.realm()));
         match access {
             Access::Public | Access::Key => {}
             Access::Scope(scope) => App::authorise(&caller, scope)?,

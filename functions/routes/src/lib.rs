@@ -1,7 +1,7 @@
-//! Every route there is: what the gateway of one machine mounts, what is generated from, and what
+//! Every route and every other function there is: what the gateway of one machine mounts, what is generated from, and what
 //! every sweep goes through.
 
-use gate::Route;
+use gate::{Function, Route};
 
 /// Every route, by area.
 pub fn routes() -> Vec<Route> {
@@ -18,6 +18,11 @@ pub fn routes() -> Vec<Route> {
     .concat()
 }
 
+/// Every function that no request of the HTTP API invokes.
+pub fn functions() -> Vec<Function> {
+    [sessions::FUNCTIONS, sockets::FUNCTIONS, workers::FUNCTIONS].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +37,17 @@ mod tests {
         for route in routes() {
             assert!(ids.insert(route.id), "{} is there twice", route.id);
             assert!(places.insert((route.path, route.verb)), "{route:?} has another's place");
+        }
+    }
+
+    #[test]
+    fn each_function_is_there_once_and_has_what_invokes_it() {
+        let mut ids: BTreeSet<&str> = routes().iter().map(|route| route.id).collect();
+        for function in functions() {
+            assert!(ids.insert(function.id), "{} is there twice", function.id);
+            assert!(!function.triggers.is_empty(), "nothing invokes {}", function.id);
+            assert!(!function.summary.is_empty(), "nobody says what {} does", function.id);
+            assert!((1..=900).contains(&function.timeout), "{}", function.id);
         }
     }
 

@@ -7,7 +7,7 @@ use wire::shim::{Down, Up};
 /// What to do with the connection after a frame.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// Send this.
+    /// Send this, in as many frames as [`Down::frames`] makes of it.
     Say(Down),
     /// Nothing.
     Quiet,

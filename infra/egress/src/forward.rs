@@ -13,6 +13,7 @@ use reqwest::{Client, Url};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use crate::config::{Api, Provider};
+use crate::control::NotControl;
 use crate::problem::{Kind, Problem};
 use crate::scrub::Scrub;
 
@@ -51,6 +52,9 @@ pub enum BuildError {
     /// There is no TLS with this machine's roots.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
+    /// The control plane's URL is none.
+    #[error("the control plane's URL is {0}")]
+    Control(NotControl),
     /// There is no HTTP client.
     #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),
@@ -58,15 +62,8 @@ pub enum BuildError {
 
 /// The client for every provider: what it is asked goes to that host or nowhere.
 pub(crate) fn client() -> Result<Client, BuildError> {
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .and_then(rustls::ConfigBuilder::with_platform_verifier)
-    .map_err(BuildError::Tls)?
-    .with_no_client_auth();
     Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls()?)
         .user_agent(concat!("reeve/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -75,6 +72,16 @@ pub(crate) fn client() -> Result<Client, BuildError> {
         .read_timeout(IDLE_TIMEOUT)
         .build()
         .map_err(BuildError::Client)
+}
+
+/// TLS that trusts whom this machine trusts.
+pub(crate) fn tls() -> Result<rustls::ClientConfig, BuildError> {
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .and_then(rustls::ConfigBuilder::with_platform_verifier)
+        .map_err(BuildError::Tls)?;
+    Ok(config.with_no_client_auth())
 }
 
 /// A provider as requests are sent to it.

@@ -18,6 +18,10 @@ pub(crate) enum Kind {
     InvalidBody,
     /// The body is too large.
     BodyTooLarge,
+    /// The control plane does not know who connects.
+    Unauthenticated,
+    /// The control plane was not reached or did not take the connection.
+    ControlUnavailable,
 }
 
 impl Kind {
@@ -38,6 +42,14 @@ impl Kind {
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large")
             }
+            Self::Unauthenticated => {
+                (StatusCode::UNAUTHORIZED, "unauthenticated", "The control plane refused it")
+            }
+            Self::ControlUnavailable => (
+                StatusCode::BAD_GATEWAY,
+                "control_unavailable",
+                "The control plane did not take the connection",
+            ),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The routes, and that there are no others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -19,6 +20,9 @@ use crate::scripted;
 
 /// The most bytes the body of a request may have.
 pub const MAX_REQUEST: usize = 10 << 20;
+
+/// How long the body of a request may take to arrive.
+const ARRIVAL: Duration = Duration::from_mins(1);
 
 /// The endpoints that `config` describes. The router answers every request, with a denial where it
 /// is none of theirs, and knows nobody: who may reach it is decided by who is given the socket.
@@ -87,7 +91,9 @@ async fn complete(endpoints: &Endpoints, api: Api, request: Request) -> Result<R
 }
 
 async fn read(body: axum::body::Body) -> Result<Bytes, Problem> {
-    axum::body::to_bytes(body, MAX_REQUEST).await.map_err(|error| {
+    let whole = tokio::time::timeout(ARRIVAL, axum::body::to_bytes(body, MAX_REQUEST));
+    let late = |_| Problem::new(Kind::InvalidBody, "The body did not arrive in time.");
+    whole.await.map_err(late)?.map_err(|error| {
         let too_large = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if too_large {
@@ -100,14 +106,14 @@ async fn read(body: axum::body::Body) -> Result<Bytes, Problem> {
 }
 
 /// A request that names its host in its target takes this for a proxy, which it is not.
-async fn here_only(request: Request, next: Next) -> Response {
+pub(crate) async fn here_only(request: Request, next: Next) -> Response {
     if request.uri().authority().is_some() {
         return denied(request).await.into_response();
     }
     next.run(request).await
 }
 
-async fn denied(request: Request) -> Problem {
+pub(crate) async fn denied(request: Request) -> Problem {
     const LONGEST: usize = 200;
     let uri = request.uri();
     let host = uri
@@ -116,6 +122,7 @@ async fn denied(request: Request) -> Problem {
         .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()));
     let host = host.map(|host| host.rsplit('@').next().unwrap_or(host)).unwrap_or_default();
     let target: String = [host, uri.path()].concat().chars().take(LONGEST).collect();
+    tracing::info!(event = "egress_denied", method = %request.method(), target, "denied");
     let detail = format!("{} {target} is not among what containers may reach.", request.method());
     Problem::new(Kind::EgressDenied, detail)
 }

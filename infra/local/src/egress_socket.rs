@@ -161,8 +161,11 @@ async fn hold(line: Line, shim: ShimCaller, mut socket: WebSocket) {
 }
 
 async fn say(socket: &mut WebSocket, down: &Down) -> bool {
-    match serde_json::to_string(down) {
-        Ok(frame) => socket.send(Message::Text(frame.into())).await.is_ok(),
-        Err(_) => false,
+    let Ok(frames) = down.frames() else { return false };
+    for frame in frames {
+        if socket.send(Message::Text(frame.into())).await.is_err() {
+            return false;
+        }
     }
+    true
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: what is done to the source rather than by it.
 
 mod bench;
+mod events;
 mod synth;
 
 use std::process::ExitCode;

@@ -1,5 +1,9 @@
 //! Writes what is generated from the route table, or proves that it is fresh.
 
+mod policy;
+mod stack;
+mod trigger;
+
 use std::path::PathBuf;
 
 use domain::agent::AgentLifecycle;
@@ -15,7 +19,8 @@ pub(crate) fn synth(check: bool) -> Result<(), String> {
     let map = std::fs::read_to_string(root.join(ARCHITECTURE))
         .map_err(|error| format!("{ARCHITECTURE}: {error}"))?;
     let mut files = generated();
-    files.push((ARCHITECTURE, architecture(map)?));
+    files.extend(crate::events::generated());
+    files.push((ARCHITECTURE.to_owned(), architecture(map)?));
     for (path, content) in files {
         let path = root.join(path);
         if std::fs::read_to_string(&path).is_ok_and(|found| found == content) {
@@ -52,12 +57,19 @@ fn architecture(mut text: String) -> Result<String, String> {
     Ok(text)
 }
 
-fn generated() -> Vec<(&'static str, String)> {
+fn generated() -> Vec<(String, String)> {
     let document = api::openapi("Reeve", env!("CARGO_PKG_VERSION"), &routes::routes());
-    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-    text.push('\n');
-    vec![("infra/aws/generated/openapi.json", text)]
+    let document = serde_json::to_string_pretty(&document).unwrap_or_default();
+    let mut files = vec![("openapi".to_owned(), document)];
+    for (artifact, template) in stack::stacks() {
+        let template = serde_json::to_string_pretty(&template).unwrap_or_default();
+        files.push((artifact.to_owned(), template));
+    }
+    let place = |(name, text)| (format!("{GENERATED}/{name}.json"), format!("{text}\n"));
+    files.into_iter().map(place).collect()
 }
+
+const GENERATED: &str = "infra/aws/generated";
 
 #[cfg(test)]
 mod tests {

@@ -158,13 +158,19 @@ fn operation<S: Service>(route: &Route<S>, schemas: &mut SchemaGenerator) -> Val
     let problem = operation.schemas.subschema_for::<Problem>();
     let Operation { parameters, body, mut replies, .. } = operation;
     for (status, codes) in by_status {
-        replies.insert(
-            status.to_string(),
-            json!({
-                "description": format!("{}: {}", reason(status), codes.join(", ")),
-                "content": { "application/problem+json": { "schema": problem } },
-            }),
-        );
+        let mut reply = json!({
+            "description": format!("{}: {}", reason(status), codes.join(", ")),
+            "content": { "application/problem+json": { "schema": problem } },
+        });
+        if status == ProblemKind::Unavailable.status() {
+            reply["headers"] = json!({
+                "Retry-After": {
+                    "description": "After how many seconds it is worth another try.",
+                    "schema": { "type": "integer", "minimum": 0 },
+                },
+            });
+        }
+        replies.insert(status.to_string(), reply);
     }
     let tag = route.id.split_once('.').map_or(route.id, |(area, _)| area);
     let mut operation = json!({

@@ -119,5 +119,10 @@ pub fn problem_response(problem: &Problem) -> Response {
         let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, scheme);
     }
+    if problem.code == ProblemKind::Unavailable {
+        // It has been tried again for a while already: that soon is soon enough.
+        let seconds = HeaderValue::from_static("1");
+        response.headers_mut().insert(axum::http::header::RETRY_AFTER, seconds);
+    }
     response
 }

@@ -1,7 +1,7 @@
-//! Agents: make, read, change, pause, resume, delete; and how every list pages.
+//! Agents: make, read, change, pause, resume, archive, restore, delete; and how every list pages.
 
 use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentSpec, AgentState, Labels, MAX_LABELS};
-use domain::container::ContainerEvent;
+use domain::container::{Container, ContainerEvent};
 use domain::due::Errand;
 use domain::text::{LabelKey, LabelValue};
 use domain::{AgentId, Machine};
@@ -12,7 +12,7 @@ use wire::agent::{AgentPatch, AgentView, NewAgent};
 use wire::{Order, Page};
 
 use crate::commit::retry_conflict;
-use crate::turn::{container_id, container_of};
+use crate::turn::container_id;
 use crate::{App, Caller, Error};
 
 /// The use cases about agents.
@@ -71,6 +71,14 @@ pub struct AgentFilter {
     pub state: Option<AgentState>,
     /// Only those with this label.
     pub label: Option<(LabelKey, LabelValue)>,
+}
+
+/// How an agent is brought to rest.
+#[derive(Clone, Copy)]
+struct Rest {
+    event: AgentEvent,
+    action: &'static str,
+    force: bool,
 }
 
 impl Agents<'_> {
@@ -163,6 +171,22 @@ impl Agents<'_> {
             .ok_or(Error::NotFound("agent"))
     }
 
+    /// An agent, and its container where it has had one. One read.
+    pub(crate) async fn load_with_container(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+    ) -> Result<(Loaded<Agent>, Option<Loaded<Container>>), Error> {
+        let (agent, container) = document::get_both::<Agent, Container>(
+            self.0.table(),
+            &keys::agent(caller.scope, id),
+            &keys::container(caller.scope, container_id(id)),
+        )
+        .await?;
+        let agent = agent.filter(|agent| is_there(&agent.value)).ok_or(Error::NotFound("agent"))?;
+        Ok((agent, container))
+    }
+
     /// Changes an agent. What runs goes on as it began; the next run has the new settings, mounts
     /// from the container's next start on. One read, one commit.
     pub async fn update(
@@ -172,7 +196,7 @@ impl Agents<'_> {
         version: Option<u64>,
         patch: AgentPatch,
     ) -> Result<AgentView, Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let before = self.load(caller, id).await?;
             check_version(&before, version)?;
             let agent = Agent {
@@ -193,7 +217,7 @@ impl Agents<'_> {
     }
 
     /// Stops an agent's container and keeps everything else. A busy agent is refused, or with
-    /// `force` has its runs cancelled first, waiting ones too. Two reads, one commit; with `force`
+    /// `force` has its runs cancelled first, waiting ones too. One read, one commit; with `force`
     /// one more for each busy session.
     pub async fn pause(
         &self,
@@ -201,20 +225,32 @@ impl Agents<'_> {
         id: AgentId,
         force: bool,
     ) -> Result<AgentView, Error> {
-        retry_conflict(|| self.try_pause(caller, id, force)).await
+        let rest = Rest { event: AgentEvent::Pause, action: "agent.pause", force };
+        retry_conflict(self.0, || self.try_rest(caller, id, rest)).await
     }
 
-    async fn try_pause(
+    /// Puts an agent away, as [`Agents::pause`] stops it, and out of the way of those that work.
+    /// The same reads and commits.
+    pub async fn archive(
         &self,
         caller: &Caller,
         id: AgentId,
         force: bool,
     ) -> Result<AgentView, Error> {
+        let rest = Rest { event: AgentEvent::Archive, action: "agent.archive", force };
+        retry_conflict(self.0, || self.try_rest(caller, id, rest)).await
+    }
+
+    async fn try_rest(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        Rest { event, action, force }: Rest,
+    ) -> Result<AgentView, Error> {
         let app = self.0;
-        let before = self.load(caller, id).await?;
+        let (before, container) = self.load_with_container(caller, id).await?;
         let now = app.now();
-        let state = AgentLifecycle::step(before.value.state, AgentEvent::Pause)?;
-        let container = container_of(app, caller.scope, id).await?;
+        let state = AgentLifecycle::step(before.value.state, event)?;
         let busy = container.as_ref().map_or(0, |container| container.value.busy.len());
         if busy > 0 && !force {
             return Err(Error::AgentBusy(busy));
@@ -247,26 +283,41 @@ impl Agents<'_> {
         }
         let agent = if changed { agent } else { before.value };
         let view = AgentView::new(&agent, version);
-        app.commit(caller, "agent.pause", id, writes, &view).await?;
+        app.commit(caller, action, id, writes, &view).await?;
         Ok(view)
     }
 
-    /// Lets an agent go on. Starts nothing: the next prompt does. One read, one commit.
+    /// Lets a paused agent go on. Starts nothing: the next prompt does. One read, one commit.
     pub async fn resume(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
-        retry_conflict(|| async {
-            let before = self.load(caller, id).await?;
-            let state = AgentLifecycle::step(before.value.state, AgentEvent::Resume)?;
-            let (view, writes) = if state == before.value.state {
-                (AgentView::new(&before.value, before.version), vec![document::check(&before)])
-            } else {
-                let agent = Agent { state, updated_at: self.0.now(), ..before.value.clone() };
-                let view = AgentView::new(&agent, before.version + 1);
-                (view, store::agent::update(&before, &agent))
-            };
-            self.0.commit(caller, "agent.resume", id, writes, &view).await?;
-            Ok(view)
-        })
-        .await
+        retry_conflict(self.0, || self.try_ready(caller, id, AgentEvent::Resume, "agent.resume"))
+            .await
+    }
+
+    /// Takes an archived agent out again. Starts nothing: the next prompt does. One read, one
+    /// commit.
+    pub async fn restore(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
+        retry_conflict(self.0, || self.try_ready(caller, id, AgentEvent::Restore, "agent.restore"))
+            .await
+    }
+
+    async fn try_ready(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        event: AgentEvent,
+        action: &'static str,
+    ) -> Result<AgentView, Error> {
+        let before = self.load(caller, id).await?;
+        let state = AgentLifecycle::step(before.value.state, event)?;
+        let (view, writes) = if state == before.value.state {
+            (AgentView::new(&before.value, before.version), vec![document::check(&before)])
+        } else {
+            let agent = Agent { state, updated_at: self.0.now(), ..before.value.clone() };
+            let view = AgentView::new(&agent, before.version + 1);
+            (view, store::agent::update(&before, &agent))
+        };
+        self.0.commit(caller, action, id, writes, &view).await?;
+        Ok(view)
     }
 
     /// Removes an agent for good: its runs are stopped, its container, workspace, sessions and
@@ -278,7 +329,7 @@ impl Agents<'_> {
         id: AgentId,
         version: Option<u64>,
     ) -> Result<(), Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let before = self.load(caller, id).await?;
             check_version(&before, version)?;
             let now = self.0.now();
@@ -295,7 +346,7 @@ impl Agents<'_> {
 
 fn is_there(agent: &Agent) -> bool {
     match agent.state {
-        AgentState::Active | AgentState::Paused => true,
+        AgentState::Active | AgentState::Paused | AgentState::Archived => true,
         AgentState::Deleting | AgentState::Deleted => false,
     }
 }

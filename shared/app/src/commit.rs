@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::time::Duration;
 
 use domain::AuditId;
 use serde::Serialize;
@@ -12,17 +13,26 @@ use crate::{App, Caller, Error};
 
 /// How often a use case that lost a race reads again and decides again. Of those who race for one item
 /// somebody wins each time, so this is about how many may: the sessions of one agent share a container.
-const TRIES: usize = 100;
+const TRIES: u32 = 100;
 
-/// Decides and commits, again while somebody else is faster.
-pub(crate) async fn retry_conflict<T, F, Fut>(mut attempt: F) -> Result<T, Error>
+/// The longest wait before the third try; it doubles with each, up to the second.
+const FIRST: Duration = Duration::from_millis(4);
+const LONGEST: Duration = Duration::from_millis(128);
+
+/// Decides and commits, again while somebody else is faster: the second time at once, then after a
+/// while, which is another for each of those who race.
+pub(crate) async fn retry_conflict<T, F, Fut>(app: &App, mut attempt: F) -> Result<T, Error>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, Error>>,
 {
-    for _ in 1..TRIES {
+    for lost in 1..TRIES {
         match attempt().await {
-            Err(Error::Conflict) => {}
+            Err(Error::Conflict) if lost == 1 => {}
+            Err(Error::Conflict) => {
+                let longest = (FIRST * (1 << (lost - 2).min(8))).min(LONGEST);
+                app.ports.clock.wait(app.part_of(longest)).await;
+            }
             done => return done,
         }
     }
@@ -30,6 +40,12 @@ where
 }
 
 impl App {
+    /// Any part of `time`.
+    fn part_of(&self, time: Duration) -> Duration {
+        let [one, other, ..] = self.ports.ids.secret();
+        time * u32::from(u16::from_be_bytes([one, other])) / u32::from(u16::MAX)
+    }
+
     /// Commits what a caller's command decided: `writes`, the audit entry that says so, and the
     /// answer, for when the same request comes again. `name` is the audit entry's action.
     pub(crate) async fn commit<T: Serialize>(

@@ -73,13 +73,28 @@ impl Containers<'_> {
         Ok(kept)
     }
 
+    /// What the platform runs and nobody needs is stopped. For now and then: unlike
+    /// [`reconcile`](Self::reconcile) it writes nothing, so whoever is silent stays so. Answers with
+    /// how many were stopped. One read for each that runs.
+    pub async fn sweep(&self) -> Result<usize, Error> {
+        let mut stopped = 0;
+        for observed in self.0.ports.compute.list().await? {
+            #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
+            let scope = Scope::grant(observed.realm);
+            if !self.load(scope, observed.container).await?.is_some_and(|c| needs(&c, observed)) {
+                self.0.ports.compute.stop(observed.container).await?;
+                stopped += 1;
+            }
+        }
+        Ok(stopped)
+    }
+
     async fn keep(&self, scope: Scope, observed: Observed) -> Result<bool, Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let found = self.load(scope, observed.container).await?;
-            let needed = found.filter(|container| {
-                container.value.generation == observed.generation && container.value.state.may_run()
-            });
-            let Some(before) = needed else { return Ok(false) };
+            let Some(before) = found.filter(|container| needs(container, observed)) else {
+                return Ok(false);
+            };
             let container = Container { seen_at: self.0.now(), ..before.value.clone() };
             let writes = vec![document::put(&container, before.expect())];
             self.0.commit_own("container.keep", writes).await?;
@@ -102,7 +117,7 @@ impl Containers<'_> {
                 return Ok(());
             };
             for &session in &container.value.busy {
-                retry_conflict(|| async {
+                retry_conflict(self.0, || async {
                     match self.load(scope, observed.container).await? {
                         Some(container) => self.settle(scope, session, &container).await,
                         None => Ok(false),
@@ -125,7 +140,7 @@ impl Containers<'_> {
 
     /// Marks what a session has in flight as to be stopped, and takes what waits out of the line.
     pub(crate) async fn call_off(&self, scope: Scope, session: SessionId) -> Result<(), Error> {
-        while retry_conflict(|| self.call_off_some(scope, session)).await? {}
+        while retry_conflict(self.0, || self.call_off_some(scope, session)).await? {}
         Ok(())
     }
 
@@ -164,7 +179,7 @@ impl Containers<'_> {
         scope: Scope,
         id: ContainerId,
     ) -> Result<Option<Container>, Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let app = self.0;
             let Some(before) = self.load(scope, id).await? else { return Ok(None) };
             if !before.value.state.needs_start() {
@@ -177,7 +192,7 @@ impl Containers<'_> {
             let now = app.now();
             let mut writes = match agent.value.state {
                 AgentState::Active => vec![document::check(&agent)],
-                AgentState::Paused => {
+                AgentState::Paused | AgentState::Archived => {
                     let state = AgentState::Active;
                     let awake = Agent { state, updated_at: now, ..agent.value.clone() };
                     store::agent::update(&agent, &awake)
@@ -230,7 +245,7 @@ impl Containers<'_> {
             repositories: agent.value.spec.repositories,
         };
         app.ports.compute.provision(&plan).await?;
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let before = match self.load(scope, container.id).await? {
                 // A later start has taken its place.
                 Some(now) if now.value.generation != container.generation => return Ok(()),
@@ -279,7 +294,7 @@ impl Containers<'_> {
         generation: u32,
         end: End,
     ) -> Result<(), Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let app = self.0;
             let Some(before) = self.load(scope, id).await? else { return Ok(()) };
             if before.value.generation != generation || before.value.state.needs_start() {
@@ -324,7 +339,7 @@ impl Containers<'_> {
     pub(crate) async fn settle_all(&self, scope: Scope, id: ContainerId) -> Result<(), Error> {
         let Some(container) = self.load(scope, id).await? else { return Ok(()) };
         for session in container.value.busy {
-            let settled = retry_conflict(|| async {
+            let settled = retry_conflict(self.0, || async {
                 match self.load(scope, id).await? {
                     Some(container) => self.settle(scope, session, &container).await,
                     None => Ok(false),
@@ -375,6 +390,11 @@ impl Containers<'_> {
         app.commit_own("session.settle", turn.into_writes()).await?;
         Ok(true)
     }
+}
+
+/// Whether what the platform runs is what the table wants to run.
+fn needs(container: &Loaded<Container>, observed: Observed) -> bool {
+    container.value.generation == observed.generation && container.value.state.may_run()
 }
 
 impl App {

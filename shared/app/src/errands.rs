@@ -4,12 +4,13 @@
 //! then removed or put back in line. Any number of schedulers may run. A claim that its scheduler
 //! did not live to finish falls due again when its lease ends.
 //!
-//! A tick costs one read for each shard and what is due; it does not grow with what exists.
+//! A tick costs one read for each shard and a commit for every fifty errands that are due; it does
+//! not grow with what exists.
 
 use std::time::Duration;
 
 use domain::agent::{Agent, AgentState};
-use domain::container::{ContainerEvent, ContainerState};
+use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::due::{Due, Errand};
 use domain::event::Draft;
 use domain::key::ApiKey;
@@ -17,9 +18,10 @@ use domain::realm::{Realm, RealmState};
 use domain::run::{End, Run, RunEvent, RunState};
 use domain::session::{Session, SessionState};
 use domain::{AgentId, ContainerId, KeyId, RunId, SessionId, Timestamp};
+use futures::future::join_all;
 use store::document::{self, Loaded};
 use store::realm::{Counter, count};
-use store::{Direction, Query, Range, Scope, Write, keys};
+use store::{Direction, MAX_WRITES, Query, Range, Scope, Write, keys};
 use wire::shim::{Command, Down, failure};
 
 use crate::commit::retry_conflict;
@@ -62,6 +64,12 @@ const PER_SHARD: usize = 64;
 /// How long an index may take to show what was written.
 const SHOWN: Duration = Duration::from_secs(5);
 
+/// The most errands claimed in one commit: a claim is two writes.
+const CLAIMS: usize = MAX_WRITES / 2;
+
+/// How often a container whose shim has hung up is looked for: over half a minute.
+const LOOKS: u32 = 6;
+
 /// How often a platform that does not answer is asked for one start.
 const START_TRIES: u32 = 3;
 
@@ -88,13 +96,34 @@ impl Errands<'_> {
 
     /// Takes an errand for oneself. None where another scheduler was faster. One commit.
     pub async fn claim(&self, due: &Loaded<Due>) -> Result<Option<Due>, Error> {
-        let until = self.0.now().after(self.0.settings.lease);
-        let (held, writes) = store::due::claim(due, until);
-        match self.0.commit_own("errand.claim", writes.into()).await {
-            Ok(()) => Ok(Some(held)),
+        match self.claim_together(std::slice::from_ref(due)).await {
+            Ok(held) => Ok(held.into_iter().next()),
             Err(Error::Conflict) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes errands for oneself, many in one commit, and one by one those of a commit in which
+    /// another scheduler was faster with any. None in the place of each that another has.
+    pub async fn claim_all(&self, due: &[Loaded<Due>]) -> Vec<Result<Option<Due>, Error>> {
+        let commits = due.chunks(CLAIMS).map(async |due| match self.claim_together(due).await {
+            Ok(held) => held.into_iter().map(|held| Ok(Some(held))).collect(),
+            // Which it was, the others' own commits say.
+            Err(Error::Conflict) if due.len() > 1 => {
+                join_all(due.iter().map(async |due| self.claim(due).await)).await
+            }
+            Err(Error::Conflict) => vec![Ok(None)],
+            Err(error) => vec![Err(error)],
+        });
+        join_all(commits).await.into_iter().flatten().collect()
+    }
+
+    async fn claim_together(&self, due: &[Loaded<Due>]) -> Result<Vec<Due>, Error> {
+        let until = self.0.now().after(self.0.settings.lease);
+        let (held, writes): (Vec<_>, Vec<_>) =
+            due.iter().map(|due| store::due::claim(due, until)).unzip();
+        self.0.commit_own("errand.claim", writes.concat()).await?;
+        Ok(held)
     }
 
     /// Does what an errand one holds asks for, and removes it or puts it back in line.
@@ -158,6 +187,9 @@ impl Errands<'_> {
             Errand::Watch { container, generation } => {
                 self.watch(scope, container, generation).await
             }
+            Errand::Look { container, generation } => {
+                self.look(scope, container, generation, held.attempt).await
+            }
             Errand::Settle { container } => {
                 self.0.containers().settle_all(scope, container).await?;
                 Ok(Outcome::Done)
@@ -219,17 +251,17 @@ impl Errands<'_> {
             self.push(own.connection.as_deref(), commands).await;
         }
         // Confirmed by the shim's report, or by what becomes of the container.
-        Ok(Outcome::Again(Duration::from_secs(1)))
+        Ok(Outcome::Again(pace(attempt)))
     }
 
     async fn provision(
         &self,
         scope: Scope,
-        container: &domain::container::Container,
+        container: &Container,
         attempt: u32,
     ) -> Result<Outcome, Error> {
         let why = match self.0.containers().provision(scope, container).await {
-            Ok(()) => return Ok(Outcome::Again(Duration::from_secs(1))),
+            Ok(()) => return Ok(Outcome::Again(pace(attempt))),
             Err(Error::Platform(why)) => why,
             Err(Error::Unavailable(source)) if attempt >= START_TRIES => {
                 tracing::warn!(container.id = %container.id, error = %source, "a start was given up");
@@ -244,9 +276,13 @@ impl Errands<'_> {
 
     async fn push(&self, connection: Option<&str>, commands: Vec<Command>) {
         let Some(connection) = connection.filter(|_| !commands.is_empty()) else { return };
-        let Ok(frame) = serde_json::to_string(&Down::Commands(commands)) else { return };
-        // A connection that is gone asks for what is pending when it comes again.
-        let _ = self.0.ports.push.deliver(connection, frame).await;
+        let Ok(frames) = Down::Commands(commands).frames() else { return };
+        for frame in frames {
+            // A connection that is gone asks for what is pending when it comes again.
+            if self.0.ports.push.deliver(connection, frame).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Ends a run that is past its time and that no shim has ended.
@@ -265,7 +301,7 @@ impl Errands<'_> {
             app.containers().give_up(scope, value.id, value.generation, end).await?;
             return Ok(Outcome::Again(Duration::from_secs(1)));
         }
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let mut turn = Turn::of(app, scope, id).await?;
             if turn.session.active == Some(run) {
                 let loaded = load_run(app, scope, run).await?;
@@ -328,6 +364,33 @@ impl Errands<'_> {
         Ok(Outcome::Again(wait))
     }
 
+    /// Looks, for a while, whether a start whose shim has hung up is gone. It may have hung up for
+    /// another reason; then it comes again, and its watch goes on.
+    async fn look(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+        generation: u32,
+        attempt: u32,
+    ) -> Result<Outcome, Error> {
+        let app = self.0;
+        let Some(container) = app.containers().load(scope, id).await? else {
+            return Ok(Outcome::Done);
+        };
+        let Container { state, generation: present, ref connection, .. } = container.value;
+        if present != generation || !state.is_connected() || connection.is_some() {
+            return Ok(Outcome::Done);
+        }
+        let there = app.ports.compute.describe(id).await?;
+        if there.is_some_and(|observed| observed.generation == generation) {
+            let last = attempt >= LOOKS;
+            return Ok(if last { Outcome::Done } else { Outcome::Again(pace(attempt)) });
+        }
+        let end = End::failure(failure::CONTAINER_LOST, "the container ended while it was needed");
+        app.containers().give_up(scope, id, generation, end).await?;
+        Ok(Outcome::Done)
+    }
+
     async fn hibernate(&self, scope: Scope, id: ContainerId, generation: u32) -> Result<(), Error> {
         let app = self.0;
         let Some(before) = app.containers().load(scope, id).await? else { return Ok(()) };
@@ -372,8 +435,7 @@ impl Errands<'_> {
         app.stream().cut_all(scope, None).await?;
         let mut query = partition(keys::containers(scope), 100);
         loop {
-            let page =
-                document::list::<domain::container::Container>(app.table(), query.clone()).await?;
+            let page = document::list::<Container>(app.table(), query.clone()).await?;
             for container in page.items {
                 for &session in &container.busy {
                     app.containers().call_off(scope, session).await?;
@@ -451,7 +513,7 @@ impl Errands<'_> {
     async fn end(&self, scope: Scope, id: SessionId) -> Result<(), Error> {
         let app = self.0;
         app.containers().call_off(scope, id).await?;
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let mut turn = Turn::of(app, scope, id).await?;
             if let Some(active) = turn.session.active {
                 let run = load_run(app, scope, active).await?;
@@ -524,4 +586,10 @@ fn partition(pk: String, limit: usize) -> Query {
 /// 200 ms, doubling to 30 s.
 fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(200 << attempt.saturating_sub(1).min(8)).min(Duration::from_secs(30))
+}
+
+/// How long to wait for somebody else's word before looking again: 1 s, doubling to 30 s. The word
+/// itself is acted on when it comes; looking is for when it is lost.
+fn pace(attempt: u32) -> Duration {
+    Duration::from_secs(1 << attempt.saturating_sub(1).min(5)).min(Duration::from_secs(30))
 }

@@ -39,8 +39,8 @@ pub enum Told {
 const CHUNK: usize = 200;
 
 impl Events<'_> {
-    /// A page of the durable past behind `after`, or behind `cursor` where one is given. Two reads:
-    /// the session and its events.
+    /// A page of the durable past behind `after`, or behind `cursor` where one is given. One read; where
+    /// it is empty, another for whether the session exists.
     pub async fn list(
         &self,
         caller: &Caller,
@@ -49,7 +49,6 @@ impl Events<'_> {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<EventView>, Error> {
-        self.0.sessions().load(caller, session).await?;
         let after = match cursor {
             None => after,
             Some(text) => Cursor::parse(text)
@@ -59,6 +58,9 @@ impl Events<'_> {
         };
         let (events, more) =
             store::event::read(self.0.table(), caller.scope, session, after, limit).await?;
+        if events.is_empty() {
+            self.0.sessions().load(caller, session).await?;
+        }
         let next = events.last().filter(|_| more).map(|last| store::keys::seq(last.seq));
         Ok(Page {
             next_cursor: next.map(|seq| Cursor::behind(seq).to_string()),

@@ -92,7 +92,7 @@ impl Keys<'_> {
     /// Stops a key, at once and for good. Revoking a revoked key changes nothing. One read, one
     /// commit.
     pub async fn revoke(&self, caller: &Caller, id: KeyId) -> Result<(), Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let key = document::get::<ApiKey>(self.0.table(), &store::keys::api_key(id))
                 .await?
                 .filter(|key| key.value.realm == caller.realm())

@@ -8,6 +8,7 @@
 
 pub mod agents;
 pub mod audit;
+mod blob_id;
 mod caller;
 mod commit;
 pub mod containers;
@@ -19,6 +20,7 @@ pub mod keys;
 pub mod ports;
 pub mod realms;
 pub mod runs;
+pub mod secrets;
 pub mod sessions;
 pub mod shim;
 pub mod stream;

@@ -2,14 +2,20 @@
 //! `tests`, which every implementation passes.
 
 use std::fmt;
+use std::ops::Range;
 
 use domain::event::Event;
 use domain::id::Ulid;
 use domain::plan::ContainerPlan;
+use domain::text::Slug;
 use domain::{AgentId, ContainerId, RealmId, RunId, SessionId, Timestamp};
 use futures::stream::BoxStream;
 use serde_json::value::RawValue;
+use store::Scope;
 use wire::event::LiveView;
+
+pub use crate::blob_id::BlobId;
+pub use crate::secrets::SecretValue;
 
 /// Why the platform did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -148,4 +154,130 @@ pub trait Ids: Send + Sync + fmt::Debug {
 
     /// 32 random bytes from the operating system.
     fn secret(&self) -> [u8; 32];
+}
+
+/// Why a vault did not do it. Says nothing of a value, ever.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// A secret of this name is there already.
+    #[error("a secret of this name is there already")]
+    Exists,
+    /// There is no secret of this name.
+    #[error("there is no secret of this name")]
+    Missing,
+    /// The secret has been changed since the caller looked.
+    #[error("the secret has another version by now")]
+    Stale,
+    /// It cannot be done as asked. The text says why and is fit for the caller.
+    #[error("{0}")]
+    Refused(String),
+    /// It did not work this time.
+    #[error("the vault could not do it")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A secret as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which value this is. A later value has a larger version, and no two values of a realm ever
+    /// have the same, not even of a name that was deleted and put again.
+    pub version: u64,
+    /// The value.
+    pub value: SecretValue,
+}
+
+/// A secret in a listing: everything but its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its name.
+    pub name: Slug,
+    /// Which value it has.
+    pub version: u64,
+}
+
+/// Keeps secrets: names of a realm, each with a value that nobody sees who does not ask for it by
+/// name.
+///
+/// A value is text of 1 to [`MAX_SECRET`](crate::secrets::MAX_SECRET) bytes. What all secrets of a
+/// realm may have together is limited, too, by
+/// [`MAX_SECRETS`](crate::secrets::MAX_SECRETS): more is refused, and says so. Values are at rest
+/// only encrypted, and are in no listing, no error and no `Debug`.
+///
+/// A change is durable when it is answered, and is there whole or not at all, whatever is killed
+/// when. Changes of one realm happen one after the other, whoever makes them: none is lost to
+/// another that was made at the same time.
+#[async_trait::async_trait]
+pub trait Vault: Send + Sync + fmt::Debug {
+    /// Keeps a new secret. Answers with its version. [`VaultError::Exists`] where there is one.
+    async fn put(&self, scope: Scope, name: &Slug, value: &SecretValue) -> Result<u64, VaultError>;
+
+    /// The secret, if there is one.
+    async fn get(&self, scope: Scope, name: &Slug) -> Result<Option<Kept>, VaultError>;
+
+    /// Gives a secret another value, where it still has `version`. Answers with the new version. The
+    /// old value is gone.
+    async fn rotate(
+        &self,
+        scope: Scope,
+        name: &Slug,
+        version: u64,
+        value: &SecretValue,
+    ) -> Result<u64, VaultError>;
+
+    /// Removes a secret. Idempotent.
+    async fn delete(&self, scope: Scope, name: &Slug) -> Result<(), VaultError>;
+
+    /// Up to `limit` names behind `after`, in order. Fewer than `limit` are the last.
+    async fn list(
+        &self,
+        scope: Scope,
+        after: Option<&Slug>,
+        limit: usize,
+    ) -> Result<Vec<Named>, VaultError>;
+}
+
+/// The most bytes a blob may have. What is larger is cut into several by who stores it.
+pub const MAX_BLOB: usize = 32 * 1024 * 1024;
+
+/// Why a blob store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// More than [`MAX_BLOB`].
+    #[error("a blob has at most {MAX_BLOB} bytes")]
+    TooLarge,
+    /// What is stored under this name is not what the name says.
+    #[error("the blob {0} is damaged")]
+    Damaged(BlobId),
+    /// It did not work this time.
+    #[error("the blobs could not be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Keeps bytes under the SHA-256 of what they are: in a realm, the same bytes are kept once.
+///
+/// What was put is durable when it is answered, and is there whole or not at all. There is no way to
+/// change a blob. Who deletes one sees to it that nobody needs it, and that nobody who puts the same
+/// at that moment counts on it: a put that finds the bytes there writes nothing.
+#[async_trait::async_trait]
+pub trait Blobs: Send + Sync + fmt::Debug {
+    /// Keeps `bytes`, at most [`MAX_BLOB`]. Idempotent.
+    async fn put(&self, scope: Scope, bytes: Vec<u8>) -> Result<BlobId, BlobError>;
+
+    /// The bytes, compared with their name, if they are there.
+    async fn get(&self, scope: Scope, id: BlobId) -> Result<Option<Vec<u8>>, BlobError>;
+
+    /// The bytes of `range`, as far as the blob has them, if it is there. Only the whole can be
+    /// compared with its name: a part is what the platform has stored.
+    async fn get_part(
+        &self,
+        scope: Scope,
+        id: BlobId,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, BlobError>;
+
+    /// How many bytes it has, if it is there.
+    async fn size(&self, scope: Scope, id: BlobId) -> Result<Option<u64>, BlobError>;
+
+    /// Removes it. Idempotent.
+    async fn delete(&self, scope: Scope, id: BlobId) -> Result<(), BlobError>;
 }

@@ -30,7 +30,7 @@ impl Realms<'_> {
     /// Sees that `key` works, as an operator of the installation's first realm, which is made where
     /// there is none. For the process that starts an installation, and nobody else.
     pub async fn bootstrap(&self, key: &PresentedKey) -> Result<RealmId, Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let app = self.0;
             let known = document::get::<ApiKey>(app.table(), &keys::api_key(key.id)).await?;
             if let Some(known) = known {
@@ -142,7 +142,7 @@ impl Realms<'_> {
         if let Field::Value(limits) = &patch.limits {
             check_limits(limits)?;
         }
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let before = self.load(caller, id).await?;
             let realm = Realm {
                 name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
@@ -180,7 +180,7 @@ impl Realms<'_> {
         event: RealmEvent,
         name: &'static str,
     ) -> Result<RealmView, Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let before = self.load(caller, id).await?;
             let now = self.0.now();
             let state = RealmLifecycle::step(before.value.state, event)?;

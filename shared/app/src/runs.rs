@@ -29,7 +29,8 @@ impl Runs<'_> {
         Ok(RunView::from(&load_run(self.0, caller.scope, id).await?.value))
     }
 
-    /// A page of runs, of one session or of all. One read; two for a session, which must exist.
+    /// A page of runs, of one session or of all. One read; where a session shows none, another for
+    /// whether it exists.
     pub async fn list(
         &self,
         caller: &Caller,
@@ -38,12 +39,16 @@ impl Runs<'_> {
     ) -> Result<Page<RunView>, Error> {
         let query = match session {
             Some(session) => {
-                self.0.sessions().load(caller, session).await?;
                 Query { on_index: true, ..paging.query(keys::runs_of(caller.scope, session))? }
             }
             None => paging.query(keys::runs(caller.scope))?,
         };
         let listed = document::list::<Run>(self.0.table(), query).await?;
+        if let Some(session) = session
+            && listed.items.is_empty()
+        {
+            self.0.sessions().load(caller, session).await?;
+        }
         Ok(page(listed.items.iter().map(RunView::from), listed.next.as_ref()))
     }
 
@@ -59,7 +64,7 @@ impl Runs<'_> {
             Some(option) => PermissionAnswer::Selected(option.clone()),
             None => PermissionAnswer::Cancelled,
         };
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let app = self.0;
             let run = load_run(app, caller.scope, id).await?;
             let next =

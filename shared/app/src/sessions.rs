@@ -16,7 +16,7 @@ use wire::Page;
 use wire::session::{NewPrompt, NewSession, RunView, SessionView};
 
 use crate::commit::retry_conflict;
-use crate::turn::{Turn, container_id, container_of, load_run};
+use crate::turn::{Turn, container_id, load_run};
 use crate::{App, Caller, Error};
 
 /// The use cases about sessions.
@@ -33,7 +33,7 @@ impl App {
 impl Sessions<'_> {
     /// Opens a session with an agent. Reads the agent; one commit.
     pub async fn create(&self, caller: &Caller, new: NewSession) -> Result<SessionView, Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let app = self.0;
             let agent = app.agents().load(caller, new.agent_id).await?;
             let now = app.now();
@@ -93,7 +93,8 @@ impl Sessions<'_> {
     }
 
     /// Gives the session a prompt: at once where nothing is in flight, behind the others where
-    /// something is. Wakes a paused agent. Reads session, agent and container; one commit.
+    /// something is. Wakes a paused agent. Reads the session, then its agent and
+    /// container at once; one commit.
     ///
     /// The answer comes before anything has been started: what follows is seen in the events.
     pub async fn prompt(
@@ -102,7 +103,7 @@ impl Sessions<'_> {
         id: SessionId,
         new: NewPrompt,
     ) -> Result<RunView, Error> {
-        retry_conflict(|| self.try_prompt(caller, id, &new.prompt)).await
+        retry_conflict(self.0, || self.try_prompt(caller, id, &new.prompt)).await
     }
 
     async fn try_prompt(
@@ -114,7 +115,8 @@ impl Sessions<'_> {
         let app = self.0;
         let mut turn = Turn::of(app, caller.scope, id).await?;
         let now = turn.now;
-        let agent = app.agents().load(caller, turn.session.agent).await?;
+        let (agent, container) =
+            app.agents().load_with_container(caller, turn.session.agent).await?;
         let run = Run {
             id: RunId::new(app.ulid(now)),
             realm: caller.realm(),
@@ -129,6 +131,7 @@ impl Sessions<'_> {
             created_at: now,
             started_at: None,
             ended_at: None,
+            deadline: None,
         };
         let limit = usize::try_from(caller.realm.limits.max_queued_runs).unwrap_or(usize::MAX);
         let first = turn.session.enqueue(run.id, limit, now)?;
@@ -136,7 +139,7 @@ impl Sessions<'_> {
         let mut run = Loaded { value: run, version: 0 };
         let mut writes = Vec::new();
         if first {
-            match container_of(app, caller.scope, agent.value.id).await? {
+            match container {
                 Some(container) => {
                     let expect = container.expect();
                     turn.with_container(container.value, expect);
@@ -170,7 +173,7 @@ impl Sessions<'_> {
         id: SessionId,
         run: Option<RunId>,
     ) -> Result<RunView, Error> {
-        retry_conflict(|| self.try_cancel(caller, id, run)).await
+        retry_conflict(self.0, || self.try_cancel(caller, id, run)).await
     }
 
     async fn try_cancel(
@@ -180,14 +183,20 @@ impl Sessions<'_> {
         run: Option<RunId>,
     ) -> Result<RunView, Error> {
         let app = self.0;
-        let mut turn = Turn::of(app, caller.scope, id).await?;
+        let (mut turn, known) = match run {
+            None => (Turn::of(app, caller.scope, id).await?, None),
+            Some(run) => Turn::with_run(app, caller.scope, id, run).await?,
+        };
         let now = turn.now;
         let Some(target) = run.or(turn.session.active) else {
             // Nothing in flight: the machine's own refusal says what would be accepted.
             turn.session.cancel(now)?;
             return Err(Error::Bug("a session without a run let itself be cancelled"));
         };
-        let loaded = load_run(app, caller.scope, target).await?;
+        let loaded = match known {
+            Some(loaded) => loaded,
+            None => load_run(app, caller.scope, target).await?,
+        };
         if loaded.value.session != id {
             return Err(Error::NotFound("run"));
         }
@@ -215,7 +224,7 @@ impl Sessions<'_> {
     /// Closes a session that has nothing in flight. Its events are kept as long as the realm says.
     /// Reads the session; one commit.
     pub async fn close(&self, caller: &Caller, id: SessionId) -> Result<SessionView, Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let app = self.0;
             let mut turn = Turn::of(app, caller.scope, id).await?;
             let before = turn.session.state;
@@ -236,9 +245,9 @@ impl Sessions<'_> {
     }
 }
 
-/// The write that wakes a paused agent; none where it is awake.
+/// The write that wakes a paused or archived agent; none where it is awake.
 fn wake(agent: &Loaded<Agent>, now: domain::Timestamp) -> Result<Vec<store::Write>, Error> {
-    let state = AgentLifecycle::step(agent.value.state, AgentEvent::Resume)?;
+    let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
     let container = Some(container_id(agent.value.id));
     if state == agent.value.state && agent.value.container == container {
         return Ok(Vec::new());

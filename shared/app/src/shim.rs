@@ -4,6 +4,7 @@
 //! both and is signed. What it reports is numbered, and counts once.
 
 use domain::container::{Container, ContainerEvent, ContainerState};
+use domain::due::Errand;
 use domain::event::Draft;
 use domain::id::Ulid;
 use domain::plan::AgentPlan;
@@ -111,7 +112,7 @@ impl App {
         if hello.container != shim.container || hello.generation != shim.generation {
             return Ok(Err(Dismissed::Stale));
         }
-        retry_conflict(|| async {
+        retry_conflict(self, || async {
             let Some(before) = self.start_of(shim).await? else { return Ok(Err(Dismissed::Stale)) };
             let now = self.now();
             let Ok(mut container) = before.value.apply(ContainerEvent::Connected, now) else {
@@ -154,6 +155,24 @@ impl App {
             Err(Error::Conflict) => Ok(()),
             done => done,
         }
+    }
+
+    /// A shim's connection has ended. Where it was the present one, somebody looks whether its container
+    /// is still there. One read and, where it was, one commit.
+    pub async fn shim_disconnected(&self, shim: ShimCaller, connection: &str) -> Result<(), Error> {
+        retry_conflict(self, || async {
+            let Some(before) = self.start_of(shim).await? else { return Ok(()) };
+            if before.value.connection.as_deref() != Some(connection) {
+                return Ok(());
+            }
+            let container = Container { connection: None, ..before.value.clone() };
+            let (container_id, generation) = (shim.container, shim.generation);
+            let look = Errand::Look { container: container_id, generation };
+            let errand = self.due(shim.scope.realm(), look, self.now());
+            let writes = vec![document::put(&container, before.expect()), store::due::put(&errand)];
+            self.commit_own("container.disconnected", writes).await
+        })
+        .await
     }
 
     /// All that is pending for a container: derived from the state of its sessions, so it can be
@@ -227,7 +246,7 @@ impl App {
     /// Writes down what a shim reports of a session. One read and one commit; where a run ends, it
     /// reads the run, the container and the next run besides.
     pub async fn shim_reported(&self, shim: ShimCaller, report: &Report) -> Result<Receipt, Error> {
-        retry_conflict(|| self.try_report(shim, report)).await
+        retry_conflict(self, || self.try_report(shim, report)).await
     }
 
     async fn try_report(&self, shim: ShimCaller, report: &Report) -> Result<Receipt, Error> {

@@ -153,7 +153,7 @@ impl Templates<'_> {
         version: Option<u64>,
         patch: TemplatePatch,
     ) -> Result<TemplateView, Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let before = self.load_own(caller, id).await?;
             check_version(&before, version)?;
             let template = Template {
@@ -182,7 +182,7 @@ impl Templates<'_> {
         id: TemplateId,
         version: Option<u64>,
     ) -> Result<(), Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let before = self.load_own(caller, id).await?;
             check_version(&before, version)?;
             let writes = vec![document::delete(&before)];

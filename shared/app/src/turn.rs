@@ -31,6 +31,7 @@ pub(crate) struct Turn {
     runs: Vec<(Run, Expect)>,
     drafts: Vec<Draft>,
     dues: Vec<Due>,
+    expired: Vec<Write>,
     ids: Arc<dyn Ids>,
 }
 
@@ -43,6 +44,22 @@ impl Turn {
         Ok(Self::over(app, scope, loaded))
     }
 
+    /// Reads a session and one run, at once.
+    pub(crate) async fn with_run(
+        app: &App,
+        scope: Scope,
+        session: SessionId,
+        run: RunId,
+    ) -> Result<(Self, Option<Loaded<Run>>), Error> {
+        let (session, run) = document::get_both::<Session, Run>(
+            app.table(),
+            &keys::session(scope, session),
+            &keys::run(scope, run),
+        )
+        .await?;
+        Ok((Self::over(app, scope, session.ok_or(Error::NotFound("session"))?), run))
+    }
+
     pub(crate) fn over(app: &App, scope: Scope, loaded: Loaded<Session>) -> Self {
         Self {
             scope,
@@ -53,6 +70,7 @@ impl Turn {
             runs: Vec::new(),
             drafts: Vec::new(),
             dues: Vec::new(),
+            expired: Vec::new(),
             ids: Arc::clone(&app.ports.ids),
         }
     }
@@ -100,7 +118,7 @@ impl Turn {
     /// It is `run`'s turn: the user's words are told, and somebody is to see that it starts.
     pub(crate) fn promote(&mut self, run: Loaded<Run>) -> Result<Loaded<Run>, Error> {
         self.drafts.push(Draft::user_message(run.value.id, run.value.prompt.as_str()));
-        let run = self.step(run, RunEvent::Dispatch, None)?;
+        let mut run = self.step(run, RunEvent::Dispatch, None)?;
         let session = self.session.id;
         if let Some((container, _, changed)) = &mut self.container {
             *changed |= container.busy.insert(session);
@@ -116,7 +134,9 @@ impl Turn {
         }
         // The shim ends a run at its time; this ends it where no shim does.
         let limit = Duration::from_secs(u64::from(run.value.limits.timeout_seconds) + 120);
-        self.errand_at(Errand::Expire { session, run: run.value.id }, self.now.after(limit));
+        let deadline = self.now.after(limit);
+        run.value.deadline = Some(deadline);
+        self.dues.push(expiry(&run.value, deadline));
         self.errand(Errand::Dispatch { session });
         Ok(run)
     }
@@ -134,6 +154,12 @@ impl Turn {
         let expect = run.expect();
         let mut ended = self.step(run, event, Some(end))?;
         ended.value.usage = usage;
+        if let Some(deadline) = ended.value.deadline
+            && self.now < deadline
+        {
+            // Before its time nobody has claimed it, so it is where it was put.
+            self.expired.push(store::due::done(&expiry(&ended.value, deadline)));
+        }
         let agent = ended.value.agent;
         self.keep(ended.value, expect);
         let next = self.session.settle(self.now)?;
@@ -174,8 +200,16 @@ impl Turn {
             writes.push(document::put(container, *expect));
         }
         writes.extend(self.dues.iter().map(store::due::put));
+        writes.append(&mut self.expired);
         writes
     }
+}
+
+/// The errand that ends a run past its time. It has the run's ULID, so that who ends the run in time
+/// can take it out of the line.
+fn expiry(run: &Run, deadline: Timestamp) -> Due {
+    let errand = Errand::Expire { session: run.session, run: run.id };
+    Due::new(DueId::new(run.id.ulid()), run.realm, errand, deadline)
 }
 
 /// Reads a run.

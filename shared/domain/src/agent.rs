@@ -1,7 +1,7 @@
 //! An agent: durable settings, a workspace, and at most one container.
 //!
-//! Invariants: a deleting agent only ever becomes gone; a paused agent has no running container;
-//! a prompt wakes a paused agent, reading never does.
+//! Invariants: a deleting agent only ever becomes gone; a paused or archived agent has no running
+//! container; a prompt wakes either, reading never does.
 
 use std::collections::BTreeMap;
 
@@ -186,6 +186,9 @@ pub enum AgentState {
     Active,
     /// Has no running container. A prompt wakes it.
     Paused,
+    /// Has been put away: no running container, and out of the way of those that work. A prompt
+    /// wakes it.
+    Archived,
     /// Is being taken apart: no route finds it any more.
     Deleting,
     /// Is gone.
@@ -198,8 +201,14 @@ pub enum AgentState {
 pub enum AgentEvent {
     /// Somebody stops its container. Pausing a paused agent changes nothing.
     Pause,
-    /// Somebody, or a prompt, lets it go on. Resuming an active agent changes nothing.
+    /// Somebody lets a paused one go on. Resuming an active agent changes nothing.
     Resume,
+    /// Somebody puts it away. Archiving an archived agent changes nothing.
+    Archive,
+    /// Somebody takes an archived one out again. Restoring an active agent changes nothing.
+    Restore,
+    /// A prompt needs it.
+    Wake,
     /// Somebody removes it for good.
     Delete,
     /// Nothing of it is left.
@@ -221,11 +230,19 @@ impl Machine for AgentLifecycle {
         Some(match (state, event) {
             (S::Active | S::Paused, E::Pause) => S::Paused,
             (S::Active | S::Paused, E::Resume) => S::Active,
-            (S::Active | S::Paused | S::Deleting, E::Delete) => S::Deleting,
+            (S::Active | S::Paused | S::Archived, E::Archive) => S::Archived,
+            (S::Active | S::Archived, E::Restore) => S::Active,
+            (S::Active | S::Paused | S::Archived, E::Wake) => S::Active,
+            (S::Active | S::Paused | S::Archived | S::Deleting, E::Delete) => S::Deleting,
             (S::Deleting, E::Gone) => S::Deleted,
-            (S::Active | S::Paused, E::Gone)
-            | (S::Deleting, E::Pause | E::Resume)
-            | (S::Deleted, E::Pause | E::Resume | E::Delete | E::Gone) => return None,
+            (S::Active | S::Paused | S::Archived, E::Gone)
+            | (S::Archived, E::Pause | E::Resume)
+            | (S::Paused, E::Restore)
+            | (S::Deleting, E::Pause | E::Resume | E::Archive | E::Restore | E::Wake)
+            | (
+                S::Deleted,
+                E::Pause | E::Resume | E::Archive | E::Restore | E::Wake | E::Delete | E::Gone,
+            ) => return None,
         })
     }
 }

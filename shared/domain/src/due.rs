@@ -33,6 +33,13 @@ pub enum Errand {
         /// The start. A later one has its own watch.
         generation: u32,
     },
+    /// Look whether one start of a container is still there, because its shim's connection ended.
+    Look {
+        /// The container.
+        container: ContainerId,
+        /// The start.
+        generation: u32,
+    },
     /// See that what a start of the container that is over had in flight has ended.
     Settle {
         /// The container.
@@ -69,6 +76,7 @@ impl fmt::Display for Errand {
             Self::Dispatch { session } => write!(f, "dispatch:{session}"),
             Self::Expire { run, .. } => write!(f, "expire:{run}"),
             Self::Watch { container, generation } => write!(f, "watch:{container}:{generation}"),
+            Self::Look { container, generation } => write!(f, "look:{container}:{generation}"),
             Self::Settle { container } => write!(f, "settle:{container}"),
             Self::Stop { container } => write!(f, "stop:{container}"),
             Self::Dismantle { agent } => write!(f, "dismantle:{agent}"),

@@ -219,6 +219,9 @@ pub struct Run {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// When the control plane ends it if nobody else has, once it is its turn.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
 }
 
 impl Run {

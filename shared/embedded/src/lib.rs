@@ -5,9 +5,12 @@
 //!
 //! Deliberately absent: rules, routes, key shapes.
 
+pub mod blobs;
+mod durable;
 pub mod faults;
 pub mod feed;
 pub mod lock;
 pub mod push;
 pub mod sandbox;
 pub mod sqlite;
+pub mod vault;

@@ -130,6 +130,17 @@ pub async fn get<T: Document>(table: &dyn Table, key: &Key) -> Result<Option<Loa
     table.get(key).await?.as_ref().map(decode).transpose()
 }
 
+/// Reads two entities: one round trip.
+pub async fn get_both<A: Document, B: Document>(
+    table: &dyn Table,
+    one: &Key,
+    other: &Key,
+) -> Result<(Option<Loaded<A>>, Option<Loaded<B>>), Error> {
+    let found = table.batch_get(&[one.clone(), other.clone()]).await?;
+    let at = |index: usize| found.get(index).and_then(Option::as_ref);
+    Ok((at(0).map(decode).transpose()?, at(1).map(decode).transpose()?))
+}
+
 /// Reads a page of entities: one round trip.
 pub async fn list<T: Document>(table: &dyn Table, query: Query) -> Result<Listed<T>, Error> {
     let Listed { items, next } = list_versions(table, query).await?;

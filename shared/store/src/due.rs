@@ -2,9 +2,15 @@
 
 use domain::Timestamp;
 use domain::due::Due;
+use serde::Deserialize;
 
-use crate::document::{self, Document, Loaded, decode};
+use crate::document::{self, Document, Loaded, Malformed, decode};
 use crate::{Cursor, Direction, Error, Expect, Key, Query, Range, Table, Write, keys};
+
+#[derive(Deserialize)]
+struct Stored {
+    doc: Due,
+}
 
 impl Document for Due {
     fn key(&self) -> Key {
@@ -55,4 +61,12 @@ pub async fn head(
     };
     let page = table.query(query).await?;
     Ok((page.items.iter().map(decode).collect::<Result<_, _>>()?, page.next))
+}
+
+/// The errand that an item holds, if it is one of the due index: for who follows the table's changes.
+pub fn from_change(pk: &str, sk: &str, body: &str) -> Option<Result<Due, Malformed>> {
+    keys::is_due(pk).then(|| {
+        let stored = serde_json::from_str::<Stored>(body).map(|stored| stored.doc);
+        stored.map_err(|source| Malformed::new(pk, sk, source))
+    })
 }

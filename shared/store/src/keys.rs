@@ -303,6 +303,11 @@ pub fn due_shard(shard: u8) -> String {
     format!("DUE#{shard}")
 }
 
+/// Whether a partition is one of the due index.
+pub(crate) fn is_due(pk: &str) -> bool {
+    pk.starts_with("DUE#")
+}
+
 /// A time, as the due index orders it.
 pub fn due_at(at: Timestamp) -> String {
     format!("{:013}", at.as_millis())

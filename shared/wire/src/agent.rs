@@ -99,11 +99,11 @@ with_spec_fields! {
     }
 }
 
-/// How to pause an agent.
+/// How to pause or archive an agent.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Pause {
-    /// Whether to stop runs that are in flight; without it a busy agent is not paused.
+pub struct Rest {
+    /// Whether to stop runs that are in flight; without it a busy agent is refused.
     #[serde(default)]
     pub force: bool,
 }

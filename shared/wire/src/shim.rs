@@ -9,12 +9,17 @@
 //! - Report events are numbered per session from 0 in each generation. They are journalled before
 //!   they are sent and kept until an [`Down::Ack`] says that what comes next is behind them. One
 //!   report per session is in flight at a time.
-//! - A frame is at most [`MAX_FRAME`] bytes: the managed WebSocket delivers no more.
+//! - A frame is at most [`MAX_FRAME`] bytes: the managed WebSocket delivers no more. What is to be
+//!   said to a shim is made into frames by [`Down::frames`] and by nobody else.
 //!
 //! Frames are externally tagged (`{"report":{…}}`), which lets event data pass through unparsed.
 
+mod frames;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+pub use frames::{Part, Parts};
 
 use domain::plan::AgentPlan;
 use domain::run::{PermissionAnswer, PermissionOption, Usage};
@@ -31,9 +36,6 @@ pub const MAX_EVENT: usize = 64 * 1024;
 
 /// The most events one report may carry.
 pub const MAX_REPORT_EVENTS: usize = 256;
-
-/// Seconds between two [`Up::Heartbeat`]s.
-pub const HEARTBEAT_SECONDS: u64 = 5;
 
 /// From the shim.
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,8 +222,10 @@ pub struct Live {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Down {
-    /// What is pending, all of it. Known ones are repeated.
+    /// What is pending. Known ones are repeated.
     Commands(Vec<Command>),
+    /// A piece of one command that no frame can hold: carried out once it is whole.
+    Part(Part),
     /// Events of `session` before `next` are durable; `next` is what to send.
     Ack {
         /// The session.
@@ -281,7 +285,25 @@ pub struct PromptCommand {
     pub acp_session: Option<String>,
 }
 
-/// What the platform hands a shim at its start, as a JSON file that the shim removes once read.
+/// The container's only way out, as the boot document has it: `{"unix": "/run/reeve/socket"}` or
+/// `{"tcp": "egress.internal:8080"}`. Plain HTTP/1.1 is spoken on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Egress {
+    /// The path of a Unix socket.
+    Unix(String),
+    /// Host and port.
+    Tcp(String),
+}
+
+/// What the platform hands a shim at its start: JSON in a file that the shim removes once read, or in
+/// the environment variable [`BOOT_VARIABLE`], which its agents do not inherit.
+///
+/// ```json
+/// {"container": "ctr_…", "generation": 1, "token": "st_…", "egress": {"tcp": "10.0.1.7:8080"},
+///  "journal": "/var/lib/reeve/journal", "workspace": "/workspace", "home": "/home/agent",
+///  "orphanSeconds": 300, "heartbeatSeconds": 60, "liveMillis": 250}
+/// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Boot {
@@ -291,9 +313,9 @@ pub struct Boot {
     pub generation: u32,
     /// How the shim proves itself. Never logged.
     pub token: String,
-    /// The path of the Unix socket that is the container's only way out.
-    pub socket: String,
-    /// Where the journal is kept: a directory only the shim can enter.
+    /// The container's only way out.
+    pub egress: Egress,
+    /// Where the journal is kept: a directory only the shim can enter. Made where it is missing.
     pub journal: String,
     /// The agents' working directory.
     pub workspace: String,
@@ -301,7 +323,15 @@ pub struct Boot {
     pub home: String,
     /// Seconds without a connection after which the shim ends everything and exits.
     pub orphan_seconds: u64,
+    /// Seconds between two [`Up::Heartbeat`]s.
+    pub heartbeat_seconds: u64,
+    /// Milliseconds between two [`Live`]s of one message: what is said in between is one piece. The
+    /// first piece of a message waits for nothing.
+    pub live_millis: u64,
 }
+
+/// The environment variable that holds the boot document of a shim started with `--boot-env`.
+pub const BOOT_VARIABLE: &str = "REEVE_BOOT";
 
 impl std::fmt::Debug for Boot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use domain::agent::RunLimits;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wire::shim::Egress;
 
 /// Which agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,7 @@ struct Plan {
     model: Option<String>,
     system_prompt: Option<String>,
     limits: RunLimits,
+    egress: Option<Egress>,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub(super) struct Settings {
     pub(super) system_prompt: Option<String>,
     pub(super) limits: RunLimits,
     /// The way to the model, for the tool loop.
-    pub(super) egress: PathBuf,
+    pub(super) egress: Option<Egress>,
     /// `ECHO_CAPABILITIES`: `load` or `none` make the echo agent a lesser one.
     lesser: Option<String>,
 }
@@ -63,7 +65,7 @@ impl Settings {
             model: plan.model,
             system_prompt: plan.system_prompt,
             limits: plan.limits,
-            egress: std::env::var_os("REEVE_EGRESS_SOCKET").unwrap_or_default().into(),
+            egress: plan.egress,
             lesser: std::env::var("ECHO_CAPABILITIES").ok(),
         })
     }

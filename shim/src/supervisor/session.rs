@@ -60,7 +60,11 @@ impl Session {
     pub(super) fn new(shared: &Rc<Shared>, id: SessionId) -> Self {
         Self {
             shared: Rc::clone(shared),
-            stream: Stream::new(Rc::clone(&shared.outbox), id),
+            stream: Stream::new(
+                Rc::clone(&shared.outbox),
+                id,
+                Duration::from_millis(shared.boot.live_millis),
+            ),
             acp: None,
             bound: None,
             busy: None,

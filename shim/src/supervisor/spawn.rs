@@ -1,6 +1,8 @@
 //! The command line and the environment of an agent's first process.
 //!
-//! What holds here: nothing of the shim's own environment is inherited.
+//! What holds here: nothing of the shim's own environment is inherited. Where the way out is a TCP
+//! address, agents of other makers find the model endpoints behind it in the variables that the
+//! makers' client libraries read; the agent's own environment overrides them.
 
 use std::process::Stdio;
 
@@ -8,11 +10,14 @@ use domain::agent::Driver;
 use domain::plan::AgentPlan;
 use serde_json::json;
 use tokio::process::Command;
-use wire::shim::Boot;
+use wire::shim::{Boot, Egress};
 
 use crate::process::tree::MARK;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// In place of a credential.
+const PLACEHOLDER: &str = "reeve";
 
 /// This program, also where its file is not visible.
 const SELF: &str = "/proc/self/exe";
@@ -33,7 +38,16 @@ pub(super) fn command(boot: &Boot, plan: &AgentPlan, mark: &str) -> Command {
         .env("PATH", PATH)
         .env("HOME", &boot.home)
         .env("LANG", "C.UTF-8")
-        .env("TMPDIR", "/tmp")
+        .env("TMPDIR", "/tmp");
+    if let Egress::Tcp(address) = &boot.egress {
+        // Egress has the credentials: what a client insists on sending is dropped there.
+        command
+            .env("OPENAI_BASE_URL", format!("http://{address}/v1"))
+            .env("OPENAI_API_KEY", PLACEHOLDER)
+            .env("ANTHROPIC_BASE_URL", format!("http://{address}"))
+            .env("ANTHROPIC_API_KEY", PLACEHOLDER);
+    }
+    command
         .envs(&plan.env)
         .env(MARK, mark)
         .current_dir(&boot.workspace)
@@ -47,11 +61,9 @@ pub(super) fn command(boot: &Boot, plan: &AgentPlan, mark: &str) -> Command {
             "model": plan.model,
             "systemPrompt": plan.system_prompt,
             "limits": plan.limits,
+            "egress": (plan.driver == Driver::Vanilla).then_some(&boot.egress),
         });
         command.env("REEVE_AGENT", settings.to_string());
-    }
-    if plan.driver == Driver::Vanilla {
-        command.env("REEVE_EGRESS_SOCKET", &boot.socket);
     }
     command
 }

@@ -5,7 +5,7 @@
 //! not text goes through as it is, also what this version does not know.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ use super::permission::Questions;
 use crate::report::{Outbox, cut};
 use crate::time::reach;
 
-/// How often live pieces are sent.
-const PACE: Duration = Duration::from_millis(20);
+/// Of how many messages of a run it is known how far they have come. More at once, and the offsets of
+/// those not spoken for the longest begin again.
+const MESSAGES: usize = 32;
 /// How long a text may be open before what there is of it becomes durable.
 const OPEN: Duration = Duration::from_secs(1);
 /// How long a text may become before it becomes durable.
@@ -38,6 +39,8 @@ const THOUGHT: &str = "agent_thought_chunk";
 pub(super) struct Stream {
     outbox: Rc<Outbox>,
     session: SessionId,
+    /// The least time between two live pieces of a message.
+    pace: Duration,
     state: RefCell<State>,
     questions: RefCell<Questions>,
     changed: Notify,
@@ -47,10 +50,10 @@ pub(super) struct Stream {
 struct State {
     run: Option<RunId>,
     open: Option<Text>,
+    /// What is known of texts that were open before.
+    said: VecDeque<Said>,
     /// The message of an agent that does not name its messages: its kind and the name we gave it.
     unnamed: Option<(&'static str, String)>,
-    /// The message that was made durable last, and how many of its characters were sent live.
-    flushed: Option<(String, u64)>,
     messages: u64,
     /// A session is being loaded: what comes is history.
     muted: bool,
@@ -63,13 +66,20 @@ struct State {
 #[derive(Debug)]
 struct Text {
     kind: &'static str,
-    message: String,
     durable: String,
     live: String,
     since: Instant,
-    lived: Option<Instant>,
-    /// How many characters of the message were sent live.
+    said: Said,
+}
+
+/// How far a message has come.
+#[derive(Debug)]
+struct Said {
+    message: String,
+    /// How many of its characters have been live, or could have been.
     offset: u64,
+    /// When the last of them were.
+    lived: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -88,10 +98,12 @@ struct Content {
 }
 
 impl Stream {
-    pub(super) fn new(outbox: Rc<Outbox>, session: SessionId) -> Rc<Self> {
+    /// Live pieces of a message are sent at least `pace` apart.
+    pub(super) fn new(outbox: Rc<Outbox>, session: SessionId, pace: Duration) -> Rc<Self> {
         Rc::new(Self {
             outbox,
             session,
+            pace,
             state: RefCell::default(),
             questions: RefCell::default(),
             changed: Notify::new(),
@@ -255,23 +267,21 @@ impl Stream {
             .borrow()
             .open
             .as_ref()
-            .is_some_and(|open| open.kind != kind || open.message != message);
+            .is_some_and(|open| open.kind != kind || open.said.message != message);
         if other {
             self.flush();
         }
         let now = Instant::now();
         let long = {
-            let mut state = self.state.borrow_mut();
-            let before = state.flushed.as_ref().filter(|(known, _)| *known == message);
-            let offset = before.map_or(0, |(_, offset)| *offset);
-            let open = state.open.get_or_insert_with(|| Text {
-                kind,
-                message,
-                durable: String::new(),
-                live: String::new(),
-                since: now,
-                lived: None,
-                offset,
+            let state = &mut *self.state.borrow_mut();
+            let open = state.open.get_or_insert_with(|| {
+                let known = state.said.iter().position(|said| said.message == message);
+                let said = known.and_then(|place| state.said.remove(place)).unwrap_or(Said {
+                    message,
+                    offset: 0,
+                    lived: None,
+                });
+                Text { kind, durable: String::new(), live: String::new(), since: now, said }
             });
             open.durable.push_str(text);
             open.live.push_str(text);
@@ -307,8 +317,8 @@ impl Stream {
             let changed = self.changed.notified();
             let moment = self.state.borrow().open.as_ref().map(|open| {
                 let durable = open.since + OPEN;
-                match open.lived {
-                    Some(lived) if !open.live.is_empty() => durable.min(lived + PACE),
+                match open.said.lived {
+                    Some(lived) if !open.live.is_empty() => durable.min(lived + self.pace),
                     _ => durable,
                 }
             });
@@ -328,24 +338,26 @@ impl Stream {
         if now >= open.since + OPEN {
             drop(state);
             self.flush();
-        } else if open.lived.is_none_or(|lived| now >= lived + PACE) {
-            open.lived = Some(now);
+        } else if open.said.lived.is_none_or(|lived| now >= lived + self.pace) {
             self.live(run, open);
         }
     }
 
     fn live(&self, run: Option<RunId>, text: &mut Text) {
         let pieces = std::mem::take(&mut text.live);
-        let Some(run) = run else { return };
+        if !pieces.is_empty() {
+            text.said.lived = Some(Instant::now());
+        }
         let kind = if text.kind == MESSAGE { "agent_message_delta" } else { "agent_thought_delta" };
         let mut rest = pieces.as_str();
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at(rest.floor_char_boundary(LENGTH));
             rest = behind;
-            let data = json!({ "messageId": text.message, "text": piece });
-            let (session, kind, offset) = (self.session, kind.to_owned(), text.offset);
-            text.offset += piece.chars().count() as u64;
-            if let Ok(data) = to_raw_value(&data) {
+            let offset = text.said.offset;
+            text.said.offset += piece.chars().count() as u64;
+            let data = json!({ "messageId": text.said.message, "text": piece });
+            if let (Some(run), Ok(data)) = (run, to_raw_value(&data)) {
+                let (session, kind) = (self.session, kind.to_owned());
                 self.outbox.live(Live { session, run, kind, offset, data });
             }
         }
@@ -358,8 +370,12 @@ impl Stream {
         let Some(mut open) = state.open.take() else { return };
         drop(state);
         self.live(run, &mut open);
-        self.state.borrow_mut().flushed = Some((open.message.clone(), open.offset));
         self.write(run, &open, &open.durable);
+        let said = &mut self.state.borrow_mut().said;
+        said.push_back(open.said);
+        if said.len() > MESSAGES {
+            said.pop_front();
+        }
     }
 
     fn write(&self, run: Option<RunId>, open: &Text, text: &str) {
@@ -368,7 +384,7 @@ impl Stream {
         }
         let data = json!({
             "content": { "type": "text", "text": text },
-            "messageId": open.message,
+            "messageId": open.said.message,
         });
         let Ok(data) = to_raw_value(&data) else { return };
         if data.get().len() > MAX_EVENT && text.len() > 1024 {

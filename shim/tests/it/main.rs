@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod cloud;
 mod faults;
 mod given;
 mod link;
+mod live;
 mod model;
 mod plane;
 mod turns;

@@ -1,6 +1,7 @@
 //! A control plane with one shim: accepts it, commands it, and checks what it is told.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,8 @@ use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::UnixListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,9 +24,12 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use wire::shim::{Boot, Command, Down, Ended, MAX_FRAME, Outcome};
+use wire::shim::{BOOT_VARIABLE, Boot, Command, Down, Egress, Ended, MAX_FRAME, Outcome};
 
 use crate::given::{container, run, session};
+
+/// Who has no right to anything.
+const NOBODY: u32 = 65534;
 
 /// The longest any single event may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +54,11 @@ pub(crate) struct Plane {
 pub(crate) struct Setup {
     pub(crate) arguments: Vec<&'static str>,
     pub(crate) orphan_seconds: u64,
+    pub(crate) live_millis: u64,
+    /// The way out is a TCP address and the boot document in the environment, as in the cloud.
+    pub(crate) cloud: bool,
+    /// Another user than root, where root runs the tests: root is not kept out of anything.
+    pub(crate) humble: bool,
     pub(crate) status: u16,
     pub(crate) model: Option<Model>,
     pub(crate) directory: Option<tempfile::TempDir>,
@@ -59,6 +69,9 @@ impl Default for Setup {
         Self {
             arguments: Vec::new(),
             orphan_seconds: 60,
+            live_millis: 20,
+            cloud: false,
+            humble: false,
             status: 101,
             model: None,
             directory: None,
@@ -106,6 +119,42 @@ async fn serve(
     Ok(answer)
 }
 
+/// Where shims come to.
+enum Listener {
+    Unix(UnixListener, PathBuf),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    fn bind(tcp: bool, path: PathBuf) -> Self {
+        if tcp {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            return Self::Tcp(TcpListener::from_std(listener).unwrap());
+        }
+        drop(std::fs::remove_file(&path));
+        Self::Unix(UnixListener::bind(&path).unwrap(), path)
+    }
+
+    fn address(&self) -> Egress {
+        match self {
+            Self::Unix(_, path) => Egress::Unix(path.to_str().unwrap().to_owned()),
+            Self::Tcp(listener) => Egress::Tcp(listener.local_addr().unwrap().to_string()),
+        }
+    }
+
+    async fn accept(&self) -> Box<dyn Stream> {
+        match self {
+            Self::Unix(listener, _) => Box::new(listener.accept().await.unwrap().0),
+            Self::Tcp(listener) => Box::new(listener.accept().await.unwrap().0),
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 impl Plane {
     pub(crate) async fn start() -> Self {
         Self::with(Setup::default()).await
@@ -124,27 +173,29 @@ impl Plane {
         for name in ["journal", "workspace", "home"] {
             std::fs::create_dir_all(path(name)).unwrap();
         }
-        drop(std::fs::remove_file(path("socket")));
-        let listener = UnixListener::bind(path("socket")).unwrap();
+        let listener = Listener::bind(setup.cloud, path("socket"));
         let text = |name: &str| path(name).to_str().unwrap().to_owned();
         let boot = Boot {
             container: container(),
             generation: 3,
             token: "secret".to_owned(),
-            socket: text("socket"),
+            egress: listener.address(),
             journal: text("journal"),
             workspace: text("workspace"),
             home: text("home"),
             orphan_seconds: setup.orphan_seconds,
+            heartbeat_seconds: 5,
+            live_millis: setup.live_millis,
         };
-        std::fs::write(path("boot"), serde_json::to_vec(&boot).unwrap()).unwrap();
+        let boot = serde_json::to_string(&boot).unwrap();
         let (arrived, sockets) = mpsc::unbounded_channel();
         let model = Arc::new(Mutex::new(setup.model));
         let status = setup.status;
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let stream = listener.accept().await;
                 let (arrived, model) = (arrived.clone(), Arc::clone(&model));
                 connections.spawn(async move {
                     let service = hyper::service::service_fn(move |request| {
@@ -157,9 +208,26 @@ impl Plane {
                 });
             }
         });
-        let shim = tokio::process::Command::new(env!("CARGO_BIN_EXE_shim"))
-            .arg("--boot")
-            .arg(path("boot"))
+        let program = path("shim");
+        let mut command = if setup.humble {
+            std::fs::copy(env!("CARGO_BIN_EXE_shim"), &program).unwrap();
+            tokio::process::Command::new(program)
+        } else {
+            tokio::process::Command::new(env!("CARGO_BIN_EXE_shim"))
+        };
+        if setup.cloud {
+            command.arg("--boot-env").env(BOOT_VARIABLE, boot);
+        } else {
+            std::fs::write(path("boot"), boot).unwrap();
+            command.arg("--boot").arg(path("boot"));
+        }
+        if setup.humble && rustix::process::geteuid().is_root() {
+            for name in ["", "journal", "workspace", "home"] {
+                chown(path(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let shim = command
             .args(&setup.arguments)
             .env("LEAKED", "from the outside")
             .stdin(Stdio::null())
@@ -203,8 +271,14 @@ impl Plane {
     }
 
     pub(crate) async fn send(&mut self, down: &Down) {
-        let text = serde_json::to_string(down).unwrap();
-        self.socket.as_mut().unwrap().send(Message::text(text)).await.unwrap();
+        for frame in down.frames().unwrap() {
+            self.say(frame).await;
+        }
+    }
+
+    /// Sends one frame as it is.
+    pub(crate) async fn say(&mut self, frame: String) {
+        self.socket.as_mut().unwrap().send(Message::text(frame)).await.unwrap();
     }
 
     pub(crate) async fn command(&mut self, command: Command) {

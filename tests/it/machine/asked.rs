@@ -18,6 +18,9 @@ pub(super) enum Ask {
     /// With force or without.
     Pause(u8, bool),
     Resume(u8),
+    /// With force or without.
+    Archive(u8, bool),
+    Restore(u8),
     Delete(u8),
     /// The run that waits, and which option; none where there is no such.
     Answer(u8, u8),
@@ -79,6 +82,14 @@ impl World {
             Ask::Resume(which) => {
                 let Some(agent) = pick(&agents, which) else { return Ok(()) };
                 app.agents().resume(&caller, agent).await.map(drop)?;
+            }
+            Ask::Archive(which, force) => {
+                let Some(agent) = pick(&agents, which) else { return Ok(()) };
+                app.agents().archive(&caller, agent, force).await.map(drop)?;
+            }
+            Ask::Restore(which) => {
+                let Some(agent) = pick(&agents, which) else { return Ok(()) };
+                app.agents().restore(&caller, agent).await.map(drop)?;
             }
             Ask::Delete(which) => {
                 let Some(agent) = pick(&agents, which) else { return Ok(()) };

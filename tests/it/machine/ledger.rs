@@ -179,8 +179,8 @@ impl Ledger {
             }
             let agent = self.agents.values().find(|agent| agent.id == container.agent);
             let agent = agent.unwrap_or_else(|| panic!("{name}: {container:?} of nobody"));
-            let paused = agent.state == AgentState::Paused;
-            assert!(!(paused && container.state.takes_work()), "{name}: {agent:?} {container:?}");
+            let rests = matches!(agent.state, AgentState::Paused | AgentState::Archived);
+            assert!(!(rests && container.state.takes_work()), "{name}: {agent:?} {container:?}");
         }
         for session in self.sessions.values().filter(|session| session.active.is_some()) {
             let agent = self.agents.values().find(|agent| agent.id == session.agent);

@@ -162,6 +162,7 @@ impl Outside {
         let Some(shim) = self.live.get_mut(&id) else { return };
         let ends = match down {
             Down::Refused { .. } => true,
+            Down::Part(part) => panic!("nothing said here is too long for a frame: {part:?}"),
             Down::Commands(all) => {
                 let mut ends = false;
                 for command in all {

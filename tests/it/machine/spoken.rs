@@ -40,6 +40,17 @@ impl World {
         }
     }
 
+    /// The connection ends. Somebody may tell that it did.
+    pub(super) async fn disconnect(&self, id: ContainerId, told: bool) {
+        let Some(shim) = self.shim(id) else { return };
+        self.outside.lock().unwrap().live.get_mut(&id).unwrap().connection = None;
+        if let Some(connection) = shim.connection.filter(|_| told) {
+            let caller = self.app.authenticate_shim(Some(&shim.token)).unwrap();
+            // Who died while it was told finds out by the silence.
+            drop(self.app.shim_disconnected(caller, &connection).await);
+        }
+    }
+
     /// Says something on the shim's connection. Whether it is still there.
     pub(super) async fn frame(&self, id: ContainerId, up: &Up) -> bool {
         let Some(shim) = self.shim(id) else { return false };

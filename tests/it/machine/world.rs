@@ -132,9 +132,9 @@ impl World {
                     self.connect(id).await;
                 }
             }
-            Step::Disconnect(which) => {
+            Step::Disconnect(which, told) => {
                 if let Some(id) = pick(&self.live(), *which) {
-                    self.outside.lock().unwrap().live.get_mut(&id).unwrap().connection = None;
+                    self.disconnect(id, *told).await;
                 }
             }
             Step::Heartbeat(which) => {

@@ -12,6 +12,7 @@ use store::{
     Commit, Conflict, Cursor, Direction, Error, Expect, Index, Item, Key, Page, Query, Range,
     Table, Write,
 };
+use tests::emulator::{Emulator, dynamo};
 use tests::table::fresh;
 
 use super::HandClock;
@@ -231,7 +232,7 @@ fn place(step: Step, prefix: &str, start: Timestamp) -> Step {
     }
 }
 
-async fn run(table: &SqliteTable, clock: &HandClock, steps: Vec<Step>) {
+async fn run(table: &dyn Table, clock: &HandClock, steps: Vec<Step>) {
     let (prefix, start) = (fresh(), clock.now());
     let mut model = Model::default();
     for step in steps {
@@ -265,17 +266,40 @@ async fn run(table: &SqliteTable, clock: &HandClock, steps: Vec<Step>) {
     }
 }
 
+/// Holds a table against the map, in so many histories.
+fn is_a_map(
+    runtime: &tokio::runtime::Runtime,
+    table: &dyn Table,
+    clock: &HandClock,
+    cases: u32,
+) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&steps(), |steps| {
+            runtime.block_on(run(table, clock, steps));
+            Ok(())
+        })
+        .unwrap();
+}
+
 #[test]
 fn sqlite_is_a_map() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(HandClock::default());
     let table = SqliteTable::open(dir.path().join("reeve.db"), clock.clone()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
-    TestRunner::new(config)
-        .run(&steps(), |steps| {
-            runtime.block_on(run(&table, &clock, steps));
-            Ok(())
-        })
-        .unwrap();
+    is_a_map(&runtime, &table, &clock, 100);
+}
+
+#[test]
+fn dynamodb_is_a_map() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let clock = Arc::new(HandClock::default());
+    // DynamoDB removes what expires by its own clock, which must not be ahead of this one.
+    clock.advance(4_000_000_000_000);
+    let emulator = runtime.block_on(Emulator::start());
+    let table = dynamo(emulator.endpoint(), &fresh(), clock.clone());
+    runtime.block_on(table.create()).unwrap();
+    // The emulator is interpreted: a step takes milliseconds.
+    is_a_map(&runtime, &table, &clock, 25);
 }

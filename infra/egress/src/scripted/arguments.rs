@@ -17,9 +17,17 @@ impl Role {
     /// What it may be called, the likeliest first.
     const fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Path => {
-                &["path", "file_path", "filepath", "file", "filename", "directory", "dir", "root"]
-            }
+            Self::Path => &[
+                "path",
+                "file_path",
+                "filePath",
+                "filepath",
+                "file",
+                "filename",
+                "directory",
+                "dir",
+                "root",
+            ],
             Self::Content => &["content", "contents", "text", "data"],
             Self::Command => &["command", "cmd", "script"],
             Self::Pattern => &["pattern", "query", "regex", "search", "needle"],

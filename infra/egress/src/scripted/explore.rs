@@ -54,6 +54,18 @@ pub(super) fn explore(conversation: &Conversation) -> Result<String, Reply> {
     })
 }
 
+/// What else a tool is called by agents that are not ours.
+fn names(name: &'static str) -> &'static [&'static str] {
+    match name {
+        "list_files" => &["list_files", "list"],
+        "read_file" => &["read_file", "read"],
+        "search" => &["search", "grep"],
+        "shell" => &["shell", "bash"],
+        "write_file" => &["write_file", "write"],
+        _ => &[],
+    }
+}
+
 /// A conversation as the script sees it: calls that have results or are asked for now.
 struct Talk<'a> {
     conversation: &'a Conversation,
@@ -66,15 +78,17 @@ impl Talk<'_> {
         &self,
         step: &str,
         say: &str,
-        name: &str,
+        name: &'static str,
         values: &[(Role, &str)],
     ) -> Result<Result<String, String>, Reply> {
-        let Some(tool) = self.conversation.tool(name) else {
+        let offered = names(name).iter().find_map(|name| self.conversation.tool(name));
+        let Some(tool) = offered else {
             return Ok(Err(format!("There is no tool `{name}`")));
         };
         let Some(Outcome { text, failed }) = self.conversation.outcome(step) else {
             let input: Value = arguments(tool, values);
-            let call = Call { id: self.conversation.call_id(step), name: name.to_owned(), input };
+            let (id, name) = (self.conversation.call_id(step), tool.name.clone());
+            let call = Call { id, name, input };
             return Err(Reply { text: say.to_owned(), call: Some(call) });
         };
         Ok(if failed { Err(findings::reason(&text)) } else { Ok(text) })

@@ -18,6 +18,7 @@ mod client;
 mod container;
 mod docker;
 mod figure;
+mod functions;
 mod get;
 mod latency;
 mod list;
@@ -54,6 +55,12 @@ pub(crate) struct Bench {
     json: Option<PathBuf>,
 }
 
+impl Bench {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
 /// A process that the bench starts for itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Helper {
@@ -74,6 +81,7 @@ enum Part {
     Throughput,
     Get,
     List,
+    Functions,
 }
 
 /// Where things are.
@@ -99,7 +107,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
     let me = std::env::current_exe()?;
     let profile = me.parent().ok_or("this program lies in a directory")?;
     if cfg!(debug_assertions) {
-        return in_release(profile);
+        return in_release(options, profile);
     }
     let here = Here { release: profile.to_owned(), scratch: tempfile::tempdir()? };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -123,13 +131,16 @@ pub(crate) fn help(helper: &Helper) -> Result<()> {
 }
 
 /// Builds what is measured and who measures, and hands over to it.
-fn in_release(profile: &Path) -> Result<()> {
+fn in_release(options: &Bench, profile: &Path) -> Result<()> {
     let cargo = option_env!("CARGO").unwrap_or("cargo");
     let built = Command::new(cargo)
         .args(["build", "--locked", "--release", "--package", "reeve", "--package", "xtask"])
         .status()?;
     if !built.success() {
         return Err("the release build failed".into());
+    }
+    if options.wants(Part::Functions) {
+        functions::build(cargo)?;
     }
     let xtask = profile.with_file_name("release").join("xtask");
     let done = Command::new(xtask).args(std::env::args_os().skip(1)).status()?;
@@ -138,7 +149,7 @@ fn in_release(profile: &Path) -> Result<()> {
 
 async fn measure(options: &Bench, here: &Here) -> Result<Report> {
     let mut report = Report::begin();
-    let wanted = |part| options.only.is_empty() || options.only.contains(&part);
+    let wanted = |part| options.wants(part);
     let mut keep = |name: &str, figures: Vec<Figure>| {
         figure::note(&format!("{name}: done"));
         report.figures.extend(figures);
@@ -160,6 +171,9 @@ async fn measure(options: &Bench, here: &Here) -> Result<Report> {
     }
     if wanted(Part::List) {
         keep("list", list::measure(here).await?);
+    }
+    if wanted(Part::Functions) {
+        keep("functions", functions::measure(here)?);
     }
     if options.rebuild {
         keep("rebuild", rebuild::measure()?);

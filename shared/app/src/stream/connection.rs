@@ -128,7 +128,7 @@ impl Stream<'_> {
     /// Forgets a connection and what it follows. Costs what it follows. Idempotent.
     pub async fn disconnect(&self, connection: &str) -> Result<(), Error> {
         // First the connection: who would still add to it gets a conflict.
-        let gone = retry_conflict(|| async {
+        let gone = retry_conflict(self.0, || async {
             let Some(known) = self.connection(connection).await? else { return Ok(None) };
             let writes = vec![document::delete(&known)];
             self.0.commit_own("stream.disconnect", writes).await?;
@@ -141,7 +141,7 @@ impl Stream<'_> {
         let topics: Vec<_> =
             topics.into_iter().map(|(topic, id)| keys::subscription(scope, topic, id)).collect();
         for some in topics.chunks(SOME) {
-            retry_conflict(|| async {
+            retry_conflict(self.0, || async {
                 let mut writes = Vec::new();
                 for item in self.0.table().batch_get(some).await?.iter().flatten() {
                     writes.push(document::delete(&document::read::<Subscription>(item)?));

@@ -44,7 +44,7 @@ impl Stream<'_> {
         }
         for (realm, batches) in realms {
             for some in batches.chunks(SOME) {
-                retry_conflict(|| self.append(realm, some)).await?;
+                retry_conflict(self.0, || self.append(realm, some)).await?;
             }
         }
         Ok(())

@@ -68,7 +68,7 @@ impl Stream<'_> {
             self.0.ports.push.close(connection).await;
             return Ok(());
         };
-        let subscription = retry_conflict(|| async {
+        let subscription = retry_conflict(self.0, || async {
             let Some(known) = self.connection(connection).await? else { return Ok(None) };
             if known.value.topics.contains_key(&topic) {
                 let detail = "is subscribed to on this connection".to_owned();
@@ -234,7 +234,7 @@ impl Stream<'_> {
     }
 
     async fn end(&self, connection: &str, topic: Topic, cursor: Option<u64>) -> Result<(), Error> {
-        retry_conflict(|| async {
+        retry_conflict(self.0, || async {
             let Some(known) = self.connection(connection).await? else { return Ok(()) };
             let expect = known.expect();
             let mut opened = known.value;

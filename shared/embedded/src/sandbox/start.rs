@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use domain::plan::ContainerPlan;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use wire::shim::Boot;
+use wire::shim::{Boot, Egress};
 
 use super::life::{self, Held};
 use super::spec::{self, Failure, INSIDE, SOCKET, Said, Spec, Step};
@@ -20,6 +20,10 @@ pub(super) const LOG: &str = "log";
 
 /// How long a start may take before it counts as failed. A loaded machine needs a second.
 const START: Duration = Duration::from_secs(15);
+
+/// Frames cost nothing here: a dead shim is noticed soon, and a text is seen as it is written.
+const HEARTBEAT_SECONDS: u64 = 5;
+const LIVE_MILLIS: u64 = 20;
 
 /// The ids outside that the sandbox's own is mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +106,13 @@ pub(super) fn prepare(
             container: plan.container,
             generation: plan.generation,
             token: plan.token.clone(),
-            socket: format!("{}/{SOCKET}", root::RUN),
+            egress: Egress::Unix(format!("{}/{SOCKET}", root::RUN)),
             journal: root::JOURNAL.to_owned(),
             workspace: root::WORKSPACE.to_owned(),
             home: root::HOME.to_owned(),
             orphan_seconds,
+            heartbeat_seconds: HEARTBEAT_SECONDS,
+            live_millis: LIVE_MILLIS,
         };
         let path = run.join("boot.json");
         secret(&path, &serde_json::to_vec(&boot)?)?;

@@ -1,12 +1,11 @@
 //! The model endpoint: which model, in which shape, and asking it until it answers.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Response, StatusCode, header};
 use serde_json::Value;
-use wire::shim::failure;
+use wire::shim::{Egress, failure};
 
 use super::reply::{Broken, Piece, Reply};
 use super::sse::Events;
@@ -24,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    socket: PathBuf,
+    egress: Egress,
     model: String,
     shape: Shape,
 }
@@ -49,14 +48,14 @@ enum Failed {
 
 impl Endpoint {
     /// Finds the endpoint of `model`, or of the first model there is.
-    pub(super) async fn find(socket: &Path, model: Option<&str>) -> Result<Self, Fault> {
+    pub(super) async fn find(egress: &Egress, model: Option<&str>) -> Result<Self, Fault> {
         let path = match model {
             // A slash in a name is no step of a path.
             Some(model) => format!("/v1/models/{}", model.replace('/', "%2F")),
             None => "/v1/models".to_owned(),
         };
         let found = retry(|| async {
-            let answer = checked(http::send(socket, &path, None).await).await?;
+            let answer = checked(http::send(egress, &path, None).await).await?;
             Ok(http::whole(answer).await)
         })
         .await?;
@@ -66,7 +65,7 @@ impl Endpoint {
             return Err(Fault::stable(failure::MODEL_UNAVAILABLE, why));
         };
         let shape = if owner == "anthropic" { Shape::Anthropic } else { Shape::OpenAi };
-        Ok(Self { socket: socket.to_owned(), model: id.to_owned(), shape })
+        Ok(Self { egress: egress.clone(), model: id.to_owned(), shape })
     }
 
     /// Asks the model to go on, and shows what it says while it says it.
@@ -85,7 +84,7 @@ impl Endpoint {
             }
         };
         retry(|| async {
-            let answer = checked(http::send(&self.socket, path, Some(&body)).await).await?;
+            let answer = checked(http::send(&self.egress, path, Some(&body)).await).await?;
             self.listen(answer, turn).await
         })
         .await

@@ -1,6 +1,5 @@
-//! HTTP/1.1 over the container's only socket, one connection per request.
+//! HTTP/1.1 over the container's only way out, one connection per request.
 
-use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -8,9 +7,13 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
 use tokio::time::timeout;
+use wire::shim::Egress;
 
+use crate::egress;
+
+/// How long egress may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(10);
 /// How long an endpoint may think before it answers, and between two pieces of an answer.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// The longest answer that is read as a whole.
@@ -18,12 +21,15 @@ const WHOLE: usize = 1024 * 1024;
 
 /// Sends a request. A body makes it a POST.
 pub(super) async fn send(
-    socket: &Path,
+    egress: &Egress,
     path: &str,
     body: Option<&Value>,
 ) -> Result<Response<Incoming>, String> {
     let say = |why: &dyn std::fmt::Display| why.to_string();
-    let stream = UnixStream::connect(socket).await.map_err(|why| say(&why))?;
+    let stream = match timeout(CONNECT, egress::connect(egress)).await {
+        Ok(stream) => stream.map_err(|why| say(&why))?,
+        Err(_) => return Err("no connection in time".to_owned()),
+    };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|why| say(&why))?;
@@ -32,7 +38,7 @@ pub(super) async fn send(
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::HOST, "egress")
+        .header(header::HOST, egress::host(egress))
         .header(header::CONTENT_TYPE, "application/json")
         .header("anthropic-version", "2023-06-01")
         .body(Full::<Bytes>::from(body.map(Value::to_string).unwrap_or_default()))

@@ -4,7 +4,7 @@
 //! reached, or when the model goes round in circles. The transcript is saved after each step, so a
 //! turn that is cut off loses at most the step it was in.
 //!
-//! Deliberately absent: credentials, prices and model names. The gateway behind the socket has them.
+//! Deliberately absent: credentials, prices and model names. The gateway behind egress has them.
 
 mod anthropic;
 mod endpoint;
@@ -56,7 +56,10 @@ async fn work(
     transcript: &mut Transcript,
     used: &Cell<(u64, u64)>,
 ) -> Result<&'static str, Fault> {
-    let endpoint = Endpoint::find(&settings.egress, settings.model.as_deref()).await?;
+    let egress = settings.egress.as_ref().ok_or_else(|| {
+        Fault::stable(failure::MODEL_UNAVAILABLE, "the agent was not told of a way out")
+    })?;
+    let endpoint = Endpoint::find(egress, settings.model.as_deref()).await?;
     let system = match &settings.system_prompt {
         Some(text) => format!("{NATURE}\n\n{text}"),
         None => NATURE.to_owned(),

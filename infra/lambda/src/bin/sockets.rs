@@ -1,0 +1,7 @@
+//! The functions of the area `sockets`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::sockets()
+}

@@ -1,0 +1,7 @@
+//! The functions of the area `system`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::area(system::ROUTES, &[])
+}

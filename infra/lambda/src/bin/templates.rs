@@ -1,0 +1,7 @@
+//! The functions of the area `templates`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::area(templates::ROUTES, &[])
+}

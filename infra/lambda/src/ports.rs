@@ -1,0 +1,187 @@
+//! The ports of one function: those that its grants name, and refusals for the rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::Access;
+use app::ports::{Compute, ComputeError, Feed, Gone, LiveEvent, Observed, Push, Seen};
+use app::{App, Grant, Ports, Settings};
+use aws::compute::Ecs;
+use aws::push::Connections;
+use aws::{DynamoTable, PolledFeed, Sdk, Secret};
+use domain::plan::ContainerPlan;
+use domain::{AgentId, ContainerId, RealmId, SessionId};
+use futures::stream::{self, BoxStream, StreamExt};
+use gate::{Function, Need, Route};
+use store::{Commit, Item, Key, Page, Query, Table};
+
+use crate::Error;
+use crate::process::Process;
+
+/// How long a task may take from the order until its shim speaks: a machine, an address, an image.
+const START: Duration = Duration::from_mins(3);
+
+/// How long a shim may be silent, which says something every minute at least.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// How long a scheduler may take over one errand: longer than its function may live, so that no two
+/// carry out one errand at once.
+pub(crate) const LEASE: Duration = Duration::from_secs(150);
+
+/// What a function is built for.
+pub(crate) struct Wanted {
+    grants: Vec<Grant>,
+    signing_key: bool,
+}
+
+impl Wanted {
+    /// What a route declares, and what it takes to find out who calls it.
+    pub(crate) fn of_route(route: &Route) -> Self {
+        let mut grants = route.grants.to_vec();
+        if route.access != Access::Public {
+            grants.push(Grant::TableRead);
+        }
+        Self { grants, signing_key: false }
+    }
+
+    /// What a function declares.
+    pub(crate) fn of_function(function: &Function) -> Self {
+        let signing_key = function.needs.contains(&Need::SigningKey);
+        Self { grants: function.grants.to_vec(), signing_key }
+    }
+
+    fn any(&self, grants: &[Grant]) -> bool {
+        grants.iter().any(|grant| self.grants.contains(grant))
+    }
+}
+
+/// The use cases, over the ports that are wanted. Asks nothing of the network but for the signing
+/// key, where that is wanted.
+pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error> {
+    let nothing = wanted.grants.is_empty() && !wanted.signing_key;
+    let sdk = if nothing { None } else { Some(Sdk::new(&process.environment)?) };
+    let (environment, clock) = (&process.environment, &process.clock);
+    let sdk = |grants: &[Grant]| sdk.as_ref().filter(|_| wanted.any(grants));
+    let ports = Ports {
+        table: match sdk(&[Grant::TableRead, Grant::TableWrite]) {
+            Some(sdk) => Arc::new(DynamoTable::new(sdk, environment, Arc::clone(clock))?),
+            None => Arc::new(Ungranted),
+        },
+        compute: match sdk(&[Grant::Compute]) {
+            Some(sdk) => Arc::new(Ecs::new(sdk, environment, Arc::clone(clock))?),
+            None => Arc::new(Ungranted),
+        },
+        push: match sdk(&[Grant::Push]) {
+            Some(sdk) => Arc::new(Connections::new(sdk, environment)?),
+            None => Arc::new(Ungranted),
+        },
+        feed: match sdk(&[Grant::Feed]) {
+            Some(_) => Arc::new(PolledFeed::new(Arc::clone(clock))),
+            None => Arc::new(Ungranted),
+        },
+        clock: Arc::clone(clock),
+        ids: Arc::clone(&process.ids),
+    };
+    let signing_key = if wanted.signing_key { Some(signing_key(process).await?) } else { None };
+    let settings =
+        Settings { silence: SILENCE, start: START, lease: LEASE, ..Settings::new(signing_key) };
+    Ok(App::new(ports, settings))
+}
+
+async fn signing_key(process: &Process) -> Result<[u8; 32], Error> {
+    let name = process.environment.signing_secret()?;
+    let held = Secret::new(&Sdk::new(&process.environment)?, name).read().await?;
+    held.and_then(|text| from_hex(text.trim()))
+        .ok_or_else(|| format!("the secret {name} is not 64 hexadecimal digits").into())
+}
+
+/// What CloudFormation can make up by itself.
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+}
+
+/// Every port that a function did not ask for.
+#[derive(Debug)]
+struct Ungranted;
+
+const UNGRANTED: &str = "the function was not granted what it touches";
+
+#[async_trait::async_trait]
+impl Table for Ungranted {
+    async fn get(&self, _: &Key) -> Result<Option<Item>, store::Error> {
+        Err(store::Error::Invalid(UNGRANTED))
+    }
+
+    async fn batch_get(&self, _: &[Key]) -> Result<Vec<Option<Item>>, store::Error> {
+        Err(store::Error::Invalid(UNGRANTED))
+    }
+
+    async fn query(&self, _: Query) -> Result<Page, store::Error> {
+        Err(store::Error::Invalid(UNGRANTED))
+    }
+
+    async fn commit(&self, _: Commit) -> Result<(), store::Error> {
+        Err(store::Error::Invalid(UNGRANTED))
+    }
+}
+
+impl Ungranted {
+    fn compute<T>() -> Result<T, ComputeError> {
+        Err(ComputeError::Unavailable(UNGRANTED.into()))
+    }
+}
+
+#[async_trait::async_trait]
+impl Compute for Ungranted {
+    async fn provision(&self, _: &ContainerPlan) -> Result<(), ComputeError> {
+        Self::compute()
+    }
+
+    async fn stop(&self, _: ContainerId) -> Result<(), ComputeError> {
+        Self::compute()
+    }
+
+    async fn describe(&self, _: ContainerId) -> Result<Option<Observed>, ComputeError> {
+        Self::compute()
+    }
+
+    async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
+        Self::compute()
+    }
+
+    async fn forget(&self, _: AgentId) -> Result<(), ComputeError> {
+        Self::compute()
+    }
+
+    async fn ready(&self) -> Result<(), ComputeError> {
+        Self::compute()
+    }
+}
+
+#[async_trait::async_trait]
+impl Push for Ungranted {
+    async fn deliver(&self, _: &str, _: String) -> Result<(), Gone> {
+        tracing::error!(UNGRANTED);
+        Err(Gone)
+    }
+
+    async fn close(&self, _: &str) {
+        tracing::error!(UNGRANTED);
+    }
+}
+
+impl Feed for Ungranted {
+    fn publish_live(&self, _: RealmId, _: SessionId, _: LiveEvent) {
+        tracing::error!(UNGRANTED);
+    }
+
+    fn subscribe(&self, _: RealmId, _: SessionId) -> BoxStream<'static, Seen> {
+        tracing::error!(UNGRANTED);
+        stream::empty().boxed()
+    }
+}

@@ -1,0 +1,62 @@
+//! A route whose answer is streamed, behind a URL of its own.
+//!
+//! What holds here: a stream ends by itself before its function's time does, and a client comes back
+//! with the id it saw last. That time is short, because nobody tells a function that its client has
+//! gone: it works, and costs, until then.
+
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::Response;
+use futures::StreamExt;
+use gate::{Function, Route};
+use lambda_http::{Context, Request, RequestExt};
+use tracing::Instrument;
+
+use crate::http::Door;
+use crate::invocation::left;
+use crate::ports::Wanted;
+use crate::process::Process;
+use crate::{Error, ports};
+
+/// What is kept back of an invocation's time, to end what is streamed.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// Serves `route` as `function` for as long as the process lives.
+pub(crate) async fn serve(
+    process: Process,
+    function: &'static Function,
+    route: Route,
+) -> Result<(), Error> {
+    let app = ports::app(&process, &Wanted::of_function(function)).await?;
+    let door = Door::new(process, app, route);
+    let service = lambda_http::service_fn(move |request: Request| {
+        let door = door.clone();
+        async move { Ok::<_, Error>(begin(&door, request).await) }
+    });
+    lambda_http::streaming_runtime(service).run().await
+}
+
+async fn begin(door: &Door, request: Request) -> Response<Body> {
+    let (context, started) = (request.lambda_context(), Instant::now());
+    let span = door.process.telemetry.span(door.process.handler(), &context);
+    let begun = async {
+        let response = door.pass(request, &context).await;
+        door.told(&response, started);
+        response
+    };
+    let response = begun.instrument(span).await;
+    response.map(|body| within(&door.process, body.into_data_stream(), context))
+}
+
+/// What `body` has to say within the time of its invocation.
+fn within(process: &Process, body: BodyDataStream, context: Context) -> Body {
+    let (clock, telemetry) = (process.clock.clone(), process.telemetry.clone());
+    let time = left(&*clock, &context, RESERVE);
+    let end = async move {
+        clock.wait(time).await;
+    };
+    let flushed = futures::stream::once(async move { telemetry.flush(&context) });
+    let body = body.take_until(Box::pin(end)).map(Some).chain(flushed.map(|()| None));
+    Body::from_stream(body.filter_map(std::future::ready))
+}

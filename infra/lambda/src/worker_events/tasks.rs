@@ -1,0 +1,50 @@
+//! What the cluster says of its tasks.
+//!
+//! What holds here: an event only names a task; what became of it is asked of the cluster. One that
+//! got lost is made good by the watch of that start, and what the table knows nothing of by the sweep.
+
+use std::sync::Arc;
+
+use app::App;
+use aws::Sdk;
+use aws::compute::Ecs;
+use serde::Deserialize;
+
+use crate::Error;
+use crate::invocation::each;
+use crate::process::Process;
+
+/// As much of an event as is read. What is not about a task is a schedule's.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(default)]
+    detail: Detail,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail {
+    task_arn: Option<String>,
+}
+
+/// Takes note of tasks for as long as the process lives.
+pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
+    let sdk = Sdk::new(&process.environment)?;
+    let cluster = Ecs::new(&sdk, &process.environment, Arc::clone(&process.clock))?;
+    each(process, async |event: Event, _| {
+        match event.detail.task_arn {
+            Some(task) => {
+                if let Some(observed) = cluster.ended(&task).await? {
+                    tracing::info!(realm = %observed.realm, container.id = %observed.container, "ended");
+                    app.containers().exited(observed).await?;
+                }
+            }
+            None => {
+                let stopped = app.containers().sweep().await?;
+                tracing::info!(stopped, "swept");
+            }
+        }
+        Ok(())
+    })
+    .await
+}

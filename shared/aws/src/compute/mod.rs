@@ -1,0 +1,327 @@
+//! Containers as tasks of an ECS cluster, on Fargate or on machines of the cluster.
+//!
+//! What holds here
+//! - One start is one task. It is found by `startedBy`, which is the container, and says in its tags
+//!   whose it is and which start: what lacks them is somebody else's and is left alone.
+//! - Asking for one start twice, at once, or again after the answer was lost makes one task: the
+//!   client token of `RunTask` is made of container and generation, and of how many tasks of that
+//!   start have ended before. So a start whose task ended by itself can be asked for again, and all
+//!   who ask for it agree on the token without telling each other.
+//! - A task counts as running from the moment ECS has accepted it: one that still waits for a
+//!   machine, an address or an image is described and listed like one that works. It counts as over
+//!   from the moment ECS has decided to stop it.
+//! - The boot document is an override of the task's environment: whoever may describe the account's
+//!   tasks sees its token, which is worth nothing but to that start, and nothing once it is over.
+//! - Throttled and failed calls are made again with jitter, inside a deadline for all attempts.
+//! - There is one task definition for each size, made by the template and never here; what is one
+//!   container's own comes as an override of its environment.
+//!
+//! `ListTasks` may lag behind `RunTask` by seconds. A stop that overtakes the list leaves a task
+//! behind: its shim is refused and ends, and the reconciler's sweep stops it.
+//!
+//! Its role needs, in the cluster: `ecs:RunTask` on the families of task definitions,
+//! `ecs:TagResource` on tasks where `RunTask` makes them, `ecs:StopTask` and `ecs:DescribeTasks` on
+//! tasks, `ecs:ListTasks`, and `iam:PassRole` for the roles in the task definitions.
+//!
+//! Deliberately absent: a workspace that outlives its task. The disk of a task goes with it; until
+//! snapshots in [`Blobs`](app::ports::Blobs) exist, an agent on ECS begins each start with empty
+//! directories, and [`forget`](Compute::forget) has nothing to remove.
+
+mod reason;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::ports::{Clock, Compute, ComputeError, Observed};
+use async_trait::async_trait;
+use aws_sdk_ecs::Client;
+use aws_sdk_ecs::error::SdkError;
+use aws_sdk_ecs::operation::run_task::RunTaskError;
+use aws_sdk_ecs::types::{
+    AssignPublicIp, AwsVpcConfiguration, ContainerOverride, KeyValuePair, LaunchType,
+    NetworkConfiguration, TaskOverride,
+};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use domain::plan::ContainerPlan;
+use domain::{AgentId, ContainerId};
+use futures::future::try_join_all;
+use wire::shim::{BOOT_VARIABLE, Boot, Egress};
+
+use crate::fault::Fault;
+use crate::{Capacity, Environment, EnvironmentError, Sdk};
+use reason::{refused, unavailable};
+use tasks::Task;
+
+/// The name of the container in every task definition of ours that runs a shim.
+pub const CONTAINER: &str = "agent";
+
+/// The only size so far: an agent cannot ask for one yet. Each size is a family of task definitions.
+const SIZE: &str = "small";
+
+/// How long all attempts of one call may take together, and how many there are.
+const DEADLINE: Duration = Duration::from_secs(15);
+const ATTEMPTS: u32 = 6;
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const MAX_BACKOFF: Duration = Duration::from_secs(3);
+
+/// How long a task may take from the order to stop until nothing of it is left.
+const STOP: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How many tasks of one start may have ended by themselves before it counts as hopeless.
+const ENDS: u32 = 20;
+
+/// Seconds without a connection after which a shim ends everything: its task costs until then.
+const ORPHAN_SECONDS: u64 = 300;
+
+/// A managed WebSocket is billed by the message and ends after ten idle minutes.
+const HEARTBEAT_SECONDS: u64 = 60;
+const LIVE_MILLIS: u64 = 250;
+
+/// Directories of the image.
+const JOURNAL: &str = "/journal";
+const WORKSPACE: &str = "/workspace";
+const HOME: &str = "/home/agent";
+
+/// The Compute port on ECS.
+#[derive(Clone, Debug)]
+pub struct Ecs {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    cluster: String,
+    family: String,
+    capacity: Capacity,
+    network: AwsVpcConfiguration,
+    egress: String,
+}
+
+impl Ecs {
+    /// Containers in the cluster that `environment` names.
+    pub fn new(
+        sdk: &Sdk,
+        environment: &Environment,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EnvironmentError> {
+        let retries = RetryConfig::standard()
+            .with_max_attempts(ATTEMPTS)
+            .with_initial_backoff(FIRST_BACKOFF)
+            .with_max_backoff(MAX_BACKOFF);
+        let timeouts = TimeoutConfig::builder().operation_timeout(DEADLINE).build();
+        let config = aws_sdk_ecs::config::Builder::from(sdk.config())
+            .retry_config(retries)
+            .timeout_config(timeouts)
+            .build();
+        let capacity = environment.capacity()?;
+        // Only Fargate asks; machines of the cluster have no other choice.
+        let address = matches!(capacity, Capacity::Fargate).then_some(AssignPublicIp::Disabled);
+        let network = AwsVpcConfiguration::builder()
+            .set_subnets(Some(environment.subnets()?))
+            .set_security_groups(Some(environment.security_groups()?))
+            .set_assign_public_ip(address)
+            .build()
+            .map_err(|_| EnvironmentError::Missing("REEVE_SUBNETS"))?;
+        Ok(Self {
+            client: Client::from_conf(config),
+            clock,
+            cluster: environment.cluster()?.to_owned(),
+            family: format!("{}-{SIZE}", environment.task_family()?),
+            capacity,
+            network,
+            egress: environment.egress()?.to_owned(),
+        })
+    }
+
+    /// What ended by itself with this task, of which the platform says that it has stopped. None where
+    /// it was not ours, where it was stopped from here, and where the start goes on in another task.
+    pub async fn ended(&self, arn: &str) -> Result<Option<Observed>, ComputeError> {
+        let task = self.tasks_by_arn(vec![arn.to_owned()]).await?.into_iter().next();
+        let Some(task) = task.filter(Task::ended_by_itself) else { return Ok(None) };
+        let goes_on = self.wanted(task.observed.container).await?;
+        let goes_on = goes_on.iter().any(|other| other.observed == task.observed);
+        Ok((!goes_on).then_some(task.observed))
+    }
+
+    async fn run(&self, plan: &ContainerPlan) -> Result<(), ComputeError> {
+        for ended in 0..ENDS {
+            let token = format!("{}-{}-{ended}", plan.container, plan.generation);
+            let (arn, stopped) = self.run_once(plan, token).await?;
+            let stopped = stopped || {
+                // One that the platform does not find yet has only just begun.
+                let found = self.tasks_by_arn(vec![arn.clone()]).await?;
+                found.first().is_some_and(|task| !task.is_wanted())
+            };
+            if !stopped {
+                tracing::info!(
+                    container.id = %plan.container, container.generation = plan.generation,
+                    task = arn, "a task runs"
+                );
+                return Ok(());
+            }
+        }
+        let why = format!("{ENDS} tasks of this start have ended by themselves");
+        Err(unavailable(Fault::new("RunTask", why)))
+    }
+
+    /// The task that has this token, made now or before, and whether the platform says of it already
+    /// that it has ended.
+    async fn run_once(
+        &self,
+        plan: &ContainerPlan,
+        token: String,
+    ) -> Result<(String, bool), ComputeError> {
+        let boot = Boot {
+            container: plan.container,
+            generation: plan.generation,
+            token: plan.token.clone(),
+            egress: Egress::Tcp(self.egress.clone()),
+            journal: JOURNAL.to_owned(),
+            workspace: WORKSPACE.to_owned(),
+            home: HOME.to_owned(),
+            orphan_seconds: ORPHAN_SECONDS,
+            heartbeat_seconds: HEARTBEAT_SECONDS,
+            live_millis: LIVE_MILLIS,
+        };
+        let boot = serde_json::to_string(&boot).map_err(unavailable)?;
+        let boot = KeyValuePair::builder().name(BOOT_VARIABLE).value(boot).build();
+        let own = ContainerOverride::builder().name(CONTAINER).environment(boot).build();
+        let network = NetworkConfiguration::builder().awsvpc_configuration(self.network.clone());
+        let answer = self
+            .client
+            .run_task()
+            .cluster(&self.cluster)
+            .task_definition(&self.family)
+            .count(1)
+            .client_token(token)
+            .started_by(plan.container.to_string())
+            .set_tags(Some(tasks::tags(plan)))
+            .enable_ecs_managed_tags(true)
+            .network_configuration(network.build())
+            .overrides(TaskOverride::builder().container_overrides(own).build())
+            // Without one, the cluster's own strategy decides, or its machines.
+            .set_launch_type(match self.capacity {
+                Capacity::Fargate => Some(LaunchType::Fargate),
+                Capacity::Ec2 => None,
+            })
+            .send()
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(SdkError::ServiceError(error)) => {
+                // The request was another one when this start was first asked for: before a deployment.
+                if let RunTaskError::ConflictException(conflict) = error.err()
+                    && let [arn, ..] = conflict.resource_ids()
+                {
+                    return Ok((arn.clone(), false));
+                }
+                return Err(reason::of_error(error.err()));
+            }
+            Err(error) => return Err(unavailable(Fault::of("RunTask", &error))),
+        };
+        if let Some(task) = answer.tasks().first()
+            && let Some(arn) = task.task_arn()
+        {
+            return Ok((arn.to_owned(), tasks::has_ended(task)));
+        }
+        Err(reason::of_failures(answer.failures()))
+    }
+
+    /// Orders these tasks to stop and returns when nothing of them is left.
+    async fn end(&self, tasks: Vec<Task>) -> Result<(), ComputeError> {
+        try_join_all(tasks.iter().filter(|task| task.is_wanted()).map(|task| self.order(task)))
+            .await?;
+        let mut arns: Vec<String> = tasks.into_iter().map(|task| task.arn).collect();
+        let deadline = self.clock.now().after(STOP);
+        while !arns.is_empty() {
+            let found = self.tasks_by_arn(std::mem::take(&mut arns)).await?;
+            let left = found.into_iter().filter(|task| !task.is_over());
+            arns.extend(left.map(|task| task.arn));
+            if arns.is_empty() {
+                break;
+            }
+            if self.clock.now() >= deadline {
+                let why =
+                    format!("{} has not stopped within {} s", arns.join(", "), STOP.as_secs());
+                return Err(unavailable(Fault::new("StopTask", why)));
+            }
+            self.clock.wait(LOOK).await;
+        }
+        Ok(())
+    }
+
+    async fn order(&self, task: &Task) -> Result<(), ComputeError> {
+        let stop = self.client.stop_task().cluster(&self.cluster).task(&task.arn);
+        match stop.reason(tasks::STOPPED).send().await {
+            Ok(_) => Ok(()),
+            // It is gone from the platform's memory.
+            Err(error) if reason::is_unknown_task(&error) => Ok(()),
+            Err(error) => Err(unavailable(Fault::of("StopTask", &error))),
+        }
+    }
+}
+
+#[async_trait]
+impl Compute for Ecs {
+    async fn provision(&self, plan: &ContainerPlan) -> Result<(), ComputeError> {
+        if !plan.repositories.is_empty() {
+            let names: Vec<_> = plan.repositories.iter().map(ToString::to_string).collect();
+            return Err(refused(format!(
+                "the agent names repositories of the operator's machine ({}), which a task on ECS \
+                 cannot mount: take them out of the agent, or run it on that machine",
+                names.join(", ")
+            )));
+        }
+        let present = self.wanted(plan.container).await?;
+        let generation = |task: &Task| task.observed.generation;
+        if let Some(newer) = present.iter().map(generation).find(|&one| one > plan.generation) {
+            return Err(refused(format!(
+                "generation {} of this container is over: {newer} runs",
+                plan.generation
+            )));
+        }
+        let (same, older): (Vec<_>, Vec<_>) =
+            present.into_iter().partition(|task| generation(task) == plan.generation);
+        self.end(older).await?;
+        if same.is_empty() { self.run(plan).await } else { Ok(()) }
+    }
+
+    async fn stop(&self, container: ContainerId) -> Result<(), ComputeError> {
+        let (wanted, stopping) =
+            futures::try_join!(self.wanted(container), self.stopping(container))?;
+        self.end(wanted.into_iter().chain(stopping).collect()).await
+    }
+
+    /// Two calls where something runs, else one.
+    async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError> {
+        let wanted = self.wanted(container).await?.into_iter();
+        Ok(wanted.map(|task| task.observed).max_by_key(|observed| observed.generation))
+    }
+
+    /// Two calls for every hundred tasks of the cluster. A container is listed once, with its last
+    /// generation.
+    async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
+        let mut all: Vec<_> =
+            self.all_wanted().await?.into_iter().map(|task| task.observed).collect();
+        all.sort_by_key(|one| (one.container, std::cmp::Reverse(one.generation)));
+        all.dedup_by_key(|one| one.container);
+        Ok(all)
+    }
+
+    /// Nothing: the disk of a task went with it.
+    async fn forget(&self, _agent: AgentId) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    /// Whether the cluster answers. One call, of those that are made anyway.
+    async fn ready(&self) -> Result<(), ComputeError> {
+        match self.client.list_tasks().cluster(&self.cluster).max_results(1).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if reason::is_unknown_cluster(&error) => Err(refused(format!(
+                "there is no ECS cluster {}: deploy the installation again",
+                self.cluster
+            ))),
+            Err(error) => Err(unavailable(Fault::of("ListTasks", &error))),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What is there before a function is invoked: a table on an emulated account, with somebody's key
+//! and something of everything.
+
+use std::sync::{Arc, Mutex};
+
+use app::ports::{Clock, Compute, ComputeError, Ids as _, Observed};
+use app::shim::ShimCaller;
+use app::{App, Ports, Settings};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use domain::event::Event;
+use domain::key::PresentedKey;
+use domain::plan::ContainerPlan;
+use domain::{AgentId, ContainerId, KeyId, RealmId, SessionId};
+use embedded::feed::LocalFeed;
+use embedded::push::LocalPush;
+use gate::{Gate, Route};
+use host::{OsIds, SystemClock};
+use serde_json::{Value, json};
+use store::{Commit, Table};
+use tests::emulator::{Emulator, dynamo};
+use tests::sample::{self, Ids};
+use tests::table::fresh;
+use tower::ServiceExt;
+
+/// The key that signs the tokens of shims.
+const SIGNING_KEY: [u8; 32] = [7; 32];
+
+/// As CloudFormation writes it.
+fn hex(key: &[u8; 32]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The ULID of everything in a sample event.
+const SAMPLE: &str = "01JD3Z6V0QK5S8M2W4X7Y9ABCD";
+
+/// Where nothing runs, and what was to.
+#[derive(Debug, Default)]
+struct Wishes(Mutex<Vec<ContainerPlan>>);
+
+#[async_trait::async_trait]
+impl Compute for Wishes {
+    async fn provision(&self, plan: &ContainerPlan) -> Result<(), ComputeError> {
+        self.0.lock().unwrap().push(plan.clone());
+        Ok(())
+    }
+
+    async fn stop(&self, _: ContainerId) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    async fn describe(&self, _: ContainerId) -> Result<Option<Observed>, ComputeError> {
+        Ok(None)
+    }
+
+    async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
+        Ok(Vec::new())
+    }
+
+    async fn forget(&self, _: AgentId) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<(), ComputeError> {
+        Ok(())
+    }
+}
+
+/// An account with what the template makes, and a realm in its table.
+pub(crate) struct World {
+    pub(crate) emulator: Emulator,
+    pub(crate) app: App,
+    pub(crate) key: String,
+    pub(crate) realm: RealmId,
+    pub(crate) names: String,
+    pub(crate) clock: Arc<SystemClock>,
+    wishes: Arc<Wishes>,
+    router: Router,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let emulator = Emulator::start().await;
+        let (names, clock, ids) =
+            (fresh(), Arc::new(SystemClock::default()), Arc::new(OsIds::default()));
+        let table = dynamo(emulator.endpoint(), &names, clock.clone());
+        table.create().await.unwrap();
+        let key = KeyId::new(ids.ulid(clock.now()));
+        let wishes = Arc::<Wishes>::default();
+        let ports = Ports {
+            table: Arc::new(table),
+            compute: wishes.clone(),
+            push: Arc::new(LocalPush::default()),
+            feed: Arc::new(LocalFeed::default()),
+            clock: clock.clone(),
+            ids,
+        };
+        let app = App::new(ports, Settings::new(Some(SIGNING_KEY)));
+        let key = PresentedKey::spell(key, "a-secret-of-a-test");
+        let realm = app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();
+        let router = api::router(&routes::routes(), &Gate::new(app.clone()));
+        let world = Self { emulator, app, key, realm, names, clock, wishes, router };
+        world.account().await;
+        world
+    }
+
+    /// Makes what the template makes, as far as functions ask for it.
+    async fn account(&self) {
+        let names = &self.names;
+        let call = async |target: &str, body: Value| self.aws(target, body).await;
+        call("AmazonSQS.CreateQueue", json!({ "QueueName": names })).await;
+        call("AmazonEC2ContainerServiceV20141113.CreateCluster", json!({ "clusterName": names }))
+            .await;
+        for (name, value) in [("signing", hex(&SIGNING_KEY)), ("first", "{}".into())] {
+            let secret = json!({ "Name": format!("{names}-{name}"), "SecretString": value });
+            call("secretsmanager.CreateSecret", secret).await;
+        }
+    }
+
+    /// Calls the account as one of its SDKs would.
+    pub(crate) async fn aws(&self, target: &str, body: Value) -> Value {
+        let service = match target.split_once('.') {
+            Some(("AmazonSQS", _)) => "sqs",
+            Some(("secretsmanager", _)) => "secretsmanager",
+            _ => "ecs",
+        };
+        let scope = format!("Credential=test/20260101/us-east-1/{service}/aws4_request");
+        let request = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = request
+            .post(self.emulator.endpoint())
+            .header("x-amz-target", target)
+            .header("authorization", format!("AWS4-HMAC-SHA256 {scope}, Signature=none"))
+            .header("content-type", "application/x-amz-json-1.1");
+        let response = request.body(body.to_string()).send().await.unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert!(status.is_success(), "{target}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The URL of the queue of nudges.
+    pub(crate) fn queue(&self) -> String {
+        format!("{}/000000000000/{}", self.emulator.endpoint(), self.names)
+    }
+
+    /// What the template tells every function.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let endpoint = self.emulator.endpoint().to_owned();
+        let named = |what: &str| format!("{}-{what}", self.names);
+        vec![
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ENDPOINT_URL", endpoint.clone()),
+            ("REEVE_TABLE", self.names.clone()),
+            ("REEVE_CLUSTER", self.names.clone()),
+            ("REEVE_SUBNETS", "subnet-1".to_owned()),
+            ("REEVE_SECURITY_GROUPS", "sg-1".to_owned()),
+            ("REEVE_TASK_FAMILY", self.names.clone()),
+            ("REEVE_CAPACITY", "FARGATE".to_owned()),
+            ("REEVE_EGRESS", "egress:8080".to_owned()),
+            ("REEVE_SIGNING_SECRET", named("signing")),
+            ("REEVE_BOOTSTRAP_SECRET", named("first")),
+            ("REEVE_ERRANDS_QUEUE", self.queue()),
+            ("REEVE_CONNECTIONS", endpoint.clone()),
+            ("REEVE_STREAM_URL", "wss://stream.example/v1".to_owned()),
+            ("REEVE_EVENTS_URL", "https://events.example/".to_owned()),
+        ]
+    }
+
+    /// Sends one request to the use cases, beside any function.
+    async fn send(&self, verb: &str, path: &str, body: Value) -> Value {
+        let request = Request::builder()
+            .method(verb)
+            .uri(path)
+            .header("authorization", format!("Bearer {}", self.key))
+            .header("content-type", "application/json")
+            .body(if body.is_null() { Body::empty() } else { Body::from(body.to_string()) });
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        assert!(status.is_success(), "{verb} {path}: {status} {}", String::from_utf8_lossy(&bytes));
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    pub(crate) async fn made(&self, path: &str, body: Value) -> String {
+        self.send("POST", path, body).await["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Does what needs no body.
+    pub(crate) async fn post(&self, path: &str) {
+        self.send("POST", path, Value::Null).await;
+    }
+
+    /// Stores so many events of a session, each with this text.
+    pub(crate) async fn tell(&self, session: SessionId, count: u64, text: &str) {
+        #[expect(clippy::disallowed_methods, reason = "a test may enter its own realm")]
+        let scope = store::Scope::grant(self.realm);
+        let table = dynamo(self.emulator.endpoint(), &self.names, self.clock.clone());
+        for seq in 1..=count {
+            let data = serde_json::value::to_raw_value(&json!({ "text": text })).unwrap();
+            let event = Event {
+                seq,
+                kind: "agent_message_chunk".to_owned(),
+                run_id: None,
+                time: self.clock.now(),
+                data,
+            };
+            // Whose session it is does not matter here.
+            let agent = AgentId::new(session.ulid());
+            let write = store::event::append(scope, agent, session, &[event]);
+            let writes = write.into_iter().collect();
+            table.commit(Commit { name: "test.tell", writes }).await.unwrap();
+        }
+    }
+
+    /// One of everything, new, where the route will do what it does.
+    pub(crate) async fn everything_for(&self, route: &Route) -> Ids {
+        let agent = self.made("/v1/agents", json!({ "name": "a", "driver": "acp" })).await;
+        let session = self.made("/v1/sessions", json!({ "agentId": agent })).await;
+        let mut ids = Ids::from([
+            ("realmId", self.made("/v1/realms", json!({ "name": "other" })).await),
+            ("keyId", self.made("/v1/keys", json!({ "name": "k" })).await),
+            ("agentId", agent),
+            ("sessionId", session.clone()),
+        ]);
+        let template = json!({ "name": "t", "driver": "acp" });
+        ids.insert("templateId", self.made("/v1/templates", template).await);
+        if sample::variables(route.path).any(|name| name == "runId") || route.id.ends_with("cancel")
+        {
+            let prompt = format!("/v1/sessions/{session}/prompt");
+            ids.insert("runId", self.made(&prompt, json!({ "prompt": "hello" })).await);
+        }
+        if route.id == "runs.answer" {
+            self.asks(&ids).await;
+        }
+        ids
+    }
+
+    /// Lets the container of an agent come up; its shim, and what it was started with.
+    pub(crate) async fn shim(&self, agent: AgentId) -> (ShimCaller, ContainerPlan) {
+        let until = self.clock.now().after(std::time::Duration::from_secs(20));
+        workers::scheduler::drain(&self.app, &*self.clock, until).await.unwrap();
+        let wishes = self.wishes.0.lock().unwrap();
+        let plan = wishes.iter().find(|plan| plan.agent == agent).expect("a container is wanted");
+        (self.app.authenticate_shim(Some(&plan.token)).unwrap(), plan.clone())
+    }
+
+    /// Lets the agent of a run wait for an answer to `sample`.
+    async fn asks(&self, ids: &Ids) {
+        let (session, run) = (&ids["sessionId"], &ids["runId"]);
+        let (shim, plan) = self.shim(ids["agentId"].parse().unwrap()).await;
+        let say = async |text: Value| {
+            let answer = sockets::shim::frame(&self.app, shim, "sample", &text.to_string()).await;
+            assert!(matches!(answer, Ok(sockets::shim::Answer::Say(_))), "{answer:?}");
+        };
+        let hello = json!({ "protocol": wire::shim::PROTOCOL, "container": plan.container,
+            "generation": plan.generation, "version": "0" });
+        say(json!({ "hello": hello })).await;
+        let asked = json!({ "request": "sample", "toolCall": { "title": "t" },
+            "options": [{ "optionId": "sample", "name": "yes", "kind": "allow_once" }] });
+        let events = json!([
+            { "run": run, "what": { "started": { "acp_session": "s" } } },
+            { "run": run, "what": { "asked": asked } },
+        ]);
+        say(json!({ "report": { "session": session, "first": 1, "events": events } })).await;
+    }
+
+    /// The sample event of this name, about these things.
+    pub(crate) fn sample(&self, name: &str, ids: &Ids) -> String {
+        let events = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+        let path = events.join(format!("{name}.json"));
+        let mut event = std::fs::read_to_string(&path).expect("every function has a sample event");
+        for id in ids.values() {
+            let (prefix, _) = id.split_once('_').expect("a prefix");
+            event = event.replace(&format!("{prefix}_{SAMPLE}"), id);
+        }
+        event.replace(&format!("rk_{SAMPLE}_{}", "x".repeat(43)), &self.key)
+    }
+}

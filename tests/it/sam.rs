@@ -1,0 +1,282 @@
+//! The templates of the deployment: within what AWS allows, no wider than what the functions declare,
+//! and nothing to be said against them by the tools that look at such things. That they deploy is
+//! proved by deploying them: `tests/aws/up`, with the policies enforced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use app::Grant;
+use gate::{Need, Trigger};
+use serde_json::Value;
+
+/// What AWS allows in one template, and in one HTTP API.
+const RESOURCES: usize = 500;
+const INTEGRATIONS: usize = 300;
+
+/// Where a policy says `*`, and why it must. Whatever else does is a mistake.
+const EVERYTHING: &[(&str, &str)] = &[
+    ("FindChanges", "AWS knows dynamodb:ListStreams for no resource"),
+    ("List", "AWS knows ecs:ListTasks for no resource; a condition names the cluster"),
+    ("Trace", "AWS knows X-Ray's actions for no resource"),
+];
+
+/// The same of the templates written by hand: the file and the line.
+const EVERYTHING_BY_HAND: &[(&str, &str, &str)] = &[
+    ("containers.yaml", r#"Resource: "*""#, "ecr:GetAuthorizationToken is known for no resource"),
+    ("network.yaml", r#"Action: "*""#, "an endpoint: what may be done says each role's own policy"),
+    ("network.yaml", r#"Resource: "*""#, "the same; a condition names the account"),
+    ("state.yaml", "Action: kms:*", "whoever administers the account administers its key"),
+    ("state.yaml", r#"Resource: "*""#, "in a key's own policy that is the key"),
+    ("state.yaml", "Action: s3:*", "a denial: nothing without TLS"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// The generated stacks of functions, by artifact.
+fn stacks() -> BTreeMap<String, Value> {
+    let mut stacks = BTreeMap::new();
+    for entry in std::fs::read_dir(root().join("infra/aws/generated")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let content = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        if name != "openapi" {
+            stacks.insert(name, content);
+        }
+    }
+    stacks
+}
+
+fn by_hand() -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(root().join("infra/aws")).unwrap().map(|e| e.unwrap().path());
+    let templates = entries.filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
+    templates
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read_to_string(&path).unwrap())
+        })
+        .collect()
+}
+
+fn resources(stack: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    stack["Resources"].as_object().unwrap().iter()
+}
+
+fn of_type<'a>(stack: &'a Value, kind: &'a str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    resources(stack).filter(move |(_, resource)| resource["Type"] == kind)
+}
+
+/// The statements of a function's own policy.
+fn statements<'a>(stack: &'a Value, function: &str) -> Vec<&'a Value> {
+    let role = &stack["Resources"][format!("{function}Role")]["Properties"]["Policies"];
+    let policies = role.as_array().unwrap().iter();
+    policies.flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().unwrap()).collect()
+}
+
+fn actions(statement: &Value) -> Vec<&str> {
+    match &statement["Action"] {
+        Value::Array(actions) => actions.iter().map(|action| action.as_str().unwrap()).collect(),
+        action => vec![action.as_str().unwrap()],
+    }
+}
+
+#[test]
+fn each_route_and_each_function_is_deployed_once() {
+    let mut expected: Vec<(String, String)> = Vec::new();
+    for route in routes::routes() {
+        let path = route.path.strip_prefix("/v1").expect("the stage is the first segment");
+        let key = format!("{} {path}", route.verb.as_str().to_uppercase());
+        expected.push((route.id.to_owned(), key));
+    }
+    for function in routes::functions() {
+        let keys = function.triggers.iter().filter_map(|trigger| match trigger {
+            Trigger::Socket(key) => Some((*key).to_owned()),
+            _ => None,
+        });
+        expected.push((function.id.to_owned(), keys.collect()));
+    }
+    let mut deployed = Vec::new();
+    for (artifact, stack) in &stacks() {
+        for (name, function) in of_type(stack, "AWS::Serverless::Function") {
+            let properties = &function["Properties"];
+            let code = format!("../../../target/lambda/{artifact}/bootstrap.zip");
+            assert_eq!(properties["CodeUri"], code.as_str());
+            let integration = format!("integrations/${{{name}Integration}}");
+            let to_it =
+                |route: &&Value| route["Properties"]["Target"]["Fn::Sub"] == integration.as_str();
+            let mut routes =
+                of_type(stack, "AWS::ApiGatewayV2::Route").map(|(_, route)| route).filter(to_it);
+            let key = routes.next().map(|route| &route["Properties"]["RouteKey"]);
+            assert!(routes.next().is_none(), "{name} has two routes");
+            let key = key.and_then(Value::as_str).unwrap_or_default();
+            deployed.push((properties["Handler"].as_str().unwrap().to_owned(), key.to_owned()));
+        }
+    }
+    expected.sort();
+    deployed.sort();
+    assert_eq!(deployed, expected);
+}
+
+#[test]
+fn everything_keeps_within_what_aws_allows() {
+    let mut integrations = 0;
+    for (name, stack) in &stacks() {
+        // Nothing in here becomes more than one resource: roles, URLs and sources are all spelled out.
+        let count = resources(stack).count();
+        assert!(count <= RESOURCES * 9 / 10, "{name} has {count} resources: split it");
+        let http = of_type(stack, "AWS::ApiGatewayV2::Integration")
+            .filter(|(_, one)| one["Properties"]["ApiId"]["Ref"] == "HttpApi");
+        integrations += http.count();
+    }
+    assert!(integrations <= INTEGRATIONS * 9 / 10, "{integrations} integrations of one HTTP API");
+    assert!(integrations > 0);
+}
+
+#[test]
+fn no_policy_is_wider_than_what_the_function_declares() {
+    let services = |grants: &[Grant], needs: &[Need], triggers: &[Trigger]| {
+        let mut services = BTreeSet::from(["logs", "xray"]);
+        for grant in grants {
+            match grant {
+                Grant::TableRead | Grant::TableWrite => services.extend(["dynamodb", "kms"]),
+                Grant::Compute => services.extend(["ecs", "iam"]),
+                Grant::Push => services.extend(["execute-api"]),
+                Grant::Feed => {}
+            }
+        }
+        for need in needs {
+            services.extend(match need {
+                Need::SigningKey | Need::FirstKey => ["secretsmanager", "kms"],
+                Need::Nudge => ["sqs", "kms"],
+            });
+        }
+        for trigger in triggers {
+            match trigger {
+                Trigger::Socket(_) | Trigger::Url(_) => {}
+                // Messages and changes are fetched, and what nobody could take is left in a queue.
+                Trigger::Changes => services.extend(["dynamodb", "sqs", "kms"]),
+                Trigger::Nudges | Trigger::Every(_) => services.extend(["sqs", "kms"]),
+                Trigger::TaskStopped | Trigger::Installation => services.extend(["sqs", "kms"]),
+            }
+        }
+        services
+    };
+    let mut declared = BTreeMap::new();
+    for route in routes::routes() {
+        let mut grants = route.grants.to_vec();
+        if route.access != api::Access::Public {
+            grants.push(Grant::TableRead);
+        }
+        let writes = grants.contains(&Grant::TableWrite);
+        declared.insert(route.id, (services(&grants, &[], &[]), writes));
+    }
+    for function in routes::functions() {
+        let writes = function.grants.contains(&Grant::TableWrite);
+        let services = services(function.grants, function.needs, function.triggers);
+        declared.insert(function.id, (services, writes));
+    }
+    let (mut wide, mut seen) = (BTreeSet::new(), 0);
+    for stack in stacks().values() {
+        for (name, function) in of_type(stack, "AWS::Serverless::Function") {
+            let id = function["Properties"]["Handler"].as_str().unwrap();
+            let (services, writes) = &declared[id];
+            let statements = statements(stack, name);
+            let all: Vec<&str> = statements.iter().flat_map(|one| actions(one)).collect();
+            let touched: BTreeSet<&str> =
+                all.iter().filter_map(|action| Some(action.split_once(':')?.0)).collect();
+            assert_eq!(touched, *services, "{id}");
+            assert_eq!(all.contains(&"dynamodb:PutItem"), *writes, "{id}");
+            assert!(!all.iter().any(|action| action.contains('*')), "{id}: {all:?}");
+            let everything = statements.iter().filter(|one| one["Resource"] == "*");
+            wide.extend(everything.map(|one| one["Sid"].as_str().unwrap().to_owned()));
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, declared.len());
+    let expected = EVERYTHING.iter().map(|(sid, _)| (*sid).to_owned()).collect();
+    assert_eq!(wide, expected);
+}
+
+#[test]
+fn what_is_written_by_hand_says_everything_only_where_it_must() {
+    let mut wide = BTreeSet::new();
+    for (name, text) in by_hand() {
+        for line in text.lines().map(str::trim) {
+            let everything = line.ends_with(r#""*""#) || line.ends_with(":*");
+            if everything && (line.starts_with("Action") || line.starts_with("Resource")) {
+                wide.insert((name.clone(), line.to_owned()));
+            }
+        }
+    }
+    let expected =
+        EVERYTHING_BY_HAND.iter().map(|(file, line, _)| ((*file).into(), (*line).into()));
+    assert_eq!(wide, expected.collect());
+}
+
+/// A tool that `./tests/run` has installed, or the machine has.
+fn tool(venv: &str, name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let target = tests.ancestors().nth(3).expect("tests lie in <target>/<profile>/deps");
+    let own = target.join("tools").join(venv).join("bin").join(name);
+    let mut command = Command::new(if own.exists() { own } else { name.into() });
+    command
+        .current_dir(root())
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("SAM_CLI_TELEMETRY", "0");
+    command
+}
+
+fn run(mut command: Command) -> Output {
+    let output = command.output().expect("it is installed by ./tests/run");
+    let (out, err) = (&output.stdout, &output.stderr);
+    let (out, err) = (String::from_utf8_lossy(out), String::from_utf8_lossy(err));
+    assert!(output.status.success(), "{command:?}\n{out}\n{err}");
+    output
+}
+
+#[test]
+fn sam_has_nothing_against_the_root() {
+    let mut sam = tool("aws", "sam");
+    sam.args(["validate", "--lint"]);
+    let said = run(sam).stdout;
+    assert!(String::from_utf8_lossy(&said).contains("is a valid SAM Template"));
+}
+
+/// The linter follows the root into the nested stacks: that each is given what it takes, and has the
+/// outputs that others are given.
+#[test]
+fn cfn_lint_has_nothing_against_any() {
+    let mut lint = tool("aws", "cfn-lint");
+    let hand = by_hand().into_iter().map(|(name, _)| format!("infra/aws/{name}"));
+    let generated = stacks().into_keys().map(|name| format!("infra/aws/generated/{name}.json"));
+    lint.args(hand).args(generated);
+    run(lint);
+}
+
+#[test]
+fn checkov_has_nothing_against_any_but_what_is_explained() {
+    let mut checkov = tool("checkov", "checkov");
+    checkov.args(["--directory", "infra/aws", "--framework", "cloudformation", "--output", "json"]);
+    // It asks its maker for explanations otherwise, and waits.
+    checkov.args(["--skip-download"]);
+    let found: Value = serde_json::from_slice(&run(checkov).stdout).unwrap();
+    assert_eq!(found["summary"]["failed"], 0);
+    assert_eq!(found["summary"]["parsing_errors"], 0);
+    assert!(found["summary"]["passed"].as_u64().unwrap() > 100);
+    let skipped = found["results"]["skipped_checks"].as_array().unwrap();
+    for one in skipped {
+        let why = one["check_result"]["suppress_comment"].as_str().unwrap_or_default();
+        assert!(why.len() > 20, "{} of {} is not explained", one["check_id"], one["resource"]);
+    }
+    // A suppression of what would pass is one too many.
+    let skipped: BTreeSet<&str> =
+        skipped.iter().map(|one| one["check_id"].as_str().unwrap()).collect();
+    let texts = by_hand().into_iter().map(|(_, text)| text);
+    let texts = texts.chain(stacks().into_values().map(|stack| stack.to_string()));
+    let check = regex::Regex::new(r"CKV2?_AWS_\d+").unwrap();
+    let text: String = texts.collect();
+    let named: BTreeSet<&str> = check.find_iter(&text).map(|found| found.as_str()).collect();
+    assert_eq!(named, skipped);
+}

@@ -1,0 +1,350 @@
+//! The table on DynamoDB: what every table does, and what it does on a bad day.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use app::ports::{Clock, Ids};
+use aws::DynamoTable;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use domain::KeyId;
+use domain::key::PresentedKey;
+use gate::Gate;
+use host::{OsIds, SystemClock};
+use serde_json::{Value, json};
+use store::{Commit, Error, Expect, Index, Query, Table, Write};
+use tests::emulator::{Emulator, dynamo};
+use tests::fault_proxy::{Fault, FaultProxy};
+use tests::table::{add, all, commit, fill, fresh, key, put, put_until, sks};
+use tests::write_units::WriteUnits;
+use tower::ServiceExt;
+
+use crate::in_process::app_over;
+
+async fn table() -> (DynamoTable, Emulator) {
+    let emulator = Emulator::start().await;
+    (emulator.table().await, emulator)
+}
+
+mod any {
+    tests::for_table!(async { super::table().await });
+}
+
+/// However often it is tried.
+const ALWAYS: usize = usize::MAX;
+
+/// A table behind a proxy.
+struct Bad {
+    table: DynamoTable,
+    proxy: FaultProxy,
+    name: String,
+    _emulator: Emulator,
+}
+
+async fn bad() -> Bad {
+    let emulator = Emulator::start().await;
+    let proxy = FaultProxy::start(emulator.endpoint()).await;
+    let name = fresh();
+    let table = dynamo(&proxy.endpoint(), &name, Arc::new(SystemClock::default()));
+    table.create().await.unwrap();
+    Bad { table, proxy, name, _emulator: emulator }
+}
+
+impl Bad {
+    /// The tokens of the commits that came so far, in order.
+    fn tokens(&self) -> Vec<String> {
+        let calls = self.proxy.calls("TransactWriteItems");
+        let token = |body: &Value| body["ClientRequestToken"].as_str().unwrap().to_owned();
+        calls.iter().map(|call| token(&call.body)).collect()
+    }
+}
+
+fn canceled(reasons: &[&str]) -> Fault {
+    let reasons: Vec<_> = reasons.iter().map(|code| json!({ "Code": code })).collect();
+    Fault::Answer(
+        StatusCode::BAD_REQUEST,
+        json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "message": "cancelled by the test",
+            "CancellationReasons": reasons,
+        }),
+    )
+}
+
+/// What passes by itself, whatever is asked.
+fn passing() -> Vec<Fault> {
+    vec![
+        Fault::throttling(),
+        Fault::error(400, "ProvisionedThroughputExceededException"),
+        Fault::error(400, "RequestLimitExceeded"),
+        Fault::error(500, "InternalServerError"),
+        Fault::error(503, "ServiceUnavailable"),
+        Fault::LoseCall,
+        Fault::LoseAnswer,
+    ]
+}
+
+#[tokio::test]
+async fn what_passes_by_itself_is_waited_for_and_a_commit_happens_once() {
+    let bad = bad().await;
+    let transactions = [
+        canceled(&["None", "TransactionConflict"]),
+        canceled(&["ThrottlingError", "None"]),
+        Fault::error(400, "TransactionInProgressException"),
+    ];
+    for (round, fault) in passing().into_iter().chain(transactions).enumerate() {
+        let before = bad.tokens().len();
+        bad.proxy.fault("TransactWriteItems", fault.clone(), 2);
+        let expect = if round == 0 { Expect::Absent } else { Expect::Version(round as u64) };
+        let writes = vec![put(key("p", "a"), "x", expect), add(key("p", "n"), 1, 0, 100)];
+        commit(&bad.table, writes).await.unwrap();
+
+        let tokens = bad.tokens().split_off(before);
+        assert_eq!(tokens.len(), 3, "{fault:?}");
+        assert!(tokens.iter().all(|token| *token == tokens[0]), "{fault:?}: {tokens:?}");
+        let now = round as u64 + 1;
+        assert_eq!(bad.table.get(&key("p", "a")).await.unwrap().unwrap().version, now);
+        let counter = bad.table.get(&key("p", "n")).await.unwrap().unwrap();
+        assert_eq!((counter.version, counter.count), (now, now as i64), "{fault:?}");
+    }
+    let mut tokens = bad.tokens();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 10, "each commit has a token of its own");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_no_conflict() {
+    let bad = bad().await;
+    fill(&bad.table, "p", &["put", "deleted"]).await;
+    for write in [
+        put(key("p", "new"), "x", Expect::Absent),
+        put(key("p", "put"), "x", Expect::Version(1)),
+        Write::Delete { key: key("p", "deleted"), expect: Expect::Version(1) },
+        add(key("p", "counted"), 1, 0, 1),
+    ] {
+        bad.proxy.fault("TransactWriteItems", Fault::LoseAnswer, 1);
+        commit(&bad.table, vec![write]).await.unwrap();
+    }
+    assert_eq!(sks(&bad.table, all("p")).await, ["counted", "new", "put"]);
+    assert_eq!(bad.table.get(&key("p", "counted")).await.unwrap().unwrap().count, 1);
+    // It is one all the same where somebody else was faster.
+    bad.proxy.fault("TransactWriteItems", Fault::LoseAnswer, 1);
+    let late = commit(&bad.table, vec![put(key("p", "put"), "y", Expect::Version(1))]).await;
+    assert!(matches!(late, Err(Error::Conflict(conflict)) if conflict.index == 0), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_conflict_is_not_tried_again() {
+    let bad = bad().await;
+    fill(&bad.table, "p", &["a"]).await;
+    let before = bad.tokens().len();
+    let writes =
+        vec![put(key("p", "b"), "x", Expect::Absent), put(key("p", "a"), "y", Expect::Absent)];
+    let lost = commit(&bad.table, writes).await;
+    assert!(matches!(lost, Err(Error::Conflict(conflict)) if conflict.index == 1), "{lost:?}");
+    assert_eq!(bad.tokens().len(), before + 1);
+    // Whether a write before it would have failed too is not known yet.
+    bad.proxy.fault(
+        "TransactWriteItems",
+        canceled(&["TransactionConflict", "ConditionalCheckFailed"]),
+        1,
+    );
+    let writes =
+        vec![put(key("p", "a"), "x", Expect::Absent), put(key("p", "a2"), "y", Expect::Version(1))];
+    let lost = commit(&bad.table, writes).await;
+    assert!(matches!(lost, Err(Error::Conflict(conflict)) if conflict.index == 0), "{lost:?}");
+}
+
+#[tokio::test]
+async fn reads_are_asked_again() {
+    let bad = bad().await;
+    fill(&bad.table, "p", &["a", "b"]).await;
+    for fault in passing() {
+        for call in ["GetItem", "BatchGetItem", "Query"] {
+            bad.proxy.fault(call, fault.clone(), 2);
+        }
+        assert!(bad.table.get(&key("p", "a")).await.unwrap().is_some(), "{fault:?}");
+        let both = [key("p", "b"), key("p", "a")];
+        let both = bad.table.batch_get(&both).await.unwrap();
+        assert_eq!(both.iter().flatten().count(), 2, "{fault:?}");
+        assert_eq!(sks(&bad.table, all("p")).await, ["a", "b"], "{fault:?}");
+    }
+    assert_eq!(bad.proxy.calls("Query").len(), 3 * passing().len());
+    assert!(bad.proxy.calls("Scan").is_empty());
+}
+
+#[tokio::test]
+async fn keys_that_were_left_over_are_asked_for_again() {
+    let bad = bad().await;
+    fill(&bad.table, "p", &["a", "b", "c"]).await;
+    let name = |sk: &str| json!({ "pk": { "S": "p" }, "sk": { "S": sk } });
+    let left_over = |found: &[&str], rest: &[&str]| {
+        let found: Vec<_> = found
+            .iter()
+            .map(|sk| {
+                let mut item = name(sk);
+                item["version"] = json!({ "N": "1" });
+                item["body"] = json!({ "S": sk });
+                item
+            })
+            .collect();
+        let rest: Vec<_> = rest.iter().map(|sk| name(sk)).collect();
+        Fault::Answer(
+            StatusCode::OK,
+            json!({
+                "Responses": { &bad.name: found },
+                "UnprocessedKeys": { &bad.name: { "Keys": rest, "ConsistentRead": true } },
+            }),
+        )
+    };
+    bad.proxy.fault("BatchGetItem", left_over(&[], &["a", "b", "c"]), 1);
+    bad.proxy.fault("BatchGetItem", left_over(&["b"], &["a", "c"]), 1);
+    let keys = [key("p", "c"), key("p", "b"), key("p", "a")];
+    let found = bad.table.batch_get(&keys).await.unwrap();
+    let bodies: Vec<_> = found.iter().flatten().map(|item| item.body.as_str()).collect();
+    assert_eq!(bodies, ["c", "b", "a"]);
+    let calls = bad.proxy.calls("BatchGetItem");
+    let asked: Vec<_> = calls
+        .iter()
+        .map(|call| call.body["RequestItems"][&bad.name]["Keys"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(asked, [3, 3, 2]);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_not_waited_for() {
+    let bad = bad().await;
+    fill(&bad.table, "p", &["a"]).await;
+    bad.proxy.fault("GetItem", Fault::Delay(Duration::from_secs(60)), 1);
+    let began = Instant::now();
+    assert!(bad.table.get(&key("p", "a")).await.unwrap().is_some());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_does_not_pass_is_unavailable_before_long() {
+    let bad = bad().await;
+    let deadline = Duration::from_millis(500);
+    let table = bad.table.clone().within(deadline);
+    for call in ["GetItem", "BatchGetItem", "Query", "TransactWriteItems"] {
+        bad.proxy.fault(call, Fault::throttling(), ALWAYS);
+    }
+    let began = Instant::now();
+    let read = table.get(&key("p", "a")).await;
+    assert!(matches!(read, Err(Error::Unavailable(_))), "{read:?}");
+    let batch = table.batch_get(&[key("p", "a")]).await;
+    assert!(matches!(batch, Err(Error::Unavailable(_))), "{batch:?}");
+    let page = table.query(Query { limit: 1, ..all("p") }).await;
+    assert!(matches!(page, Err(Error::Unavailable(_))), "{page:?}");
+    let written = commit(&table, vec![put(key("p", "a"), "x", Expect::Absent)]).await;
+    assert!(matches!(written, Err(Error::Unavailable(_))), "{written:?}");
+    // None began an attempt behind its deadline.
+    assert!(began.elapsed() < 4 * deadline + Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(bad.tokens().len() > 2, "it was tried again");
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_not_tried_again() {
+    let bad = bad().await;
+    bad.proxy.fault("GetItem", Fault::error(400, "AccessDeniedException"), 1);
+    let read = bad.table.get(&key("p", "a")).await;
+    assert!(matches!(read, Err(Error::Unavailable(_))), "{read:?}");
+    assert_eq!(bad.proxy.calls("GetItem").len(), 1);
+}
+
+/// An item that was to expire while a commit of many adds was under way.
+#[tokio::test]
+async fn a_counter_that_comes_and_goes_is_counted_once() {
+    let bad = bad().await;
+    let past = domain::Timestamp::from_millis(1);
+    let expired = put_until(key("p", "n"), "old", past, Expect::Absent);
+    commit(&bad.table, vec![expired]).await.unwrap();
+    bad.proxy.fault("TransactWriteItems", Fault::LoseAnswer, 3);
+    let writes = vec![put(key("p", "a"), "x", Expect::Absent), add(key("p", "n"), 2, 0, 3)];
+    commit(&bad.table, writes).await.unwrap();
+    let counter = bad.table.get(&key("p", "n")).await.unwrap().unwrap();
+    assert_eq!((counter.version, counter.count, counter.body.as_str()), (1, 2, ""));
+    assert_eq!(bad.table.get(&key("p", "a")).await.unwrap().unwrap().version, 1);
+    // Beyond its bounds it is refused, new or not.
+    let expired = put_until(key("p", "m"), "old", past, Expect::Absent);
+    commit(&bad.table, vec![expired]).await.unwrap();
+    let over = commit(&bad.table, vec![add(key("p", "m"), 4, 0, 3)]).await;
+    assert!(matches!(over, Err(Error::Conflict(_))), "{over:?}");
+}
+
+#[tokio::test]
+async fn a_caller_is_told_to_come_again() {
+    let bad = bad().await;
+    let clock = Arc::new(SystemClock::default());
+    let deadline = Duration::from_millis(500);
+    let app = app_over(Arc::new(bad.table.clone().within(deadline)), clock.clone());
+    let id = KeyId::new(OsIds::default().ulid(clock.now()));
+    let key = PresentedKey::spell(id, "a-secret-of-a-test");
+    app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();
+    let router = api::router(&routes::routes(), &Gate::new(app));
+    let list = || {
+        let request = Request::get("/v1/agents").header("authorization", format!("Bearer {key}"));
+        router.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    assert_eq!(list().await.unwrap().status(), StatusCode::OK);
+
+    bad.proxy.fault("Query", Fault::throttling(), ALWAYS);
+    let began = Instant::now();
+    let answer = list().await.unwrap();
+    assert!(began.elapsed() < deadline + Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let problem: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["code"], "unavailable");
+    assert!(!problem.to_string().contains("Throttling"), "an inner error is shown: {problem}");
+}
+
+#[tokio::test]
+async fn a_commit_takes_the_units_that_are_counted() {
+    let bad = bad().await;
+    let meter = |body: &mut Value| body["ReturnConsumedCapacity"] = "INDEXES".into();
+    bad.proxy.fault("TransactWriteItems", Fault::Rewrite(meter), ALWAYS);
+    let table = WriteUnits::new(bad.table.clone());
+    let (small, large) = ("x".repeat(100), "x".repeat(10_000));
+    let indexed = |sk: &str, body: &str, place: &str, expect| Write::Put {
+        key: key("p", sk),
+        body: body.to_owned(),
+        index: Some(Index { pk: "i".to_owned(), sk: place.to_owned() }),
+        expires: None,
+        expect,
+    };
+    let far = domain::Timestamp::from_millis(4_000_000_000_000);
+    let (absent, version) = (Expect::Absent, Expect::Version);
+    for (name, writes) in [
+        ("small", vec![put(key("p", "a"), &small, absent)]),
+        ("large", vec![put(key("p", "b"), &large, absent), put(key("p", "c"), &small, absent)]),
+        ("edge", vec![put(key("p", "e"), &"x".repeat(1024 - 19), absent)]),
+        ("edge", vec![put(key("p", "f"), &"x".repeat(1024 - 18), absent)]),
+        ("shrinks", vec![put(key("p", "b"), &small, version(1))]),
+        ("grows", vec![put(key("p", "a"), &large, version(1))]),
+        ("enters", vec![indexed("i", &small, "1", absent), indexed("l", &large, "2", absent)]),
+        ("stays", vec![indexed("i", &large, "1", version(1))]),
+        ("moves", vec![indexed("l", &small, "3", version(1))]),
+        ("leaves", vec![put(key("p", "i"), &small, version(2))]),
+        ("until", vec![put_until(key("p", "u"), &small, far, absent)]),
+        ("counts", vec![add(key("p", "n"), 12_345, 0, 99_999), add(key("p", "l"), 1, 0, 1)]),
+        ("checks", vec![Write::Check { key: key("p", "a"), expect: version(2) }]),
+        ("checks", vec![Write::Check { key: key("p", "none"), expect: absent }]),
+        ("removes", vec![Write::Delete { key: key("p", "a"), expect: version(2) }]),
+        ("removes", vec![Write::Delete { key: key("p", "l"), expect: version(3) }]),
+    ] {
+        let before = table.total();
+        table.commit(Commit { name, writes }).await.unwrap();
+        let calls = bad.proxy.calls("TransactWriteItems");
+        let consumed: f64 = calls.last().unwrap().answer["ConsumedCapacity"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|of| of["CapacityUnits"].as_f64().unwrap())
+            .sum();
+        assert_eq!((table.total() - before) as f64, consumed, "{name}");
+    }
+    assert_eq!(table.units()["small"], 2);
+}
