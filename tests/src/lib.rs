@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
-pub mod blobs;
 pub mod asyncapi;
+pub mod blobs;
 pub mod compute;
 pub mod emulator;
 pub mod fault_proxy;

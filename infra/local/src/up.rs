@@ -198,12 +198,8 @@ impl Machine {
             self;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(changes.publish(app.clone(), stop.clone()));
-        let streams = Streams {
-            push: Arc::clone(&push),
-            clock: Arc::clone(&clock),
-            ids,
-            stop: stop.clone(),
-        };
+        let streams =
+            Streams { push: Arc::clone(&push), clock: Arc::clone(&clock), ids, stop: stop.clone() };
         let (rest, errands) = (stop.child_token(), TaskTracker::new());
         tasks.spawn(egress_socket::serve(app.clone(), push, egress, sockets, stop.clone()));
         tasks.spawn({

@@ -61,14 +61,14 @@ pub enum Outcome {
 /// The most errands a tick takes from one shard.
 const PER_SHARD: usize = 64;
 
+/// How long an index may take to show what was written.
+const SHOWN: Duration = Duration::from_secs(5);
+
 /// The most errands claimed in one commit: a claim is two writes.
 const CLAIMS: usize = MAX_WRITES / 2;
 
 /// How often a container whose shim has hung up is looked for: over half a minute.
 const LOOKS: u32 = 6;
-
-/// How long an index may take to show what was written.
-const SHOWN: Duration = Duration::from_secs(5);
 
 /// How often a platform that does not answer is asked for one start.
 const START_TRIES: u32 = 3;

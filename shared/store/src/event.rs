@@ -57,12 +57,7 @@ struct StoredHead {
 }
 
 /// Writes events that follow each other. None where there are none.
-pub fn append(
-    scope: Scope,
-    agent: AgentId,
-    session: SessionId,
-    events: &[Event],
-) -> Option<Write> {
+pub fn append(scope: Scope, agent: AgentId, session: SessionId, events: &[Event]) -> Option<Write> {
     let (first, last) = (events.first()?.seq, events.last()?.seq);
     Some(Write::Put {
         key: keys::events(scope, session, last),
@@ -180,9 +175,9 @@ pub fn head(write: &Write) -> Option<Head> {
 
 #[cfg(test)]
 mod tests {
+    use domain::Timestamp;
     use domain::event::Draft;
     use domain::id::Ulid;
-    use domain::Timestamp;
     use domain::session::SessionState;
 
     use super::*;

@@ -12,7 +12,9 @@ use domain::{AgentId, RealmId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{self, Document, Loaded, Malformed};
-use crate::{Cursor, Direction, Error, Expect, Index, Key, Query, Range, Scope, Table, Write, keys};
+use crate::{
+    Cursor, Direction, Error, Expect, Index, Key, Query, Range, Scope, Table, Write, keys,
+};
 
 /// One batch of events in its realm's order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,9 +104,10 @@ pub async fn tail(
     Ok(document::list(table, query).await?.items)
 }
 
-/// Up to `limit` entries that hold something behind `after`, in order, of one agent where it is given,
-/// and then as the index knows them. Two round trips, or one where `whole` says that an entry ends at
-/// `after`.
+/// Up to `limit` entries that hold something behind `after`, in order.
+///
+/// Those of one agent where it is given, and then as the index knows them. Two round trips, or one
+/// where `whole` says that an entry ends at `after`.
 pub async fn behind(
     table: &dyn Table,
     scope: Scope,
@@ -128,10 +131,8 @@ pub async fn behind(
         let found = document::list::<Entry>(table, around).await?.items;
         entries.extend(found.into_iter().filter(|entry| entry.last() > after));
     }
-    let rest = Query {
-        after: Some(Cursor::behind(keys::seq(after))),
-        ..ascending(pk, on_index, limit)
-    };
+    let rest =
+        Query { after: Some(Cursor::behind(keys::seq(after))), ..ascending(pk, on_index, limit) };
     entries.extend(document::list::<Entry>(table, rest).await?.items);
     Ok(entries)
 }

@@ -123,7 +123,7 @@ pub enum Frame<'a> {
 /// An event that is too large for any frame.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Truncated<'a> {
+pub struct Cut<'a> {
     /// Its number.
     pub seq: u64,
     /// What kind it is.

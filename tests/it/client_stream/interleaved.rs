@@ -274,8 +274,7 @@ impl World {
         let clock = Arc::new(Hand(AtomicU64::new(1_000_000_000)));
         let (sockets, ids) = (Arc::new(Sockets::default()), Arc::new(Count::default()));
         let kept = Mutex::default();
-        let table =
-            Arc::new(Between { clock: Arc::clone(&clock), dice: Arc::clone(&dice), kept });
+        let table = Arc::new(Between { clock: Arc::clone(&clock), dice: Arc::clone(&dice), kept });
         let ports = Ports {
             table: Arc::clone(&table) as _,
             compute: Arc::new(Nowhere),
@@ -289,7 +288,8 @@ impl World {
         let realm = alone(app.realms().bootstrap(&key.parse().unwrap())).unwrap();
         let agents = [1, 2].map(|n| AgentId::new(Ulid::from_parts(1, n)));
         let sessions = [(0, 3), (0, 4), (1, 5)];
-        let sessions = sessions.map(|(of, n)| (agents[of], SessionId::new(Ulid::from_parts(1, n)), 0));
+        let sessions =
+            sessions.map(|(of, n)| (agents[of], SessionId::new(Ulid::from_parts(1, n)), 0));
         let topics = [
             Topic::Session(sessions[0].1),
             Topic::Session(sessions[2].1),
@@ -298,9 +298,8 @@ impl World {
             Topic::Realm,
             Topic::Realm,
         ];
-        let reader = |topic| {
-            Reader { topic, connection: String::new(), cursor: 0, told: BTreeMap::new() }
-        };
+        let reader =
+            |topic| Reader { topic, connection: String::new(), cursor: 0, told: BTreeMap::new() };
         let world = Self {
             app,
             table,
@@ -404,9 +403,7 @@ impl World {
 
     /// Readers without a connection open one and go on where they were.
     fn connect(&mut self, which: usize) {
-        let subscribing = |(what, _): &(What, Invocation)| {
-            matches!(what, What::Subscribe(reader) if *reader == which)
-        };
+        let subscribing = |(what, _): &(What, Invocation)| matches!(what, What::Subscribe(reader) if *reader == which);
         if self.running.iter().any(subscribing) {
             return;
         }

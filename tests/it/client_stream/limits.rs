@@ -122,16 +122,18 @@ async fn what_no_frame_can_hold_is_told_without_its_data() {
 fn examples(operation: &str) -> Vec<&'static Value> {
     let messages = DOCUMENT["operations"][operation]["messages"].as_array().unwrap();
     let messages = messages.iter().map(|message| resolve(resolve(message)));
-    messages.flat_map(|message| {
-        let examples = message["examples"].as_array().expect("each message has an example");
-        examples.iter().map(|example| &example["payload"])
-    })
-    .collect()
+    messages
+        .flat_map(|message| {
+            let examples = message["examples"].as_array().expect("each message has an example");
+            examples.iter().map(|example| &example["payload"])
+        })
+        .collect()
 }
 
 #[test]
 fn the_document_is_what_it_says_it_is() {
-    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/node_modules/@asyncapi/specs");
+    let schemas =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/node_modules/@asyncapi/specs");
     let schema = std::fs::read_to_string(schemas.join("schemas/3.0.0-without-$id.json"))
         .expect("no AsyncAPI schema: run ./tests/run once");
     let schema: Value = serde_json::from_str(&schema).unwrap();

@@ -197,8 +197,6 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "a test may enter its own realm")]
         let scope = store::Scope::grant(self.realm);
         let table = dynamo(self.emulator.endpoint(), &self.names, self.clock.clone());
-        // Nobody looks who said it.
-        let agent = domain::AgentId::new(session.ulid());
         for seq in 1..=count {
             let data = serde_json::value::to_raw_value(&json!({ "text": text })).unwrap();
             let event = Event {
@@ -208,7 +206,10 @@ impl World {
                 time: self.clock.now(),
                 data,
             };
-            let writes = store::event::append(scope, agent, session, &[event]).into_iter().collect();
+            // Whose session it is does not matter here.
+            let agent = AgentId::new(session.ulid());
+            let write = store::event::append(scope, agent, session, &[event]);
+            let writes = write.into_iter().collect();
             table.commit(Commit { name: "test.tell", writes }).await.unwrap();
         }
     }

@@ -138,10 +138,8 @@ impl Stream<'_> {
             return Ok(());
         };
         let scope = scope(realm);
-        let topics: Vec<_> = topics
-            .into_iter()
-            .map(|(topic, id)| keys::subscription(scope, topic, id))
-            .collect();
+        let topics: Vec<_> =
+            topics.into_iter().map(|(topic, id)| keys::subscription(scope, topic, id)).collect();
         for some in topics.chunks(SOME) {
             retry_conflict(self.0, || async {
                 let mut writes = Vec::new();
@@ -187,7 +185,7 @@ impl Stream<'_> {
         Ok(document::get(self.0.table(), &keys::connection(connection)).await?)
     }
 
-    pub(super) fn subscription_id(&self) -> SubscriptionId {
+    pub(super) fn subscription_id(self) -> SubscriptionId {
         SubscriptionId::new(self.0.ulid(self.0.now()))
     }
 }

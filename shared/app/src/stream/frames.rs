@@ -3,7 +3,7 @@
 use domain::event::Event;
 use domain::{AgentId, SessionId, Topic};
 use serde_json::value::{RawValue, to_raw_value};
-use wire::stream::{Empty, Frame, MAX_FRAME, Truncated};
+use wire::stream::{Cut, Empty, Frame, MAX_FRAME};
 
 use crate::Error;
 
@@ -72,7 +72,7 @@ fn spell(event: &Event) -> Result<Box<RawValue>, Error> {
     }
     let Event { seq, kind, run_id, time, .. } = event;
     let (seq, run_id, time, data) = (*seq, *run_id, *time, Empty {});
-    to_raw_value(&Truncated { seq, kind, run_id, time, truncated: true, data })
+    to_raw_value(&Cut { seq, kind, run_id, time, truncated: true, data })
         .map_err(|_| Error::Bug("an event serialises"))
 }
 

@@ -27,8 +27,8 @@ mod subscribe;
 
 use std::time::Duration;
 
-pub use publish::{Change, Delivery};
 pub use connection::Peer;
+pub use publish::{Change, Delivery};
 
 use crate::App;
 

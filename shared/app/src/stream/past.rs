@@ -83,8 +83,7 @@ impl Past {
                 }
                 // What the index may not show yet is read from the log itself.
                 let by_index = agent.filter(|_| fresh.is_some_and(|fresh| *after + 1 < fresh));
-                let entries =
-                    log::behind(table, *scope, by_index, *after, *whole, ENTRIES).await?;
+                let entries = log::behind(table, *scope, by_index, *after, *whole, ENTRIES).await?;
                 let mut end = entries.len() < ENTRIES;
                 let mut reached = entries.last().map_or(*after, Entry::last);
                 let mut wanted: Vec<_> = entries
@@ -118,7 +117,7 @@ impl Stream<'_> {
         let (mut fresh, mut before) = (None, None);
         loop {
             let tail = log::tail(self.0.table(), scope, before, ENTRIES).await?;
-            fresh = fresh.or(tail.first().map(|entry| entry.last() + 1));
+            fresh = fresh.or_else(|| tail.first().map(|entry| entry.last() + 1));
             for entry in &tail {
                 if now.since(entry.time) > LAG || entry.last() <= after {
                     return Ok(fresh.unwrap_or(1));

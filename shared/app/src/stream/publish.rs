@@ -13,9 +13,9 @@ use store::subscription::{self, Followed, Published, State, Subscription};
 use store::{Expect, Malformed, Scope, keys};
 use wire::stream::Frame;
 
+use super::Stream;
 use super::connection::scope;
 use super::frames::{Piece, frames, text};
-use super::Stream;
 use crate::Error;
 use crate::ports::{Gone, LiveEvent};
 
@@ -117,9 +117,10 @@ impl Stream<'_> {
         let topics = [Topic::Session(session_id), Topic::Agent(agent_id), Topic::Realm];
         let told = topics.map(async |topic| {
             let followed = self.followed(scope, topic).await?;
-            let wanted = followed.followers.into_iter().map(|row| row.value).filter(|follower| {
-                follower.live && matches!(follower.state, State::Live { .. })
-            });
+            let wanted =
+                followed.followers.into_iter().map(|row| row.value).filter(|follower| {
+                    follower.live && matches!(follower.state, State::Live { .. })
+                });
             let connections: Vec<_> = wanted.map(|follower| follower.connection).collect();
             if connections.is_empty() {
                 return Ok(());
@@ -176,13 +177,12 @@ impl Stream<'_> {
         for (connection, after) in behind {
             // All that are before the first get the same.
             let after = if after < first { 0 } else { after };
-            let frames = match made.get(&after) {
-                Some(frames) => Arc::clone(frames),
-                None => {
-                    let new = Arc::new(frames(topic, &pieces, after)?);
-                    made.insert(after, Arc::clone(&new));
-                    new
-                }
+            let frames = if let Some(frames) = made.get(&after) {
+                Arc::clone(frames)
+            } else {
+                let new = Arc::new(frames(topic, &pieces, after)?);
+                made.insert(after, Arc::clone(&new));
+                new
             };
             told.push((connection, frames));
         }

@@ -58,10 +58,12 @@ impl Stream<'_> {
         // An entry of a batch is not older than the batch: what comes before that needs no look.
         loop {
             let tail = log::tail(self.0.table(), scope(realm), before, TAIL).await?;
-            head = head.or(tail.first().map(Entry::last));
+            head = head.or_else(|| tail.first().map(Entry::last));
             known.extend(tail.iter().filter_map(|entry| entry.batch));
             match tail.last() {
-                Some(last) if tail.len() == TAIL && last.time >= oldest => before = Some(last.first),
+                Some(last) if tail.len() == TAIL && last.time >= oldest => {
+                    before = Some(last.first);
+                }
                 _ => break,
             }
         }

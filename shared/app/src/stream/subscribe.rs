@@ -17,9 +17,9 @@ use super::Stream;
 use super::connection::scope;
 use super::frames::{frames, text};
 use super::past::Past;
+use crate::Error;
 use crate::commit::retry_conflict;
 use crate::ports::Gone;
-use crate::Error;
 
 /// What became of sending the past.
 enum Sent {
@@ -50,8 +50,7 @@ impl Stream<'_> {
                 Err(failed)
             }
             Err(refused) => {
-                let stop =
-                    matches!(refused, Error::Unauthenticated(_) | Error::RealmSuspended);
+                let stop = matches!(refused, Error::Unauthenticated(_) | Error::RealmSuspended);
                 self.refuse(connection, Some(topic), refused.into()).await?;
                 if stop { self.cut(connection).await } else { Ok(()) }
             }
@@ -144,12 +143,11 @@ impl Stream<'_> {
                 return Ok(Some((realm, Past::Session { scope, session, agent, after })));
             }
         };
-        let (after, whole) = match after {
-            Some(after) => (after, false),
-            None => {
-                let tail = log::tail(self.0.table(), scope, None, 1).await?;
-                (tail.first().map_or(0, log::Entry::last), true)
-            }
+        let (after, whole) = if let Some(after) = after {
+            (after, false)
+        } else {
+            let tail = log::tail(self.0.table(), scope, None, 1).await?;
+            (tail.first().map_or(0, log::Entry::last), true)
         };
         Ok(Some((realm, Past::Log { scope, agent, after, whole, fresh: None })))
     }
@@ -235,12 +233,7 @@ impl Stream<'_> {
         self.end(connection, topic, None).await
     }
 
-    async fn end(
-        &self,
-        connection: &str,
-        topic: Topic,
-        cursor: Option<u64>,
-    ) -> Result<(), Error> {
+    async fn end(&self, connection: &str, topic: Topic, cursor: Option<u64>) -> Result<(), Error> {
         retry_conflict(self.0, || async {
             let Some(known) = self.connection(connection).await? else { return Ok(()) };
             let expect = known.expect();

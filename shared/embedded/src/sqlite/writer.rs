@@ -36,8 +36,7 @@ const COUNT: &str = "UPDATE items SET version = ?3, count = ?4 WHERE pk = ?1 AND
 
 const DELETE: &str = "DELETE FROM items WHERE pk = ?1 AND sk = ?2";
 
-const LAST: &str =
-    "SELECT sk, body FROM items WHERE pk = ?1 ORDER BY sk DESC LIMIT 1";
+const LAST: &str = "SELECT sk, body FROM items WHERE pk = ?1 ORDER BY sk DESC LIMIT 1";
 
 const SWEEP: &str = "DELETE FROM items WHERE (pk, sk) IN (
     SELECT pk, sk FROM items WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)";
