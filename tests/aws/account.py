@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import socket
@@ -44,17 +45,24 @@ def step(name):
     print(f"   {name}: {time.monotonic() - began:.1f} s", file=sys.stderr)
 
 
-def wait_for(what, ready, process=None):
-    """Looks until it is there: none of these tells when it is."""
+def wait_for(what, ready, process):
+    """Looks until it is there, for none of these tells when it is, or until its process has ended."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        if process is not None and process.poll() is not None:
-            raise SystemExit(f"{what} ended with {process.returncode}")
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
             if ready():
                 return
-        time.sleep(0.05)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            raise SystemExit(f"{what} ended with {process.wait(0.05)}")
     raise SystemExit(f"{what} did not start within {PATIENCE} s")
+
+
+def has_ended(pid, seconds):
+    """Returns when a process has ended, or after so long."""
+    with contextlib.suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        select.select([process], [], [], seconds)
+        os.close(process)
 
 
 class Account:
@@ -85,9 +93,7 @@ class Account:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 20
-        while alive(pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        has_ended(pid, 20)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
         self.state.pop(name)
@@ -97,7 +103,7 @@ class Account:
 
     def docker(self, *arguments, check=True):
         command = ["docker", "-H", self.state["dockerHost"], *arguments]
-        done = subprocess.run(command, check=check, capture_output=True, text=True)
+        done = subprocess.run(command, check=check, capture_output=True, text=True, timeout=PATIENCE)
         return done.stdout.strip()
 
     def start_engine(self):
@@ -288,14 +294,6 @@ class Account:
         kept.mkdir(parents=True, exist_ok=True)
         for log in self.dir.glob("*.log"):
             shutil.move(log, kept / log.name)
-
-
-def alive(pid):
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
-    return pathlib.Path(f"/proc/{pid}").exists()
 
 
 def free_port():
