@@ -120,6 +120,17 @@ fn each_route_and_each_function_is_deployed_once() {
 }
 
 #[test]
+fn every_stack_is_part_of_the_whole() {
+    let hand = by_hand();
+    let (_, root) = hand.iter().find(|(name, _)| name == "template.yaml").unwrap();
+    let generated = stacks().into_keys().map(|name| format!("generated/{name}.json"));
+    let nested = hand.iter().map(|(name, _)| name.clone()).filter(|name| name != "template.yaml");
+    for template in generated.chain(nested) {
+        assert_eq!(root.matches(&format!("TemplateURL: {template}\n")).count(), 1, "{template}");
+    }
+}
+
+#[test]
 fn everything_keeps_within_what_aws_allows() {
     let mut integrations = 0;
     for (name, stack) in &stacks() {
