@@ -86,7 +86,10 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
     };
     let signing_key = if wanted.signing_key { Some(signing_key(process).await?) } else { None };
     let events_url = environment.events_url().ok().filter(|_| wanted.elsewhere);
+    // Only who makes tickets says where they open a stream.
+    let stream_url = environment.stream_url().map(str::to_owned).unwrap_or_default();
     let settings = Settings {
+        stream_url,
         silence: SILENCE,
         start: START,
         lease: LEASE,
@@ -94,6 +97,12 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
         ..Settings::new(signing_key)
     };
     Ok(App::new(ports, settings))
+}
+
+/// The way to connections, for who answers on them.
+pub(crate) fn push(process: &Process) -> Result<Arc<dyn Push>, Error> {
+    let sdk = Sdk::new(&process.environment)?;
+    Ok(Arc::new(Connections::new(&sdk, &process.environment)?))
 }
 
 async fn signing_key(process: &Process) -> Result<[u8; 32], Error> {

@@ -2,11 +2,15 @@
 //!
 //! What holds here: changes of one partition come in the order of their commits, and one that failed
 //! comes again with all that are behind it. So whatever is done with a change may be done twice.
+//!
+//! Batches of events get their place in their realm's log first, and then go to whoever follows: a
+//! position that is told of is one that reads back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use app::App;
+use app::stream::{self, Delivery};
 use aws::{FARTHEST, Nudges, Sdk};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use domain::Timestamp;
@@ -51,7 +55,7 @@ struct Text {
 }
 
 /// Takes changes for as long as the process lives.
-pub(super) async fn serve(process: Process, _app: App) -> Result<(), Error> {
+pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
     let sdk = Sdk::new(&process.environment)?;
     let nudges = Nudges::new(&sdk, process.environment.errands_queue()?);
     let clock = process.clock.clone();
@@ -69,9 +73,30 @@ pub(super) async fn serve(process: Process, _app: App) -> Result<(), Error> {
                 response.batch_item_failures.push(item);
             }
         }
+        // Behind the nudges, which wait for nobody. Where it fails, all of it comes again.
+        tell(&app, &batch).await?;
         Ok(response)
     })
     .await
+}
+
+/// Gives events their place in the log, and everything to whoever follows it.
+async fn tell(app: &App, batch: &Batch) -> Result<(), app::Error> {
+    let mut changes = Vec::new();
+    for record in &batch.records {
+        let Some(Image { pk, sk, body: Some(body) }) = &record.dynamodb.new_image else { continue };
+        match stream::Change::read(&pk.text, &sk.text, &body.text) {
+            Some(Ok(change)) => changes.push(change),
+            None => {}
+            // Whoever reads the session meets it, too.
+            Some(Err(error)) => tracing::error!(%error, "a change does not parse"),
+        }
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    app.stream().sequence(&changes).await?;
+    app.stream().publish(changes, Delivery::Again).await
 }
 
 /// The seconds after which the scheduler is to look, each with the first change that asks for it. One

@@ -94,12 +94,14 @@ pub(super) fn resources(name: &str, trigger: &Trigger, add: &mut impl FnMut(&str
                     "FunctionName": { "Ref": name },
                     "StartingPosition": "TRIM_HORIZON",
                     "BatchSize": 100,
-                    // Several batches of a shard at once; items of one partition key stay in order.
-                    "ParallelizationFactor": 10,
+                    // One batch of a shard at a time: with more, only the changes of one item are sure to
+                    // stay in order, and a session's events are many items.
+                    "ParallelizationFactor": 1,
                     "BisectBatchOnFunctionError": true,
                     "FunctionResponseTypes": ["ReportBatchItemFailures"],
-                    "MaximumRetryAttempts": 10,
-                    "MaximumRecordAgeInSeconds": 3600,
+                    // For as long as the stream keeps them: what is given up is a gap for who follows.
+                    "MaximumRetryAttempts": -1,
+                    "MaximumRecordAgeInSeconds": -1,
                     "DestinationConfig": { "OnFailure": { "Destination": { "Ref": "DeadLetters" } } },
                 },
             }),
