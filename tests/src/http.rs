@@ -20,6 +20,14 @@ pub struct Client {
     http: reqwest::Client,
     url: String,
     key: Option<String>,
+    follows: Follows,
+}
+
+/// How events are followed.
+#[derive(Clone, Copy, Debug)]
+enum Follows {
+    ServerSent,
+    WebSocket,
 }
 
 impl Client {
@@ -29,13 +37,20 @@ impl Client {
         // whose. Another test of this process may have said so.
         rustls::crypto::ring::default_provider().install_default().ok();
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { http, url: url.to_owned(), key: key.map(str::to_owned) }
+        let key = key.map(str::to_owned);
+        Self { http, url: url.to_owned(), key, follows: Follows::ServerSent }
     }
 
     /// Somebody who calls the same with another key, or with none.
     #[must_use]
     pub fn with_key(&self, key: Option<&str>) -> Self {
         Self { key: key.map(str::to_owned), ..self.clone() }
+    }
+
+    /// The same, who follows events over a WebSocket.
+    #[must_use]
+    pub fn over_websocket(self) -> Self {
+        Self { follows: Follows::WebSocket, ..self }
     }
 
     /// Reads.
@@ -93,8 +108,22 @@ impl Client {
         Ok(Reply { status, headers, raw, body })
     }
 
-    /// Opens a stream of server-sent events, behind the event `after` if one is given.
+    /// Follows the events of a session, behind the event `after` if one is given. `path` is that of its
+    /// events.
     pub async fn events(&self, path: &str, after: Option<u64>) -> Events {
+        let source = match self.follows {
+            Follows::ServerSent => self.server_sent(path, after).await,
+            Follows::WebSocket => {
+                let session = path.split('/').nth(3).expect("the path of a session's events");
+                let mut stream = self.stream().await;
+                stream.subscribe(&format!("session:{session}"), Some(after.unwrap_or(0))).await;
+                Source::Frames(Box::new(stream))
+            }
+        };
+        Events { source, read: VecDeque::new() }
+    }
+
+    async fn server_sent(&self, path: &str, after: Option<u64>) -> Source {
         let mut request = self
             .http
             .get(format!("{}{path}", self.url))
@@ -107,7 +136,7 @@ impl Client {
         let response = response.expect("reeve answers");
         assert_eq!(response.status(), 200, "{path} is a stream");
         let bytes = response.bytes_stream().map(|chunk| chunk.ok().map(|chunk| chunk.to_vec()));
-        Events { bytes: Box::pin(bytes), text: Vec::new(), read: VecDeque::new() }
+        Source::ServerSent { bytes: Box::pin(bytes), text: Vec::new() }
     }
 }
 
@@ -144,7 +173,7 @@ impl Reply {
     }
 }
 
-/// One server-sent event.
+/// One event, as whoever follows sees it.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Its number, if it is durable.
@@ -155,11 +184,49 @@ pub struct Event {
     pub data: Value,
 }
 
-/// Server-sent events as they come.
+/// Events as they come.
 pub struct Events {
-    bytes: Pin<Box<dyn Stream<Item = Option<Vec<u8>>> + Send>>,
-    text: Vec<u8>,
+    source: Source,
     read: VecDeque<Event>,
+}
+
+enum Source {
+    ServerSent { bytes: Pin<Box<dyn Stream<Item = Option<Vec<u8>>> + Send>>, text: Vec<u8> },
+    Frames(Box<crate::stream::Stream>),
+}
+
+impl Source {
+    /// What comes next; nothing once it has ended.
+    async fn more(&mut self) -> Option<Vec<Event>> {
+        match self {
+            Self::ServerSent { bytes, text } => {
+                // A connection that breaks ends the stream like one that is closed.
+                text.extend(bytes.next().await.flatten()?);
+                let mut read = Vec::new();
+                while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
+                    let block: Vec<u8> = text.drain(..end + 2).collect();
+                    read.extend(parse(&String::from_utf8_lossy(&block)));
+                }
+                Some(read)
+            }
+            Self::Frames(stream) => {
+                let frame = stream.next().await?;
+                let event = |event: &Value| Event {
+                    id: event["seq"].as_u64(),
+                    kind: event["type"].as_str().unwrap_or_default().to_owned(),
+                    data: event.clone(),
+                };
+                Some(match frame["type"].as_str() {
+                    Some("events") => {
+                        frame["events"].as_array().into_iter().flatten().map(event).collect()
+                    }
+                    Some("live") => vec![event(&frame["event"])],
+                    Some("subscribed") => Vec::new(),
+                    _ => panic!("{frame:#}"),
+                })
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Events {
@@ -176,13 +243,7 @@ impl Events {
                 if let Some(event) = self.read.pop_front() {
                     return Some(event);
                 }
-                // A connection that breaks ends the stream like one that is closed.
-                let chunk = self.bytes.next().await.flatten()?;
-                self.text.extend(chunk);
-                while let Some(end) = self.text.windows(2).position(|pair| pair == b"\n\n") {
-                    let block: Vec<u8> = self.text.drain(..end + 2).collect();
-                    self.read.extend(parse(&String::from_utf8_lossy(&block)));
-                }
+                self.read.extend(self.source.more().await?);
             }
         };
         timeout(PATIENCE, next).await.expect("an event comes in time")

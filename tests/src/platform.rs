@@ -44,7 +44,8 @@ impl Platform {
     /// One process on this machine, for this test alone.
     pub async fn one_process() -> Self {
         let reeve = Reeve::start(Options::default()).await;
-        Self { operator: reeve.client(), home: Home::Machine(Box::new(reeve)) }
+        let operator = reeve.client().over_websocket();
+        Self { operator, home: Home::Machine(Box::new(reeve)) }
     }
 
     /// What is deployed to the account, for all tests together: `./tests/run` deploys it.
@@ -56,7 +57,8 @@ impl Platform {
         });
         let text = std::fs::read(&file).expect("the description of the deployment reads");
         let deployment: Deployment = serde_json::from_slice(&text).expect("it is what `up` says");
-        let operator = Client::new(&deployment.url, Some(&deployment.api_key));
+        // The emulator hands on a function's stream when it has ended: what follows would wait for that.
+        let operator = Client::new(&deployment.url, Some(&deployment.api_key)).over_websocket();
         Self { operator, home: Home::Account(deployment) }
     }
 

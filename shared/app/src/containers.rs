@@ -5,6 +5,8 @@
 //! by its own commit, so a container may serve any number of them; the errand that sees to it stays
 //! in line until all are.
 
+use std::time::Duration;
+
 use domain::agent::{Agent, AgentState};
 use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::due::Errand;
@@ -173,11 +175,13 @@ impl Containers<'_> {
 
     /// Begins a start: the container gets its next generation, and every session that needs it
     /// listens to that one, as far as one commit holds them: the rest is told by its own errands.
-    /// What waited while its agent was paused wakes it. Answers with the container as it is now.
+    /// It is looked after from when it may have been idle long enough. What waited while its agent was
+    /// paused wakes it. Answers with the container as it is now.
     pub(crate) async fn begin(
         &self,
         scope: Scope,
         id: ContainerId,
+        may_idle: Duration,
     ) -> Result<Option<Container>, Error> {
         retry_conflict(self.0, || async {
             let app = self.0;
@@ -222,7 +226,7 @@ impl Containers<'_> {
                 }
             }
             let watch = Errand::Watch { container: id, generation: container.generation };
-            let at = now.after(app.settings.start);
+            let at = now.after(app.settings.start.min(may_idle));
             writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
             app.commit_own("container.begin", writes).await?;
             Ok(Some(container))

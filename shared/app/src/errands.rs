@@ -219,11 +219,13 @@ impl Errands<'_> {
         }
         let state = container.value.state;
         if state.needs_start() {
-            if self.realm(scope).await?.state == RealmState::Suspended {
+            let realm = self.realm(scope).await?;
+            if realm.state == RealmState::Suspended {
                 containers.call_off(scope, id).await?;
                 return Ok(Outcome::Again(Duration::ZERO));
             }
-            let Some(begun) = containers.begin(scope, container.value.id).await? else {
+            let idle = may_idle(&realm);
+            let Some(begun) = containers.begin(scope, container.value.id, idle).await? else {
                 return Ok(Outcome::Done);
             };
             if !begun.state.is_being_started() {
@@ -350,18 +352,18 @@ impl Errands<'_> {
             app.containers().give_up(scope, id, generation, end).await?;
             return Ok(Outcome::Done);
         }
-        let mut wait = patience.saturating_sub(silent).max(Duration::from_secs(1));
+        let may_idle = may_idle(&self.realm(scope).await?);
+        let mut left = may_idle;
         if let Some(idle_at) = container.idle_at {
-            let limit =
-                Duration::from_secs(u64::from(self.realm(scope).await?.limits.idle_seconds));
-            let idle = now.since(idle_at);
-            if idle >= limit {
+            left = may_idle.saturating_sub(now.since(idle_at));
+            if left.is_zero() {
                 self.hibernate(scope, id, generation).await?;
-            } else {
-                wait = wait.min(limit.saturating_sub(idle));
+                left = may_idle;
             }
         }
-        Ok(Outcome::Again(wait))
+        // One that becomes idle meanwhile is looked at before it has been so for twice as long as it may.
+        let wait = patience.saturating_sub(silent).min(left);
+        Ok(Outcome::Again(wait.max(Duration::from_secs(1))))
     }
 
     /// Looks, for a while, whether a start whose shim has hung up is gone. It may have hung up for
@@ -592,4 +594,9 @@ fn backoff(attempt: u32) -> Duration {
 /// itself is acted on when it comes; looking is for when it is lost.
 fn pace(attempt: u32) -> Duration {
     Duration::from_secs(1 << attempt.saturating_sub(1).min(5)).min(Duration::from_secs(30))
+}
+
+/// How long a container of this realm may be idle.
+fn may_idle(realm: &Realm) -> Duration {
+    Duration::from_secs(u64::from(realm.limits.idle_seconds))
 }

@@ -51,6 +51,11 @@ impl ShimCaller {
         self.generation
     }
 
+    /// The realm it works for.
+    pub const fn realm(&self) -> RealmId {
+        self.scope.realm()
+    }
+
     /// The container it is in.
     pub const fn container(&self) -> ContainerId {
         self.container
