@@ -2,6 +2,7 @@
 //! event, on an emulated account.
 
 mod runtime_api;
+mod sockets;
 mod workers;
 mod world;
 
@@ -13,6 +14,7 @@ use gate::Route;
 use serde_json::{Value, json};
 use tests::http::PATIENCE;
 use tests::sample::Ids;
+use tokio::time::timeout;
 
 use runtime_api::{Answer, Function, TRACE};
 use world::World;
@@ -83,6 +85,27 @@ async fn every_route_answers_its_sample() {
         assert!(figures[0]["http_server_request_duration_seconds"].is_array(), "{figures:#?}");
         assert_eq!(figures[0]["request_id"], span["request_id"]);
     }
+}
+
+#[tokio::test]
+async fn xray_is_told_what_a_sampled_invocation_asks_of_others() {
+    let world = World::start().await;
+    let daemon = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut environment = world.environment();
+    environment.push(("AWS_XRAY_DAEMON_ADDRESS", daemon.local_addr().unwrap().to_string()));
+    let function = Function::start("agents", "agents.list", &environment).await;
+    let (status, ..) = function.invoke(&world.sample("agents.list", &Ids::new())).await.http();
+    assert_eq!(status, 200);
+    let mut told = vec![0; 65_536];
+    let length = timeout(PATIENCE, daemon.recv(&mut told)).await.unwrap().unwrap();
+    let told = std::str::from_utf8(&told[..length]).unwrap();
+    let (head, call) = told.split_once('\n').unwrap();
+    assert_eq!(head, r#"{"format":"json","version":1}"#);
+    let call: Value = serde_json::from_str(call).unwrap();
+    assert_eq!((&call["name"], &call["trace_id"]), (&json!("DynamoDB"), &json!(TRACE)));
+    assert_eq!(call["parent_id"], "53995c3f42cd8ad8");
+    assert_eq!(call["id"].as_str().map(str::len), Some(16));
+    assert!(call["start_time"].as_f64() <= call["end_time"].as_f64(), "{call:#}");
 }
 
 #[tokio::test]
@@ -173,8 +196,7 @@ async fn no_page_is_larger_than_lambda_passes_on() {
     let world = World::start().await;
     let ids = world.everything_for(&route("sessions.events")).await;
     // Eight megabytes of what grows when it is spelled: each is one item of a quarter of a megabyte.
-    let session = ids["sessionId"].parse().unwrap();
-    world.tell(session, 32, &"\"".repeat(120_000)).await;
+    world.tell(&ids, 32, &"\"".repeat(120_000)).await;
     let mut event: Value = serde_json::from_str(&world.sample("sessions.events", &ids)).unwrap();
     let function = function(&world, &route("sessions.events")).await;
     let (mut after, mut seen, mut pages) = (0, 0, 0);

@@ -101,7 +101,7 @@ async fn connect(app: &App, event: &Event) -> Result<(), app::Error> {
     let connection = &event.request_context.connection_id;
     match event.bearer() {
         Some(bearer) => {
-            let shim = app.authenticate_shim(Some(bearer))?;
+            let shim = known(app.authenticate_shim(Some(bearer))?);
             app.stream().connect_shim(connection, shim).await
         }
         None => sockets::client::connect(app, connection, event.ticket()).await,
@@ -111,7 +111,7 @@ async fn connect(app: &App, event: &Event) -> Result<(), app::Error> {
 async fn disconnect(app: &App, event: &Event) -> Result<(), app::Error> {
     let connection = &event.request_context.connection_id;
     if let Some(Peer::Shim(shim)) = app.stream().peer(connection).await? {
-        app.shim_disconnected(shim, connection).await?;
+        app.shim_disconnected(known(shim), connection).await?;
     }
     sockets::client::disconnect(app, connection).await
 }
@@ -121,9 +121,15 @@ async fn frame(app: &App, push: &Arc<dyn Push>, event: &Event) -> Result<(), app
     let text = event.body.as_deref().unwrap_or_default();
     match app.stream().peer(connection).await? {
         Some(Peer::Client) => sockets::client::frame(app, connection, text).await,
-        Some(Peer::Shim(shim)) => shim_frame(app, push, connection, shim, text).await,
+        Some(Peer::Shim(shim)) => shim_frame(app, push, connection, known(shim), text).await,
         None => Err(app::Error::Unauthenticated("the connection is over")),
     }
+}
+
+/// For the log: whose invocation it is.
+fn known(shim: ShimCaller) -> ShimCaller {
+    tracing::Span::current().record("realm", tracing::field::display(shim.realm()));
+    shim
 }
 
 async fn shim_frame(

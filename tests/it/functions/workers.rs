@@ -143,5 +143,8 @@ async fn the_first_key_is_made_once_and_cloudformation_is_told() {
     assert!(letter["Reason"].as_str().is_some_and(|reason| !reason.is_empty()));
     // An answer that nobody takes is a failure, and CloudFormation invokes again.
     event["ResponseURL"] = json!(url.replace("/answer", "/nowhere"));
-    assert!(matches!(function.invoke(&event.to_string()).await, Answer::Failed(_)));
+    let Answer::Failed(why) = function.invoke(&event.to_string()).await else {
+        panic!("it fails: {}", function.log());
+    };
+    assert!(why["errorMessage"].as_str().is_some_and(|why| why.contains("404")), "{why:#}");
 }

@@ -12,13 +12,13 @@ use axum::http::Request;
 use domain::event::Event;
 use domain::key::PresentedKey;
 use domain::plan::ContainerPlan;
-use domain::{AgentId, ContainerId, KeyId, RealmId, SessionId};
+use domain::{AgentId, ContainerId, KeyId, RealmId};
 use embedded::feed::LocalFeed;
 use embedded::push::LocalPush;
 use gate::{Gate, Route};
 use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
-use store::{Commit, Table};
+use store::{Commit, Table, Write};
 use tests::emulator::{Emulator, dynamo};
 use tests::sample::{self, Ids};
 use tests::table::fresh;
@@ -193,25 +193,44 @@ impl World {
     }
 
     /// Stores so many events of a session, each with this text.
-    pub(crate) async fn tell(&self, session: SessionId, count: u64, text: &str) {
-        #[expect(clippy::disallowed_methods, reason = "a test may enter its own realm")]
-        let scope = store::Scope::grant(self.realm);
+    pub(crate) async fn tell(&self, ids: &Ids, count: u64, text: &str) {
+        let (agent, session) = (ids["agentId"].parse().unwrap(), ids["sessionId"].parse().unwrap());
         let table = dynamo(self.emulator.endpoint(), &self.names, self.clock.clone());
         for seq in 1..=count {
-            let data = serde_json::value::to_raw_value(&json!({ "text": text })).unwrap();
-            let event = Event {
-                seq,
-                kind: "agent_message_chunk".to_owned(),
-                run_id: None,
-                time: self.clock.now(),
-                data,
-            };
-            // Whose session it is does not matter here.
-            let agent = AgentId::new(session.ulid());
-            let write = store::event::append(scope, agent, session, &[event]);
-            let writes = write.into_iter().collect();
+            let event = self.event(seq, text);
+            let written = store::event::append(self.scope(), agent, session, &[event]);
+            let writes = written.into_iter().collect();
             table.commit(Commit { name: "test.tell", writes }).await.unwrap();
         }
+    }
+
+    /// A ticket for a stream, as the route makes it.
+    pub(crate) async fn ticket(&self) -> String {
+        let made = self.send("POST", "/v1/stream/tickets", Value::Null).await;
+        made["ticket"].as_str().expect("a ticket").to_owned()
+    }
+
+    /// A batch of changes, with one event of a session that has this number.
+    pub(crate) fn change_of(&self, ids: &Ids, seq: u64) -> String {
+        let event = self.event(seq, "later");
+        let (agent, session) = (ids["agentId"].parse().unwrap(), ids["sessionId"].parse().unwrap());
+        let write = store::event::append(self.scope(), agent, session, &[event]);
+        let Some(Write::Put { key, body, .. }) = write else { panic!("an event is put") };
+        let text = |text: &str| json!({ "S": text });
+        let image = json!({ "pk": text(&key.pk), "sk": text(&key.sk), "body": text(&body) });
+        let change = json!({ "SequenceNumber": "1", "NewImage": image });
+        json!({ "Records": [{ "eventName": "INSERT", "dynamodb": change }] }).to_string()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test may enter its own realm")]
+    fn scope(&self) -> store::Scope {
+        store::Scope::grant(self.realm)
+    }
+
+    fn event(&self, seq: u64, text: &str) -> Event {
+        let data = serde_json::value::to_raw_value(&json!({ "text": text })).unwrap();
+        let kind = "agent_message_chunk".to_owned();
+        Event { seq, kind, run_id: None, time: self.clock.now(), data }
     }
 
     /// One of everything, new, where the route will do what it does.
@@ -263,7 +282,7 @@ impl World {
             { "run": run, "what": { "started": { "acp_session": "s" } } },
             { "run": run, "what": { "asked": asked } },
         ]);
-        say(json!({ "report": { "session": session, "first": 1, "events": events } })).await;
+        say(json!({ "report": { "session": session, "first": 0, "events": events } })).await;
     }
 
     /// The sample event of this name, about these things.

@@ -2,15 +2,12 @@
 //!
 //! What holds here: changes of one partition come in the order of their commits, and one that failed
 //! comes again with all that are behind it. So whatever is done with a change may be done twice.
-//!
-//! Batches of events get their place in their realm's log first, and then go to whoever follows: a
-//! position that is told of is one that reads back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use app::App;
-use app::stream::{self, Delivery};
+use app::stream::{Change, Delivery};
 use aws::{FARTHEST, Nudges, Sdk};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use domain::Timestamp;
@@ -29,12 +26,12 @@ struct Batch {
 
 #[derive(Deserialize)]
 struct Record {
-    dynamodb: Change,
+    dynamodb: Changed,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Change {
+struct Changed {
     sequence_number: String,
     // None where the item was removed.
     new_image: Option<Image>,
@@ -55,69 +52,73 @@ struct Text {
 }
 
 /// Takes changes for as long as the process lives.
+///
+/// Who publishes again must begin where it began before, so a batch is done with as a whole or comes
+/// again as a whole. Nudges and positions may be given any number of times, and come first.
 pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
     let sdk = Sdk::new(&process.environment)?;
     let nudges = Nudges::new(&sdk, process.environment.errands_queue()?);
     let clock = process.clock.clone();
     each(process, async |batch: Batch, _| {
-        let delays = delays(&batch, clock.now());
         let mut response = DynamoDbEventResponse::default();
-        if !delays.is_empty() {
-            let wanted: BTreeSet<u32> = delays.keys().copied().collect();
-            let failed = nudges.send(&wanted).await;
-            // The earliest is enough: it comes again with all that are behind it.
-            let failed = failed.iter().filter_map(|delay| delays.get(delay));
-            if let Some(&first) = failed.min() {
-                let mut item = DynamoDbBatchItemFailure::default();
-                item.item_identifier = Some(batch.records[first].dynamodb.sequence_number.clone());
-                response.batch_item_failures.push(item);
-            }
+        if let Err(error) = take(&app, &nudges, &batch, clock.now()).await {
+            tracing::error!(%error, "a batch of changes is to come again");
+            let mut item = DynamoDbBatchItemFailure::default();
+            item.item_identifier =
+                batch.records.first().map(|first| first.dynamodb.sequence_number.clone());
+            response.batch_item_failures.push(item);
         }
-        // Behind the nudges, which wait for nobody. Where it fails, all of it comes again.
-        tell(&app, &batch).await?;
         Ok(response)
     })
     .await
 }
 
-/// Gives events their place in the log, and everything to whoever follows it.
-async fn tell(app: &App, batch: &Batch) -> Result<(), app::Error> {
-    let mut changes = Vec::new();
-    for record in &batch.records {
-        let Some(Image { pk, sk, body: Some(body) }) = &record.dynamodb.new_image else { continue };
-        match stream::Change::read(&pk.text, &sk.text, &body.text) {
-            Some(Ok(change)) => changes.push(change),
-            None => {}
-            // Whoever reads the session meets it, too.
-            Some(Err(error)) => tracing::error!(%error, "a change does not parse"),
-        }
+async fn take(app: &App, nudges: &Nudges, batch: &Batch, now: Timestamp) -> Result<(), Error> {
+    let delays = delays(batch, now);
+    if !delays.is_empty() && !nudges.send(&delays).await.is_empty() {
+        return Err("nudges were not sent".into());
     }
-    if changes.is_empty() {
-        return Ok(());
+    let changes = batch.written().filter_map(|(pk, sk, body)| Change::read(pk, sk, body));
+    // What does not parse now never will, and is not to hold up what is behind it.
+    let changes: Vec<_> = changes
+        .filter_map(|change| {
+            change.inspect_err(|error| tracing::error!(%error, "a change does not parse")).ok()
+        })
+        .collect();
+    if !changes.is_empty() {
+        app.stream().sequence(&changes).await?;
+        app.stream().publish(changes, Delivery::Again).await?;
     }
-    app.stream().sequence(&changes).await?;
-    app.stream().publish(changes, Delivery::Again).await
+    Ok(())
 }
 
-/// The seconds after which the scheduler is to look, each with the first change that asks for it. One
-/// look finds all that is due by then, so one message for each second is enough.
-fn delays(batch: &Batch, now: Timestamp) -> BTreeMap<u32, usize> {
-    let mut delays = BTreeMap::new();
-    for (at, record) in batch.records.iter().enumerate() {
-        let Some(Image { pk, sk, body: Some(body) }) = &record.dynamodb.new_image else { continue };
-        match store::due::from_change(&pk.text, &sk.text, &body.text) {
-            // Somebody has it: should that one die, the schedule finds it soon enough.
-            Some(Ok(due)) if !due.claimed => {
-                if let Some(delay) = seconds(due.at.since(now)) {
-                    delays.entry(delay).or_insert(at);
-                }
-            }
-            Some(Ok(_)) | None => {}
-            // The scheduler meets it, too, and says so.
-            Some(Err(error)) => tracing::error!(%error, "an errand does not parse"),
-        }
+impl Batch {
+    /// Key and body of each document that was written.
+    fn written(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.records.iter().filter_map(|record| {
+            let image = record.dynamodb.new_image.as_ref()?;
+            Some((&*image.pk.text, &*image.sk.text, &*image.body.as_ref()?.text))
+        })
     }
-    delays
+}
+
+/// The seconds after which the scheduler is to look. One look finds all that is due by then, so one
+/// message for each second is enough.
+fn delays(batch: &Batch, now: Timestamp) -> BTreeSet<u32> {
+    let errands =
+        batch.written().filter_map(|(pk, sk, body)| store::due::from_change(pk, sk, body));
+    errands
+        .filter_map(|due| match due {
+            // Somebody has it: should that one die, the schedule finds it soon enough.
+            Ok(due) if due.claimed => None,
+            Ok(due) => seconds(due.at.since(now)),
+            // The scheduler meets it, too, and says so.
+            Err(error) => {
+                tracing::error!(%error, "an errand does not parse");
+                None
+            }
+        })
+        .collect()
 }
 
 /// Whole seconds, not sooner than `wait`; none where a message cannot wait so long.

@@ -97,7 +97,8 @@ pub(super) fn resources(name: &str, trigger: &Trigger, add: &mut impl FnMut(&str
                     // One batch of a shard at a time: with more, only the changes of one item are sure to
                     // stay in order, and a session's events are many items.
                     "ParallelizationFactor": 1,
-                    "BisectBatchOnFunctionError": true,
+                    // A batch that comes again begins where it began, so that whoever publishes knows it.
+                    "BisectBatchOnFunctionError": false,
                     "FunctionResponseTypes": ["ReportBatchItemFailures"],
                     // For as long as the stream keeps them: what is given up is a gap for who follows.
                     "MaximumRetryAttempts": -1,
