@@ -25,6 +25,7 @@ mod permissions;
 mod push;
 mod queue;
 mod round_trips;
+mod sam;
 mod schemathesis;
 mod stored;
 mod stream;

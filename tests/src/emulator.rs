@@ -65,6 +65,8 @@ impl Emulator {
             .current_dir(dir.path())
             // What it gets wrong is made right in there.
             .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/aws/mends"))
+            // An engine that starts many containers at once on a loaded machine is slow, not broken.
+            .env("MINISTACK_DOCKER_TIMEOUT", "60")
             .env("GATEWAY_PORT", port.to_string())
             .env("BIND_HOST", "127.0.0.1")
             // It hands this on to the functions it runs.

@@ -25,8 +25,8 @@ pub const FUNCTIONS: &[Function] = &[
         .grants(&[Grant::TableRead, Grant::TableWrite, Grant::Compute])
         .timeout(120),
     Function::new("workers.bootstrap", &[Trigger::Installation])
-        .summary("Make the first realm and its key")
-        .grants(&[Grant::TableRead, Grant::TableWrite])
+        .summary("Make the first realm and its key; end every task before the installation goes")
+        .grants(&[Grant::TableRead, Grant::TableWrite, Grant::Compute])
         .needs(&[Need::FirstKey])
-        .timeout(60),
+        .timeout(300),
 ];

@@ -59,7 +59,11 @@ impl Nudges {
             Ok(sent) => {
                 let failed = sent.failed();
                 if let Some(first) = failed.first() {
-                    tracing::warn!(code = first.code(), count = failed.len(), "nudges were refused");
+                    tracing::warn!(
+                        code = first.code(),
+                        count = failed.len(),
+                        "nudges were refused"
+                    );
                 }
                 let ids = failed.iter().filter_map(|entry| entry.id().parse::<usize>().ok());
                 ids.filter_map(|id| delays.get(id).copied()).collect()

@@ -267,12 +267,7 @@ async fn run(table: &dyn Table, clock: &HandClock, steps: Vec<Step>) {
 }
 
 /// Holds a table against the map, in so many histories.
-fn is_a_map(
-    runtime: &tokio::runtime::Runtime,
-    table: &dyn Table,
-    clock: &HandClock,
-    cases: u32,
-) {
+fn is_a_map(runtime: &tokio::runtime::Runtime, table: &dyn Table, clock: &HandClock, cases: u32) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&steps(), |steps| {

@@ -1,4 +1,4 @@
-//! The first realm and its key, made when the installation is.
+//! The first realm and its key, made when the installation is; and the end of its tasks, when it goes.
 //!
 //! What holds here: it can be done any number of times. The key is kept before it works, so one that
 //! works is never lost; what holds a key already is left as it is. `CloudFormation` waits for an answer
@@ -63,8 +63,12 @@ async fn carry_out(
             let key = first_key(process, secret).await?;
             Ok(Some(app.realms().bootstrap(&key).await?))
         }
-        // Table and secret go with the installation, or stay with it.
-        _ => Ok(None),
+        // Tasks belong to no stack, and no stack goes whose cluster has some: they go first. Table and
+        // secret go with the installation, or stay with it.
+        _ => {
+            app.containers().stop_all().await?;
+            Ok(None)
+        }
     }
 }
 
