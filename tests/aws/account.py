@@ -155,6 +155,7 @@ class Account:
             REEVE_TEST_EGRESS=f"egress.{STACK}.internal",
             # These would listen on every address.
             AUTH="true",
+            MINISTACK_DOCKER_TIMEOUT="60",
             IOT_MTLS_ENABLED="0",
             SFTP_ENABLED="0",
         )

@@ -18,3 +18,14 @@ tests::on_each_platform! {
     scenarios::the_same_request_has_one_answer,
     scenarios::a_long_prompt_arrives_whole,
 }
+
+/// What only an image holds: agents of other makers.
+mod real_agents {
+    mod deployed {
+        #[tokio::test]
+        async fn opencode_works_with_its_tools() {
+            let platform = tests::platform::Platform::deployed().await;
+            super::super::scenarios::opencode_works_with_its_tools(&platform).await;
+        }
+    }
+}

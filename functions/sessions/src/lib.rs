@@ -25,8 +25,9 @@ pub const ROUTES: &[Route] = &[
     runs::ROUTE,
 ];
 
-/// What this area has beside its routes: in the cloud a stream of events has a URL of its own. It
-/// ends after some minutes, and its client comes back: nobody tells a function that its client has
+/// What this area has beside its routes: in the cloud a stream of events has a URL of its own.
+///
+/// It ends after some minutes, and its client comes back: nobody tells a function that its client has
 /// gone, and until then it costs.
 pub const FUNCTIONS: &[Function] =
     &[Function::new("sessions.events.stream", &[Trigger::Url(events::ROUTE.id)])

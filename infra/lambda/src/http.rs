@@ -38,7 +38,7 @@ const RESERVE: Duration = Duration::from_millis(500);
 pub(crate) async fn serve(process: Process, route: Route) -> Result<(), Error> {
     let app = ports::app(&process, &Wanted::of_route(&route)).await?;
     let gate = Gate::new(app.clone());
-    let door = Door::new(process, app, gate, route);
+    let door = Door::new(process, app, &gate, route);
     let service = lambda_http::service_fn(move |request: Request| {
         let door = door.clone();
         async move { Ok::<_, Error>(door.answer_whole(request).await) }
@@ -57,8 +57,8 @@ pub(crate) struct Door {
 
 impl Door {
     /// Exactly `route`, behind `gate`, which opens `app`.
-    pub(crate) fn new(process: Process, app: App, gate: Gate, route: Route) -> Self {
-        let router = api::router(&[route], &gate);
+    pub(crate) fn new(process: Process, app: App, gate: &Gate, route: Route) -> Self {
+        let router = api::router(&[route], gate);
         Self { process, app, route, router }
     }
 

@@ -21,6 +21,9 @@ use crate::process::Process;
 /// How long a task may take from the order until its shim speaks: a machine, an address, an image.
 const START: Duration = Duration::from_mins(3);
 
+/// A cluster that is full may have room a minute later: over three minutes, with the usual pauses.
+const START_TRIES: u32 = 14;
+
 /// How long a shim may be silent, which says something every minute at least.
 const SILENCE: Duration = Duration::from_secs(150);
 
@@ -92,6 +95,7 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
         stream_url,
         silence: SILENCE,
         start: START,
+        start_tries: START_TRIES,
         lease: LEASE,
         events_url: events_url.map(str::to_owned),
         ..Settings::new(signing_key)

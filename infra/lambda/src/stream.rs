@@ -31,7 +31,7 @@ pub(crate) async fn serve(
 ) -> Result<(), Error> {
     let app = ports::app(&process, &Wanted::of_function(function)).await?;
     let gate = Gate::with_tickets(app.clone());
-    let door = Door::new(process, app, gate, route);
+    let door = Door::new(process, app, &gate, route);
     let service = lambda_http::service_fn(move |request: Request| {
         let door = door.clone();
         async move { Ok::<_, Error>(begin(&door, request).await) }

@@ -70,9 +70,6 @@ const CLAIMS: usize = MAX_WRITES / 2;
 /// How often a container whose shim has hung up is looked for: over half a minute.
 const LOOKS: u32 = 6;
 
-/// How often a platform that does not answer is asked for one start.
-const START_TRIES: u32 = 3;
-
 impl Errands<'_> {
     /// What is due. One read for each shard.
     pub async fn tick(&self) -> Result<Tick, Error> {
@@ -265,7 +262,7 @@ impl Errands<'_> {
         let why = match self.0.containers().provision(scope, container).await {
             Ok(()) => return Ok(Outcome::Again(pace(attempt))),
             Err(Error::Platform(why)) => why,
-            Err(Error::Unavailable(source)) if attempt >= START_TRIES => {
+            Err(Error::Unavailable(source)) if attempt >= self.0.settings.start_tries => {
                 tracing::warn!(container.id = %container.id, error = %source, "a start was given up");
                 "the platform could not start the container".to_owned()
             }

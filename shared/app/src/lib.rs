@@ -69,6 +69,8 @@ pub struct Settings {
     pub silence: Duration,
     /// How long a container may take from its start to the first word of its shim.
     pub start: Duration,
+    /// How often a platform that does not answer is asked for one start, with growing pauses.
+    pub start_tries: u32,
     /// How long a scheduler may take over one errand before another takes it.
     pub lease: Duration,
     /// How long a client may be sent the past of a topic before it is asked to come back for the rest.
@@ -92,6 +94,7 @@ impl Settings {
             signing_key,
             silence: Duration::from_secs(20),
             start: Duration::from_secs(30),
+            start_tries: 3,
             lease: Duration::from_secs(30),
             replay: Duration::from_secs(20),
             stream_url: String::new(),

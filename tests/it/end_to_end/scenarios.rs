@@ -242,3 +242,23 @@ pub(super) async fn a_long_prompt_arrives_whole(platform: &Platform) {
     let said = client.ask(&session, &format!("!write long {text}\n!shell wc -c < long")).await;
     assert!(said.contains(&text.trim_end().len().to_string()), "{said}");
 }
+
+pub(super) async fn opencode_works_with_its_tools(platform: &Platform) {
+    // The agent as the images' README has it.
+    let readme = include_str!("../../../infra/aws/images/README.md");
+    let (_, behind) = readme.split_once("```json\n").unwrap();
+    let agent = serde_json::from_str(behind.split_once("```").unwrap().0).unwrap();
+    let client = platform.realm(json!({})).await;
+    let agent = client.made("/v1/agents", agent).await;
+    let session = client.session(&agent).await;
+    let run = client.prompt(&session, "Explore /workspace").await;
+    let ended = client.ended(&run).await;
+    assert_eq!(ended["state"], "completed", "{ended:#}");
+    let past = client.past(&session).await;
+    without_a_gap(&past);
+    let calls = past.iter().filter(|event| event["type"] == "tool_call").count();
+    assert!(calls > 2, "{calls} tool calls");
+    // It goes on where it was.
+    let next = client.prompt(&session, "Explore /workspace").await;
+    assert_eq!(client.ended(&next).await["state"], "completed");
+}

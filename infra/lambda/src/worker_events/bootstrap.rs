@@ -1,7 +1,7 @@
 //! The first realm and its key, made when the installation is; and the end of its tasks, when it goes.
 //!
 //! What holds here: it can be done any number of times. The key is kept before it works, so one that
-//! works is never lost; what holds a key already is left as it is. `CloudFormation` waits for an answer
+//! works is never lost; what holds a key already is left as it is. CloudFormation waits for an answer
 //! at an address of its own and is given one, whether it went well or not.
 
 use std::time::Duration;
@@ -65,10 +65,11 @@ async fn carry_out(
         }
         // Tasks belong to no stack, and no stack goes whose cluster has some: they go first. Table and
         // secret go with the installation, or stay with it.
-        _ => {
+        Request::Delete(_) => {
             app.containers().stop_all().await?;
             Ok(None)
         }
+        _ => Err("CloudFormation asks for something that was not known of".into()),
     }
 }
 
@@ -98,7 +99,7 @@ async fn answer(request: Request, done: Result<Option<RealmId>, Error>) -> Resul
         _ => return Err("CloudFormation asks for something that was not known of".into()),
     };
     let mut response = Response::default();
-    response.physical_resource_id = RESOURCE.to_owned();
+    RESOURCE.clone_into(&mut response.physical_resource_id);
     (response.stack_id, response.request_id, response.logical_resource_id) = (stack, id, resource);
     match done {
         Ok(realm) => {

@@ -32,17 +32,14 @@ pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
     let sdk = Sdk::new(&process.environment)?;
     let cluster = Ecs::new(&sdk, &process.environment, Arc::clone(&process.clock))?;
     each(process, async |event: Event, _| {
-        match event.detail.task_arn {
-            Some(task) => {
-                if let Some(observed) = cluster.ended(&task).await? {
-                    tracing::info!(realm = %observed.realm, container.id = %observed.container, "ended");
-                    app.containers().exited(observed).await?;
-                }
-            }
-            None => {
-                let stopped = app.containers().sweep().await?;
-                tracing::info!(stopped, "swept");
-            }
+        let Some(task) = event.detail.task_arn else {
+            let stopped = app.containers().sweep().await?;
+            tracing::info!(stopped, "swept");
+            return Ok(());
+        };
+        if let Some(observed) = cluster.ended(&task).await? {
+            tracing::info!(realm = %observed.realm, container.id = %observed.container, "ended");
+            app.containers().exited(observed).await?;
         }
         Ok(())
     })

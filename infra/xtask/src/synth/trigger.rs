@@ -48,29 +48,58 @@ pub(super) fn route(name: &str, method: &str, path: &str, add: &mut impl FnMut(&
     add("Permission", gateway_permission(name, "HttpApi"));
 }
 
+/// The table's change stream.
+fn changes(name: &str, add: &mut impl FnMut(&str, Value)) {
+    add(
+        "Changes",
+        json!({
+            "Type": "AWS::Lambda::EventSourceMapping",
+            "Properties": {
+                "EventSourceArn": { "Ref": "TableStream" },
+                "FunctionName": { "Ref": name },
+                "StartingPosition": "TRIM_HORIZON",
+                "BatchSize": 100,
+                // One batch of a shard at a time: with more, only the changes of one item are sure to
+                // stay in order, and a session's events are many items.
+                "ParallelizationFactor": 1,
+                // A batch that comes again begins where it began, so that whoever publishes knows it.
+                "BisectBatchOnFunctionError": false,
+                "FunctionResponseTypes": ["ReportBatchItemFailures"],
+                // For as long as the stream keeps them: what is given up is a gap for who follows.
+                "MaximumRetryAttempts": -1,
+                "MaximumRecordAgeInSeconds": -1,
+                "DestinationConfig": { "OnFailure": { "Destination": { "Ref": "DeadLetters" } } },
+            },
+        }),
+    );
+}
+
+/// A route of the WebSocket API.
+fn socket(name: &str, key: &str, add: &mut impl FnMut(&str, Value)) {
+    let uri = format!(
+        "arn:${{AWS::Partition}}:apigateway:${{AWS::Region}}:lambda:path/2015-03-31/functions/${{{name}.Arn}}/invocations"
+    );
+    add(
+        "Integration",
+        json!({
+            "Type": "AWS::ApiGatewayV2::Integration",
+            "Properties": {
+                "ApiId": { "Ref": "SocketApi" },
+                "IntegrationType": "AWS_PROXY",
+                "IntegrationMethod": "POST",
+                "IntegrationUri": { "Fn::Sub": uri },
+            },
+        }),
+    );
+    add("Route", gateway_route(name, "SocketApi", key));
+    add("Permission", gateway_permission(name, "SocketApi"));
+}
+
 /// What `trigger` needs to invoke the function `name`.
 pub(super) fn resources(name: &str, trigger: &Trigger, add: &mut impl FnMut(&str, Value)) {
     let function = json!({ "Fn::GetAtt": [name, "Arn"] });
     match trigger {
-        Trigger::Socket(key) => {
-            let uri = format!(
-                "arn:${{AWS::Partition}}:apigateway:${{AWS::Region}}:lambda:path/2015-03-31/functions/${{{name}.Arn}}/invocations"
-            );
-            add(
-                "Integration",
-                json!({
-                    "Type": "AWS::ApiGatewayV2::Integration",
-                    "Properties": {
-                        "ApiId": { "Ref": "SocketApi" },
-                        "IntegrationType": "AWS_PROXY",
-                        "IntegrationMethod": "POST",
-                        "IntegrationUri": { "Fn::Sub": uri },
-                    },
-                }),
-            );
-            add("Route", gateway_route(name, "SocketApi", key));
-            add("Permission", gateway_permission(name, "SocketApi"));
-        }
+        Trigger::Socket(key) => socket(name, key, add),
         Trigger::Url(_) => url(name, add),
         Trigger::Nudges => add(
             "Nudges",
@@ -85,28 +114,7 @@ pub(super) fn resources(name: &str, trigger: &Trigger, add: &mut impl FnMut(&str
                 },
             }),
         ),
-        Trigger::Changes => add(
-            "Changes",
-            json!({
-                "Type": "AWS::Lambda::EventSourceMapping",
-                "Properties": {
-                    "EventSourceArn": { "Ref": "TableStream" },
-                    "FunctionName": { "Ref": name },
-                    "StartingPosition": "TRIM_HORIZON",
-                    "BatchSize": 100,
-                    // One batch of a shard at a time: with more, only the changes of one item are sure to
-                    // stay in order, and a session's events are many items.
-                    "ParallelizationFactor": 1,
-                    // A batch that comes again begins where it began, so that whoever publishes knows it.
-                    "BisectBatchOnFunctionError": false,
-                    "FunctionResponseTypes": ["ReportBatchItemFailures"],
-                    // For as long as the stream keeps them: what is given up is a gap for who follows.
-                    "MaximumRetryAttempts": -1,
-                    "MaximumRecordAgeInSeconds": -1,
-                    "DestinationConfig": { "OnFailure": { "Destination": { "Ref": "DeadLetters" } } },
-                },
-            }),
-        ),
+        Trigger::Changes => changes(name, add),
         Trigger::Every(expression) => {
             add(
                 "Schedule",
