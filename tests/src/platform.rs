@@ -49,7 +49,6 @@ impl Platform {
     }
 
     /// What is deployed to the account, for all tests together: `./tests/run` deploys it.
-    #[expect(clippy::disallowed_methods, reason = "this is where a test process starts")]
     #[expect(clippy::unused_async, reason = "the other one starts something")]
     pub async fn deployed() -> Self {
         let file = std::env::var_os(DEPLOYMENT).unwrap_or_else(|| {
@@ -80,9 +79,12 @@ impl Platform {
     pub async fn lose_container(&self, agent: &str) {
         match &self.home {
             Home::Machine(_) => {
-                let shims = processes(agent).into_iter().filter(|pid| is_shim(*pid));
-                let killed = shims.map(|pid| kill_process(pid, Signal::KILL)).count();
-                assert!(killed > 0, "nothing runs for {agent}");
+                let all = processes(agent).into_iter();
+                let shims: Vec<_> = all.filter(|pid| is_shim(*pid)).collect();
+                assert!(!shims.is_empty(), "nothing runs for {agent}");
+                for shim in shims {
+                    kill_process(shim, Signal::KILL).expect("what runs can be killed");
+                }
             }
             Home::Account(deployment) => {
                 let containers = deployment.containers(agent).await;

@@ -27,7 +27,6 @@ struct Engine {
 }
 
 impl Engine {
-    #[expect(clippy::disallowed_methods, reason = "this is where a test process starts")]
     fn find() -> Self {
         let file = std::env::var_os("REEVE_TEST_DEPLOYMENT").expect("./tests/run starts an engine");
         serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
@@ -93,6 +92,7 @@ impl World {
             }
         };
         // What it logs from here on is read by nobody, and is to be no reason to stand still.
+        #[expect(clippy::disallowed_methods, reason = "reads for as long as the process logs")]
         tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
         let name = format!("reeve-test-{test}-{}", std::process::id());
         let run = engine.docker(&[

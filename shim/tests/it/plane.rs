@@ -210,9 +210,9 @@ impl Plane {
         };
         if let Some((egress, _)) = &contained {
             boot.egress = Egress::Tcp(egress.clone());
-            boot.journal = "/journal".to_owned();
-            boot.workspace = "/workspace".to_owned();
-            boot.home = "/home/agent".to_owned();
+            "/journal".clone_into(&mut boot.journal);
+            "/workspace".clone_into(&mut boot.workspace);
+            "/home/agent".clone_into(&mut boot.home);
         }
         let boot = serde_json::to_string(&boot).unwrap();
         let (arrived, sockets) = mpsc::unbounded_channel();

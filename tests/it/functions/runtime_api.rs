@@ -44,7 +44,7 @@ impl Answer {
     pub(crate) fn whole(self) -> Value {
         match self {
             Self::Whole(value) => value,
-            other => panic!("{other:?}"),
+            other @ (Self::Stream(..) | Self::Failed(_)) => panic!("{other:?}"),
         }
     }
 
@@ -94,6 +94,7 @@ impl Function {
             .with_state(api);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "serves for as long as the test goes on")]
         let server =
             tokio::task::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let dir = tempfile::tempdir().unwrap();
@@ -129,10 +130,8 @@ impl Function {
             self.events.send(invocation).await.expect("it waits for events");
             answered.await.expect("it answers")
         };
-        match timeout(time.max(PATIENCE), invoked).await {
-            Ok(answer) => answer,
-            Err(_) => panic!("it did not answer:\n{}", self.log()),
-        }
+        let answered = timeout(time.max(PATIENCE), invoked).await;
+        answered.unwrap_or_else(|_| panic!("it did not answer:\n{}", self.log()))
     }
 
     /// How it ended by itself.

@@ -41,10 +41,11 @@ impl Api {
             StatusCode::NO_CONTENT
         };
         let routes = post(deliver).delete(close);
-        let router = Router::new().route("/@connections/{id}", routes).with_state(tell);
+        let api = Router::new().route("/@connections/{id}", routes).with_state(tell);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        drop(tokio::task::spawn(async move { axum::serve(listener, router).await.unwrap() }));
+        #[expect(clippy::disallowed_methods, reason = "serves for as long as the test goes on")]
+        drop(tokio::task::spawn(async move { axum::serve(listener, api).await.unwrap() }));
         Self { address, sent }
     }
 
@@ -131,7 +132,7 @@ async fn a_client_follows_and_hears_what_changes() {
     assert_eq!(sockets.invoke("sockets.connect", &connect).await, 401);
     let ticket = world.ticket().await;
     let sample = connect.split("\"ticket\": \"").nth(1).unwrap().split('"').next().unwrap();
-    let connect = with(&connect, &sample.to_owned(), &ticket);
+    let connect = with(&connect, sample, &ticket);
     assert_eq!(sockets.invoke("sockets.connect", &connect).await, 200);
     // It worked once.
     assert_eq!(sockets.invoke("sockets.connect", &connect).await, 401);

@@ -92,6 +92,7 @@ async fn mailbox() -> (String, mpsc::Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/answer?signed=yes", listener.local_addr().unwrap());
     let router = Router::new().route("/answer", take);
+    #[expect(clippy::disallowed_methods, reason = "serves for as long as the test goes on")]
     drop(tokio::task::spawn(async move { axum::serve(listener, router).await.unwrap() }));
     (url, letters)
 }

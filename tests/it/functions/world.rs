@@ -29,7 +29,11 @@ const SIGNING_KEY: [u8; 32] = [7; 32];
 
 /// As CloudFormation writes it.
 fn hex(key: &[u8; 32]) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write;
+    key.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 /// The ULID of everything in a sample event.
