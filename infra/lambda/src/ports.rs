@@ -8,7 +8,7 @@ use app::ports::{Compute, ComputeError, Feed, Gone, LiveEvent, Observed, Push, S
 use app::{App, Grant, Ports, Settings};
 use aws::compute::Ecs;
 use aws::push::Connections;
-use aws::{DynamoTable, PolledFeed, Sdk, Secret};
+use aws::{DynamoTable, PolledFeed, Secret};
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, RealmId, SessionId};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -63,26 +63,25 @@ impl Wanted {
 /// The use cases, over the ports that are wanted. Asks nothing of the network but for the signing
 /// key, where that is wanted.
 pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error> {
-    let nothing = wanted.grants.is_empty() && !wanted.signing_key;
-    let sdk = if nothing { None } else { Some(Sdk::new(&process.environment)?) };
     let (environment, clock) = (&process.environment, &process.clock);
-    let sdk = |grants: &[Grant]| sdk.as_ref().filter(|_| wanted.any(grants));
+    let sdk = |grants: &[Grant]| wanted.any(grants).then(|| process.sdk()).transpose();
     let ports = Ports {
-        table: match sdk(&[Grant::TableRead, Grant::TableWrite]) {
+        table: match sdk(&[Grant::TableRead, Grant::TableWrite])? {
             Some(sdk) => Arc::new(DynamoTable::new(sdk, environment, Arc::clone(clock))?),
             None => Arc::new(Ungranted),
         },
-        compute: match sdk(&[Grant::Compute]) {
+        compute: match sdk(&[Grant::Compute])? {
             Some(sdk) => Arc::new(Ecs::new(sdk, environment, Arc::clone(clock))?),
             None => Arc::new(Ungranted),
         },
-        push: match sdk(&[Grant::Push]) {
+        push: match sdk(&[Grant::Push])? {
             Some(sdk) => Arc::new(Connections::new(sdk, environment)?),
             None => Arc::new(Ungranted),
         },
-        feed: match sdk(&[Grant::Feed]) {
-            Some(_) => Arc::new(PolledFeed::new(Arc::clone(clock))),
-            None => Arc::new(Ungranted),
+        feed: if wanted.any(&[Grant::Feed]) {
+            Arc::new(PolledFeed::new(Arc::clone(clock)))
+        } else {
+            Arc::new(Ungranted)
         },
         clock: Arc::clone(clock),
         ids: Arc::clone(&process.ids),
@@ -105,13 +104,12 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
 
 /// The way to connections, for who answers on them.
 pub(crate) fn push(process: &Process) -> Result<Arc<dyn Push>, Error> {
-    let sdk = Sdk::new(&process.environment)?;
-    Ok(Arc::new(Connections::new(&sdk, &process.environment)?))
+    Ok(Arc::new(Connections::new(process.sdk()?, &process.environment)?))
 }
 
 async fn signing_key(process: &Process) -> Result<[u8; 32], Error> {
     let name = process.environment.signing_secret()?;
-    let held = Secret::new(&Sdk::new(&process.environment)?, name).read().await?;
+    let held = Secret::new(process.sdk()?, name).read().await?;
     held.and_then(|text| from_hex(text.trim()))
         .ok_or_else(|| format!("the secret {name} is not 64 hexadecimal digits").into())
 }

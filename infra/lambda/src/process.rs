@@ -2,10 +2,10 @@
 
 use std::fmt::Display;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use app::ports::{Clock, Ids};
-use aws::Environment;
+use aws::{Environment, EnvironmentError, Sdk};
 use gate::Function;
 use host::{OsIds, SystemClock};
 
@@ -17,6 +17,7 @@ use crate::telemetry::{Telemetry, Watched};
 pub(crate) struct Process {
     handler: Arc<str>,
     pub(crate) environment: Arc<Environment>,
+    sdk: Arc<OnceLock<Sdk>>,
     pub(crate) telemetry: Telemetry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
@@ -26,6 +27,15 @@ impl Process {
     /// The id of the function it is.
     pub(crate) fn handler(&self) -> &str {
         &self.handler
+    }
+
+    /// What every client of the process shares, made when it is needed first.
+    pub(crate) fn sdk(&self) -> Result<&Sdk, EnvironmentError> {
+        if let Some(sdk) = self.sdk.get() {
+            return Ok(sdk);
+        }
+        let sdk = Sdk::new(&self.environment)?;
+        Ok(self.sdk.get_or_init(|| sdk))
     }
 
     /// The function it is, which must be one of `functions`.
@@ -54,6 +64,7 @@ pub(crate) fn run(serve: impl AsyncFnOnce(Process) -> Result<(), Error>) -> Exit
         let process = Process {
             handler: variable("_HANDLER").unwrap_or_default().into(),
             environment: Arc::new(Environment::from_vars(variable)),
+            sdk: Arc::default(),
             telemetry,
             clock,
             ids,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use app::App;
-use aws::{Sdk, Secret};
+use aws::Secret;
 use aws_lambda_events::cloudformation::{
     CloudFormationCustomResourceRequest as Request,
     CloudFormationCustomResourceResponse as Response,
@@ -37,8 +37,7 @@ const RESERVE: Duration = Duration::from_secs(10);
 
 /// Makes, changes and removes the resource for as long as the process lives.
 pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
-    let sdk = Sdk::new(&process.environment)?;
-    let secret = Secret::new(&sdk, process.environment.bootstrap_secret()?);
+    let secret = Secret::new(process.sdk()?, process.environment.bootstrap_secret()?);
     let shared = process.clone();
     each(process, async move |request: Request, context: &Context| {
         let late = shared.clock.wait(left(&*shared.clock, context, RESERVE));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use app::App;
 use app::stream::{Change, Delivery};
-use aws::{FARTHEST, Nudges, Sdk};
+use aws::{FARTHEST, Nudges};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use domain::Timestamp;
 use serde::Deserialize;
@@ -56,8 +56,7 @@ struct Text {
 /// Who publishes again must begin where it began before, so a batch is done with as a whole or comes
 /// again as a whole. Nudges and positions may be given any number of times, and come first.
 pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
-    let sdk = Sdk::new(&process.environment)?;
-    let nudges = Nudges::new(&sdk, process.environment.errands_queue()?);
+    let nudges = Nudges::new(process.sdk()?, process.environment.errands_queue()?);
     let clock = process.clock.clone();
     each(process, async |batch: Batch, _| {
         let mut response = DynamoDbEventResponse::default();

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use app::App;
-use aws::Sdk;
 use aws::compute::Ecs;
 use serde::Deserialize;
 
@@ -29,8 +28,7 @@ struct Detail {
 
 /// Takes note of tasks for as long as the process lives.
 pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
-    let sdk = Sdk::new(&process.environment)?;
-    let cluster = Ecs::new(&sdk, &process.environment, Arc::clone(&process.clock))?;
+    let cluster = Ecs::new(process.sdk()?, &process.environment, Arc::clone(&process.clock))?;
     each(process, async |event: Event, _| {
         let Some(task) = event.detail.task_arn else {
             let stopped = app.containers().sweep().await?;
