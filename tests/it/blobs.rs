@@ -28,7 +28,7 @@ struct Cloud {
 }
 
 async fn bucket() -> (Bucket, Cloud) {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::start_own().await;
     let proxy = FaultProxy::start(emulator.endpoint()).await;
     let bucket = fresh().to_lowercase();
     let cloud = Cloud { proxy, emulator, bucket };

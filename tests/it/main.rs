@@ -21,6 +21,7 @@ mod lifecycle;
 mod lists;
 mod machine;
 mod models;
+mod normal_run;
 mod permissions;
 mod push;
 mod queue;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use app::ports::Clock;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -217,7 +218,6 @@ fn without_connection(headers: &mut HeaderMap) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "lateness is what is asked for")]
 async fn delay(time: Duration) {
-    tokio::time::sleep(time).await;
+    host::SystemClock::default().wait(time).await;
 }

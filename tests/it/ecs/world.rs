@@ -36,7 +36,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn open() -> Self {
-        let emulator = Emulator::start().await;
+        let emulator = Emulator::start_own().await;
         let proxy = FaultProxy::start(emulator.endpoint()).await;
         let name = fresh();
         let ecs = ecs(&proxy.endpoint(), &[("REEVE_CLUSTER", &name), ("REEVE_TASK_FAMILY", &name)]);

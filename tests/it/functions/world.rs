@@ -85,7 +85,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        let emulator = Emulator::start().await;
+        let emulator = Emulator::start_own().await;
         let (names, clock, ids) =
             (fresh(), Arc::new(SystemClock::default()), Arc::new(OsIds::default()));
         let table = dynamo(emulator.endpoint(), &names, clock.clone());

@@ -88,6 +88,7 @@ pub(super) fn is_unknown_task<R>(error: &SdkError<StopTaskError, R>) -> bool {
 #[cfg(test)]
 mod tests {
     use aws_sdk_ecs::types::error::{ClientException, InvalidParameterException};
+    use aws_smithy_types::error::ErrorMetadata;
 
     use super::*;
 
@@ -131,9 +132,10 @@ mod tests {
 
     #[test]
     fn a_wrong_request_is_told_from_a_full_account() {
+        let meta = |message: &str| ErrorMetadata::builder().message(message).build();
         let client = |message: &str| {
             of_error(&RunTaskError::ClientException(
-                ClientException::builder().message(message).build(),
+                ClientException::builder().meta(meta(message)).build(),
             ))
         };
         let wrong = client("TaskDefinition is inactive");
@@ -141,7 +143,7 @@ mod tests {
         let full =
             client("You've reached the limit on the number of vCPUs you can run concurrently");
         assert!(matches!(full, ComputeError::Unavailable(_)), "{full:?}");
-        let invalid = InvalidParameterException::builder().message("No subnets").build();
+        let invalid = InvalidParameterException::builder().meta(meta("No subnets")).build();
         let invalid = of_error(&RunTaskError::InvalidParameterException(invalid));
         assert!(matches!(&invalid, ComputeError::Refused(why) if why.contains("REEVE_SUBNETS")));
     }
