@@ -43,7 +43,7 @@ impl Cloud {
     /// Puts what nobody should: past the port.
     async fn put(&self, key: &str, bytes: Vec<u8>) -> StatusCode {
         let url = format!("{}/{}/{key}", self.emulator.endpoint(), self.bucket);
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = tests::http::connector();
         client.put(url.trim_end_matches('/')).body(bytes).send().await.unwrap().status()
     }
 

@@ -30,13 +30,18 @@ enum Follows {
     WebSocket,
 }
 
+/// What requests are made with.
+pub fn connector() -> reqwest::Client {
+    // Built beside egress, the client has TLS, though nothing here speaks it, and wants to know whose.
+    // Another test of this process may have said so.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder().no_proxy().build().expect("a client")
+}
+
 impl Client {
     /// Somebody who calls `url` with `key`.
     pub fn new(url: &str, key: Option<&str>) -> Self {
-        // Built beside egress, the client has TLS, though nothing here speaks it, and wants to know
-        // whose. Another test of this process may have said so.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = connector();
         let key = key.map(str::to_owned);
         Self { http, url: url.to_owned(), key, follows: Follows::ServerSent }
     }

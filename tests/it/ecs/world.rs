@@ -106,7 +106,7 @@ impl World {
     /// Asks the emulator for what only an operator asks for.
     pub(crate) async fn call(&self, operation: &str, body: Value) -> Value {
         let target = operation.replace("ECS.", "AmazonEC2ContainerServiceV20141113.");
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = tests::http::connector();
         let request = client
             .post(self.emulator.endpoint())
             .header("x-amz-target", target)

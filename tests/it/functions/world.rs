@@ -130,7 +130,7 @@ impl World {
             _ => "ecs",
         };
         let scope = format!("Credential=test/20260101/us-east-1/{service}/aws4_request");
-        let request = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = tests::http::connector();
         let request = request
             .post(self.emulator.endpoint())
             .header("x-amz-target", target)
