@@ -114,6 +114,8 @@ ids! {
     AuditId = "aud_";
     /// A ticket that opens one stream.
     TicketId = "wt_";
+    /// A snapshot of an agent's workspace.
+    SnapshotId = "snp_";
     /// One subscription of one connection.
     SubscriptionId = "sub_";
     /// One HTTP request, as it appears in logs and problems.

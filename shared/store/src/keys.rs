@@ -15,6 +15,8 @@
 //! | run         | `RLM#<rlm>#RUN`           | `<run>`              | `RLM#<rlm>#SES#<ses>#RUN`| `<run>`  | get, list, list by session |
 //! | events      | `RLM#<rlm>#SES#<ses>#EVT` | `<last seq:020>`     |                          |          | page and tail by session |
 //! | log entry   | `RLM#<rlm>#LOG`           | `<first position:020>` | `RLM#<rlm>#AGT#<agt>#LOG` | same | streams of a realm or an agent |
+//! | snapshot    | `RLM#<rlm>#AGT#<agt>#SNP` | `<snp>`              |                          |          | get, list |
+//! | history     | `RLM#<rlm>#WSP`           | `<agt>`              |                          |          | files where no directory is; the next snapshot |
 //! | ticket      | `TKT#<wt>`                | `TICKET`             |                          |          | opening a stream |
 //! | connection  | `CON#<connection>`        | `CONNECTION`         | `RLM#<rlm>#CON`          | `<key>#<connection>` | every frame; a key's end |
 //! | subscription| `RLM#<rlm>#TOP#<topic>`   | `SUB#<sub>`          |                          |          | fan-out |
@@ -28,8 +30,8 @@ use domain::due::Due;
 use domain::id::Ulid;
 use domain::text::{LabelKey, LabelValue};
 use domain::{
-    AgentId, AuditId, ContainerId, KeyId, RealmId, RunId, SessionId, SubscriptionId, TemplateId,
-    TicketId, Timestamp, Topic,
+    AgentId, AuditId, ContainerId, KeyId, RealmId, RunId, SessionId, SnapshotId, SubscriptionId,
+    TemplateId, TicketId, Timestamp, Topic,
 };
 
 use crate::{Index, Key};
@@ -238,6 +240,21 @@ pub(crate) fn is_log(pk: &str) -> bool {
     realm.is_some_and(|realm| realm.parse::<RealmId>().is_ok())
 }
 
+/// A snapshot of an agent's workspace.
+pub fn snapshot(scope: Scope, agent: AgentId, id: SnapshotId) -> Key {
+    Key { pk: snapshots_of(scope, agent), sk: id.to_string() }
+}
+
+/// The partition of an agent's snapshots.
+pub fn snapshots_of(scope: Scope, agent: AgentId) -> String {
+    format!("RLM#{}#AGT#{agent}#SNP", scope.0)
+}
+
+/// Where the history of an agent's workspace ends.
+pub fn history(scope: Scope, agent: AgentId) -> Key {
+    Key { pk: format!("RLM#{}#WSP", scope.0), sk: agent.to_string() }
+}
+
 /// A ticket: found before its realm is known.
 pub fn ticket(id: TicketId) -> Key {
     Key { pk: format!("TKT#{id}"), sk: "TICKET".to_owned() }
@@ -355,6 +372,8 @@ mod tests {
             format!("{:?}", events(scope, session_id, 42)),
             format!("{:?}", log(scope, 42)),
             format!("{:?}", log_index(scope, agent_id, 42)),
+            format!("{:?}", snapshot(scope, agent_id, SnapshotId::new(Ulid::from_parts(1, 12)))),
+            format!("{:?}", history(scope, agent_id)),
             format!("{:?}", ticket(TicketId::new(Ulid::from_parts(1, 10)))),
             format!("{:?}", connection("L0SM9cOFvHcCIhw=")),
             format!("{:?}", connection_index(scope, key_id, "L0SM9cOFvHcCIhw=")),

@@ -25,6 +25,7 @@ pub mod subscription;
 mod table;
 pub mod template;
 pub mod ticket;
+pub mod workspace;
 
 pub use document::{Loaded, Malformed};
 pub use keys::Scope;

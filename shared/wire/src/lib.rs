@@ -10,6 +10,7 @@ pub mod agent;
 pub mod audit;
 pub mod event;
 pub mod field;
+pub mod files;
 pub mod key;
 pub mod page;
 pub mod problem;

@@ -70,6 +70,20 @@ pub enum ProblemKind {
     IdempotencyInProgress,
     /// A value breaks a rule that its type cannot express. `errors` says which.
     InvalidValue,
+    /// There is something else than a file at this path.
+    NotAFile,
+    /// Something is in the way of what should go there.
+    InTheWay,
+    /// More than one transfer moves.
+    TransferTooLarge,
+    /// The workspace has more than a snapshot holds.
+    WorkspaceTooLarge,
+    /// The body is not an archive that can be imported.
+    InvalidArchive,
+    /// Nothing has such a path.
+    UnmatchedExports,
+    /// The file has no byte of the range that was asked for.
+    RangeNotSatisfiable,
     /// Something behind the control plane does not answer; try again.
     Unavailable,
     /// The control plane failed. The request id finds the reason in its log.
@@ -83,7 +97,8 @@ impl ProblemKind {
             Self::InvalidBody
             | Self::InvalidParameter
             | Self::InvalidCursor
-            | Self::InvalidIdempotencyKey => 400,
+            | Self::InvalidIdempotencyKey
+            | Self::InvalidArchive => 400,
             Self::Unauthenticated => 401,
             Self::ScopeMissing | Self::RealmSuspended => 403,
             Self::NotFound | Self::NoSuchRoute => 404,
@@ -93,11 +108,14 @@ impl ProblemKind {
             | Self::Conflict
             | Self::BuiltIn
             | Self::AgentBusy
+            | Self::NotAFile
+            | Self::InTheWay
             | Self::IdempotencyInProgress => 409,
             Self::VersionMismatch => 412,
-            Self::BodyTooLarge => 413,
+            Self::BodyTooLarge | Self::TransferTooLarge | Self::WorkspaceTooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::InvalidValue | Self::IdempotencyKeyReused => 422,
+            Self::RangeNotSatisfiable => 416,
+            Self::UnmatchedExports | Self::InvalidValue | Self::IdempotencyKeyReused => 422,
             Self::QuotaReached | Self::QueueFull => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
@@ -130,6 +148,13 @@ impl ProblemKind {
             Self::IdempotencyKeyReused => "The idempotency key was used for another request",
             Self::IdempotencyInProgress => "The first request with this key is not done",
             Self::InvalidValue => "A value is not allowed",
+            Self::NotAFile => "It is not a file",
+            Self::InTheWay => "Something is in the way",
+            Self::TransferTooLarge => "It is more than one transfer moves",
+            Self::WorkspaceTooLarge => "The workspace has more than a snapshot holds",
+            Self::InvalidArchive => "The archive cannot be imported",
+            Self::UnmatchedExports => "Nothing has such a path",
+            Self::RangeNotSatisfiable => "The file has no such range",
             Self::Unavailable => "Something behind the control plane does not answer",
             Self::Internal => "The control plane failed",
         }
