@@ -26,7 +26,16 @@ mod report;
 mod supervisor;
 mod time;
 
+use process::walls;
+
 fn main() -> ExitCode {
+    // Between the shim and an agent: before anything else is set up.
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next().as_ref().and_then(|verb| verb.to_str()) {
+        Some(walls::WALL) => return code(walls::wall(arguments)),
+        Some(walls::INIT) => return code(walls::init(arguments)),
+        Some(_) | None => {}
+    }
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
     };
@@ -53,6 +62,10 @@ fn main() -> ExitCode {
     // A model call or a walk through files may sit in a blocking thread: nobody waits for it.
     runtime.shutdown_background();
     code
+}
+
+fn code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 async fn supervise(

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use domain::key::PresentedKey;
+use domain::limits::Limits;
 use domain::text::Slug;
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +46,10 @@ pub(crate) struct Up {
     /// reads the one called `checkout`, which is this checkout where it is not given.
     #[arg(long, value_name = "NAME=PATH", value_parser = repository)]
     pub(crate) repository: Vec<(String, PathBuf)>,
+    /// What each agent may take of this machine, as NAME=VALUE: memory, disk or scratch in bytes (K, M
+    /// and G are understood), processes, files (open ones, of each process) or inodes. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
+    pub(crate) limit: Vec<String>,
     /// The first key: `rk_<ULID>_<at least 16 of A-Z a-z 0-9 - _>`. Made and kept in the data
     /// directory where it is not given.
     #[arg(long, env = "REEVE_BOOTSTRAP_KEY", hide_env_values = true, value_parser = key)]
@@ -75,7 +80,17 @@ fn repository(text: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_owned(), PathBuf::from(path)))
 }
 
+fn limit(text: &str) -> Result<String, domain::limits::Malformed> {
+    Limits::default().with(text).map(|_| text.to_owned())
+}
+
 impl Up {
+    /// The limits of each agent; the last of two of one name counts.
+    pub(crate) fn limits(&self) -> Limits {
+        let with = |limits: Limits, text: &String| limits.with(text).unwrap_or(limits);
+        self.limit.iter().fold(Limits::default(), with)
+    }
+
     /// The repositories by name; the last of two with one name counts.
     pub(crate) fn repositories(&self) -> BTreeMap<String, PathBuf> {
         self.repository.iter().cloned().collect()

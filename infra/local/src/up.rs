@@ -12,11 +12,13 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use domain::RealmId;
 use domain::key::PresentedKey;
+use embedded::blobs::FileBlobs;
 use embedded::feed::{LocalFeed, Nudge};
 use embedded::lock::{ClaimError, DataDir};
 use embedded::push::LocalPush;
 use embedded::sandbox::{Config as SandboxConfig, Sandbox};
 use embedded::sqlite::{OpenError, SqliteTable};
+use embedded::workspaces::FileWorkspaces;
 use host::{OsIds, SystemClock};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
@@ -185,6 +187,8 @@ impl Machine {
             compute: Arc::new(sandbox.clone()),
             push: Arc::clone(&push) as Arc<dyn Push>,
             feed: feed as Arc<dyn Feed>,
+            blobs: Arc::new(FileBlobs::open(data.path().join("blobs")).map_err(file)?),
+            workspaces: Arc::new(FileWorkspaces::new(data.path(), Arc::clone(&clock))),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
         };
@@ -284,6 +288,7 @@ fn sandbox(options: &Up, data: &DataDir) -> io::Result<SandboxParts> {
         helper: PathBuf::from("/proc/self/exe"),
         shim: None,
         orphan_seconds: ORPHAN_SECONDS,
+        limits: options.limits(),
         before_start: Arc::new(move |place, path| {
             let listener = std::os::unix::net::UnixListener::bind(path)?;
             listener.set_nonblocking(true)?;

@@ -7,25 +7,33 @@
 //! Deliberately absent: I/O, `async`, clocks, environment, HTTP, storage keys. `domain` knows no
 //! other crate of this workspace.
 
+pub mod admission;
 pub mod agent;
+pub mod bundle;
 pub mod container;
+pub mod digest;
 pub mod due;
 pub mod event;
 pub mod id;
+pub mod instance;
 pub mod key;
+pub mod limits;
 pub mod machine;
 pub mod plan;
 pub mod realm;
+pub mod registry;
 pub mod run;
 pub mod session;
 pub mod template;
 pub mod text;
 pub mod time;
 pub mod topic;
+pub mod workspace;
 
+pub use digest::Digest;
 pub use id::{
-    AgentId, AuditId, ContainerId, DueId, KeyId, RealmId, RequestId, RunId, SessionId,
-    SubscriptionId, TemplateId, TicketId,
+    AgentId, AuditId, ContainerId, DueId, InstanceId, KeyId, RealmId, RequestId, RunId, SessionId,
+    SnapshotId, SubscriptionId, TemplateId, TicketId,
 };
 pub use machine::{Machine, Refused};
 pub use time::Timestamp;

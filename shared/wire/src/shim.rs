@@ -21,9 +21,11 @@ use serde_json::value::RawValue;
 
 pub use frames::{Part, Parts};
 
+use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::run::{PermissionAnswer, PermissionOption, Usage};
-use domain::{ContainerId, RunId, SessionId};
+use domain::session::McpServer;
+use domain::{AgentId, ContainerId, RunId, SessionId};
 
 /// The version of this protocol. A shim of another version is told so and exits.
 pub const PROTOCOL: u32 = 1;
@@ -47,6 +49,9 @@ pub enum Up {
     Report(Report),
     /// What is being said right now. Lost if nobody listens.
     Live(Live),
+    /// What became of an agent's process. Said again on every connection, of every agent there is one
+    /// of.
+    Process(Process),
     /// Still here.
     Heartbeat,
 }
@@ -193,6 +198,14 @@ pub mod failure {
     pub const MODEL_ERROR: &str = "model_error";
     /// No model endpoint is set up for the model asked for.
     pub const MODEL_UNAVAILABLE: &str = "model_unavailable";
+    /// The agent took all the memory it may have.
+    pub const MEMORY_LIMIT: &str = "memory_limit";
+    /// The agent took all the processes it may have.
+    pub const PROCESS_LIMIT: &str = "process_limit";
+    /// A process of the agent took all the open files it may have.
+    pub const FILE_LIMIT: &str = "file_limit";
+    /// The agent took all the room or all the files on disk it may have.
+    pub const DISK_LIMIT: &str = "disk_limit";
     /// The container was lost while the run was in it.
     pub const CONTAINER_LOST: &str = "container_lost";
     /// The container could not be started.
@@ -205,6 +218,8 @@ pub mod failure {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Live {
+    /// The agent that says it.
+    pub agent: AgentId,
     /// The session.
     pub session: SessionId,
     /// The run.
@@ -216,6 +231,35 @@ pub struct Live {
     pub offset: u64,
     /// `{"messageId","text"}`: the message it is a piece of, and the piece.
     pub data: Box<RawValue>,
+}
+
+/// What became of an agent's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    /// The agent.
+    pub agent: AgentId,
+    /// The number of the last [`ProcessCommand`] of this agent that was done before; 0 before any.
+    pub asked: u32,
+    /// What it is now.
+    pub state: ProcessState,
+    /// Why it is not there, in a line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// See [`Process`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProcessState {
+    /// It takes prompts.
+    Ready,
+    /// It wants credentials.
+    AuthRequired,
+    /// It has ended.
+    Exited,
+    /// It could not be started.
+    Failed,
 }
 
 /// To the shim.
@@ -264,8 +308,25 @@ pub enum Command {
         /// The answer.
         answer: PermissionAnswer,
     },
+    /// Start or end an agent's process. Idempotent under `agent` and `asked`.
+    Process(Box<ProcessCommand>),
     /// End every agent and exit.
     Stop,
+}
+
+/// What somebody wants of an agent's process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessCommand {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its number: one that is not higher than that of the last is done already.
+    pub asked: u32,
+    /// Whether what runs is to end.
+    pub end: bool,
+    /// What is to run then; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<AgentPlan>,
 }
 
 /// A prompt for an agent.
@@ -278,8 +339,16 @@ pub struct PromptCommand {
     pub run: RunId,
     /// What was asked.
     pub prompt: String,
-    /// The agent to give it to. A process started from another plan is replaced once it is idle.
+    /// The agent to give it to.
+    pub agent_id: AgentId,
+    /// How it is started. A process started from another plan is replaced once it is idle.
     pub agent: AgentPlan,
+    /// Where it works: a path from its workspace on, or an absolute one; none: its workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// The MCP servers that the conversation is opened with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mcp_servers: Vec<McpServer>,
     /// The agent's own id for the conversation, where it has had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acp_session: Option<String>,
@@ -302,6 +371,7 @@ pub enum Egress {
 /// ```json
 /// {"container": "ctr_…", "generation": 1, "token": "st_…", "egress": {"tcp": "10.0.1.7:8080"},
 ///  "journal": "/var/lib/reeve/journal", "workspace": "/workspace", "home": "/home/agent",
+///  "agents": "/agents",
 ///  "orphanSeconds": 300, "heartbeatSeconds": 60, "liveMillis": 250}
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
@@ -317,10 +387,14 @@ pub struct Boot {
     pub egress: Egress,
     /// Where the journal is kept: a directory only the shim can enter. Made where it is missing.
     pub journal: String,
-    /// The agents' working directory.
+    /// The working directory of the agent that has the container's ULID.
     pub workspace: String,
-    /// The agents' home.
+    /// Its home.
     pub home: String,
+    /// Where every other agent has a directory, by its id, with its `workspace` and its `home`. The
+    /// shim makes what is missing.
+    #[serde(default = "agents")]
+    pub agents: String,
     /// Seconds without a connection after which the shim ends everything and exits.
     pub orphan_seconds: u64,
     /// Seconds between two [`Up::Heartbeat`]s.
@@ -328,6 +402,43 @@ pub struct Boot {
     /// Milliseconds between two [`Live`]s of one message: what is said in between is one piece. The
     /// first piece of a message waits for nothing.
     pub live_millis: u64,
+    /// What the shim can put around an agent here.
+    #[serde(default)]
+    pub walls: Walls,
+    /// What an agent may take.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn agents() -> String {
+    "/agents".to_owned()
+}
+
+/// What a platform lets the shim put around each of its agents, beside what it always does: no new
+/// privilege, no capability, and a filter of system calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Walls {
+    /// A directory in which the shim may mount. Where there is one, each agent has process, mount,
+    /// network and IPC namespaces of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<String>,
+    /// The uid and gid of the agent, where it has another than the shim. See [`uid_of`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+}
+
+/// The first uid an agent may have.
+pub const FIRST_UID: u32 = 0x100_0000;
+
+/// How many uids there are for agents.
+pub const UIDS: u32 = 0x100_0000;
+
+/// The uid of an agent in every container, where agents have uids of their own. Two of a thousand
+/// agents have the same in three of a hundred cases; their namespaces keep them apart.
+pub fn uid_of(agent: AgentId) -> u32 {
+    let [.., a, b, c] = agent.ulid().to_bytes();
+    FIRST_UID + u32::from_be_bytes([0, a, b, c])
 }
 
 /// The environment variable that holds the boot document of a shim started with `--boot-env`.

@@ -2,10 +2,13 @@
 //!
 //! What holds here: a process the shim started is waited for by whoever started it; every other
 //! child is an orphan and is reaped here. A tree that is killed is gone when [`tree::kill`] returns,
-//! also where a part of it left its process group or was forked twice.
+//! also where a part of it left its process group or was forked twice. What stands around each is in
+//! [`walls`], what it may take in [`limits`].
 
+pub(crate) mod limits;
 pub(crate) mod reaper;
 pub(crate) mod tree;
+pub(crate) mod walls;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -53,7 +53,7 @@ fn marked(pid: i32, mark: &str) -> bool {
 
 /// Every living process of the agent whose first process is, or was, `root`: its descendants, its
 /// group, what bears its `mark`, and, while no other agent lives, every orphan.
-fn members(root: i32, mark: &str, children: &Children) -> BTreeSet<i32> {
+pub(crate) fn members(root: i32, mark: &str, children: &Children) -> BTreeSet<i32> {
     let me = rustix::process::getpid().as_raw_nonzero().get();
     let seen = all();
     let alone = children.count() <= usize::from(children.claimed(root));
@@ -103,6 +103,12 @@ pub(crate) async fn kill(root: i32, mark: &str, children: &Children) {
         step = (step * 2).min(Duration::from_millis(50));
         left = members(root, mark, children);
     }
+    kill_at_once(root, mark, children).await;
+}
+
+/// Ends the tree of `root` without asking.
+pub(crate) async fn kill_at_once(root: i32, mark: &str, children: &Children) {
+    let mut left = members(root, mark, children);
     // Who forks faster than it is found is stopped first: a stopped process forks no more.
     for _ in 0..100 {
         if left.is_empty() {

@@ -5,12 +5,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{Implementation, InitializeRequest};
+use domain::AgentId;
 use domain::plan::AgentPlan;
 use serde::Deserialize;
 use serde_json::json;
@@ -19,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use wire::shim::{MAX_EVENT, failure};
+use wire::shim::{MAX_EVENT, ProcessState, failure};
 
 use super::failure::Failure;
 use super::permission::{self, Asked};
@@ -28,14 +30,18 @@ use super::{Shared, spawn};
 use crate::acp::line::{Lines, Stop};
 use crate::acp::message::{self, Fault, Id, Incoming, METHOD_NOT_FOUND};
 use crate::acp::peer::{CallError, Peer};
+use crate::process::limits::{self, Watch};
+use crate::process::walls::{self, Place, Scratch};
 use crate::process::{Children, tree};
 
 /// Lines that are no message which an agent may write before it is given up.
 const NOISE: u32 = 1000;
 /// What is kept of stderr.
 const STDERR: usize = 4096;
-/// Updates of sessions that are not known yet: an agent may be faster than its own answer.
-const EARLY: usize = 64;
+/// Bytes of updates of sessions that are not known yet: an agent may be faster than its own answer.
+const EARLY: usize = 256 * 1024;
+/// Updates that may come while no run is in flight.
+const ASIDE: u32 = 1000;
 /// How long output may still come once the process is gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long an agent may take to go once its input is closed.
@@ -52,7 +58,10 @@ type Ready = Option<Result<Capabilities, Failure>>;
 
 #[derive(Debug)]
 pub(super) struct Instance {
+    pub(super) agent: AgentId,
     pub(super) plan: AgentPlan,
+    /// Its workspace, as it sees it.
+    pub(super) workspace: PathBuf,
     pub(super) peer: Rc<Peer>,
     pid: i32,
     mark: String,
@@ -78,9 +87,10 @@ impl Drop for Busy {
 }
 
 impl Instance {
-    /// Starts a process by `plan` and greets it.
+    /// Starts a process of `agent` by `plan` and greets it.
     pub(super) fn start(
         shared: &Rc<Shared>,
+        agent: AgentId,
         plan: AgentPlan,
         number: u32,
     ) -> Result<Rc<Self>, Failure> {
@@ -88,8 +98,12 @@ impl Instance {
         let mark = format!("{}.{number}", shared.boot.container);
         let unavailable =
             |why: &dyn std::fmt::Display| Failure::new(failure::AGENT_UNAVAILABLE, why.to_string());
-        let mut child =
-            spawn::command(&shared.boot, &plan, &mark).spawn().map_err(|why| unavailable(&why))?;
+        let place = Place::of(&shared.boot, agent).map_err(|why| unavailable(&why))?;
+        let scratch =
+            Scratch::make(&shared.boot, &place, number).map_err(|why| unavailable(&why))?;
+        let mut child = spawn::command(&shared.boot, &plan, &mark, &place, scratch.as_ref())
+            .spawn()
+            .map_err(|why| unavailable(&why))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
         shared.children.claim(pid);
         let (Some(stdin), Some(stdout), Some(stderr)) =
@@ -98,7 +112,9 @@ impl Instance {
             return Err(unavailable(&"its streams could not be opened"));
         };
         let instance = Rc::new(Self {
+            agent,
             plan,
+            workspace: walls::seen(&place, scratch.as_ref()),
             peer: Peer::new(stdin),
             pid,
             mark,
@@ -115,7 +131,9 @@ impl Instance {
         tokio::task::spawn_local(Rc::clone(&instance).drain(stderr));
         let reading = tokio::task::spawn_local(Rc::clone(&instance).read(stdout));
         tokio::task::spawn_local(Rc::clone(&instance).outlive(child, reading));
+        tokio::task::spawn_local(Rc::clone(&instance).guard(Watch::new(&place), scratch));
         tokio::task::spawn_local(Rc::clone(&instance).greet(shared.timing.start));
+        tokio::task::spawn_local(Rc::clone(&instance).told(Rc::downgrade(shared)));
         Ok(instance)
     }
 
@@ -195,6 +213,20 @@ impl Instance {
         }
     }
 
+    /// Ends it when it passes a limit, and lets go of what was made for it when it has ended.
+    async fn guard(self: Rc<Self>, watch: Watch, scratch: Option<Scratch>) {
+        let members = || tree::members(self.pid, &self.mark, &self.children);
+        let mut ended = self.ended.subscribe();
+        let passed = tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => return,
+            passed = watch.passed(scratch.as_ref(), members) => passed,
+        };
+        let reason = Failure::new(limits::code(passed.limit), passed.to_string());
+        self.reason.borrow_mut().get_or_insert(reason);
+        tree::kill_at_once(self.pid, &self.mark, &self.children).await;
+        drop(ended.wait_for(|ended| *ended).await);
+    }
+
     async fn greet(self: Rc<Self>, patience: Duration) {
         let hello = InitializeRequest::new(ProtocolVersion::V1)
             .client_info(Implementation::new("reeve", env!("CARGO_PKG_VERSION")));
@@ -212,6 +244,19 @@ impl Instance {
         self.ready.send_replace(Some(ready));
         if let Some(reason) = failed {
             self.kill(reason).await;
+        }
+    }
+
+    /// Tells when it is ready, and when it has ended.
+    async fn told(self: Rc<Self>, shared: Weak<Shared>) {
+        if self.ready().await.is_ok()
+            && let Some(shared) = shared.upgrade()
+        {
+            shared.tell(self.agent, ProcessState::Ready, None);
+        }
+        drop(self.ended.subscribe().wait_for(|ended| *ended).await);
+        if let Some(shared) = shared.upgrade() {
+            shared.tell_end(self.agent, &self.reason());
         }
     }
 
@@ -237,6 +282,9 @@ impl Instance {
         let how = status.map_or_else(|| "exit status unknown".to_owned(), |how| how.to_string());
         // Its end tells more than its beginning, and a detail has a limit.
         let from = said.ceil_char_boundary(said.len().saturating_sub(800));
+        if status.and_then(|status| status.code()) == Some(walls::UNAVAILABLE) {
+            return Failure::new(failure::AGENT_UNAVAILABLE, &said[from..]);
+        }
         let separator = if said.is_empty() { "" } else { ": " };
         Failure::new(failure::AGENT_EXITED, format!("{how}{separator}{}", &said[from..]))
     }
@@ -326,10 +374,10 @@ impl Instance {
             return;
         }
         let mut early = self.early.borrow_mut();
-        if early.len() >= EARLY {
+        early.push_back((params.session_id, params.update.to_owned()));
+        while early.iter().map(|(session, update)| session.len() + update.get().len()).sum::<usize>() > EARLY {
             early.pop_front();
         }
-        early.push_back((params.session_id, params.update.to_owned()));
     }
 
     async fn permit(self: &Rc<Self>, id: &Id, params: &RawValue) -> Result<(), CallError> {

@@ -1,8 +1,8 @@
 //! The command line and the environment of an agent's first process.
 //!
-//! What holds here: nothing of the shim's own environment is inherited. Where the way out is a TCP
-//! address, agents of other makers find the model endpoints behind it in the variables that the
-//! makers' client libraries read; the agent's own environment overrides them.
+//! What holds here: nothing of the shim's own environment is inherited, and the agent is behind its
+//! [`walls`]. Agents of other makers find the model endpoints behind the way out in the variables
+//! that the makers' client libraries read; the agent's own environment overrides them.
 
 use std::process::Stdio;
 
@@ -13,33 +13,43 @@ use tokio::process::Command;
 use wire::shim::{Boot, Egress};
 
 use crate::process::tree::MARK;
+use crate::process::walls::{self, Place, SELF, Scratch};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// In place of a credential.
 const PLACEHOLDER: &str = "reeve";
 
-/// This program, also where its file is not visible.
-const SELF: &str = "/proc/self/exe";
-
-/// The command that starts an agent by `plan`.
-pub(super) fn command(boot: &Boot, plan: &AgentPlan, mark: &str) -> Command {
+/// The command that starts an agent by `plan` in `place`.
+pub(super) fn command(
+    boot: &Boot,
+    plan: &AgentPlan,
+    mark: &str,
+    place: &Place,
+    scratch: Option<&Scratch>,
+) -> Command {
+    let behind_walls = |program: &str| walls::command(boot, place, scratch, program);
+    let built_in = |kind: &str| {
+        let mut command = behind_walls(SELF);
+        command.args(["agent", kind]);
+        command
+    };
     let mut command = match (plan.driver, plan.command.split_first()) {
         (Driver::Acp, Some((program, arguments))) => {
-            let mut command = Command::new(program);
+            let mut command = behind_walls(program);
             command.args(arguments);
             command
         }
         (Driver::Acp, None) => built_in("echo"),
         (Driver::Vanilla, _) => built_in("vanilla"),
     };
-    command
-        .env_clear()
-        .env("PATH", PATH)
-        .env("HOME", &boot.home)
-        .env("LANG", "C.UTF-8")
-        .env("TMPDIR", "/tmp");
-    if let Egress::Tcp(address) = &boot.egress {
+    command.env("PATH", PATH).env("LANG", "C.UTF-8").env("TMPDIR", "/tmp");
+    let address = match &boot.egress {
+        Egress::Tcp(address) => Some(address.as_str()),
+        // Behind a door of the agent's own, where it has a room with one.
+        Egress::Unix(_) => scratch.map(|_| walls::DOORWAY),
+    };
+    if let Some(address) = address {
         // Egress has the credentials: what a client insists on sending is dropped there.
         command
             .env("OPENAI_BASE_URL", format!("http://{address}/v1"))
@@ -50,7 +60,6 @@ pub(super) fn command(boot: &Boot, plan: &AgentPlan, mark: &str) -> Command {
     command
         .envs(&plan.env)
         .env(MARK, mark)
-        .current_dir(&boot.workspace)
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -65,11 +74,5 @@ pub(super) fn command(boot: &Boot, plan: &AgentPlan, mark: &str) -> Command {
         });
         command.env("REEVE_AGENT", settings.to_string());
     }
-    command
-}
-
-fn built_in(kind: &str) -> Command {
-    let mut command = Command::new(SELF);
-    command.arg0("shim").args(["agent", kind]);
     command
 }

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use domain::limits::Limits;
 use futures::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -24,7 +25,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use wire::shim::{BOOT_VARIABLE, Boot, Command, Down, Egress, Ended, MAX_FRAME, Outcome};
+use wire::shim::{BOOT_VARIABLE, Boot, Command, Down, Egress, Ended, MAX_FRAME, Outcome, Walls};
 
 use crate::given::{container, run, session};
 
@@ -55,6 +56,7 @@ pub(crate) struct Setup {
     pub(crate) arguments: Vec<&'static str>,
     pub(crate) orphan_seconds: u64,
     pub(crate) live_millis: u64,
+    pub(crate) limits: Limits,
     /// The way out is a TCP address and the boot document in the environment, as in the cloud.
     pub(crate) cloud: bool,
     /// Another user than root, where root runs the tests: root is not kept out of anything.
@@ -72,6 +74,7 @@ impl Default for Setup {
             arguments: Vec::new(),
             orphan_seconds: 60,
             live_millis: 20,
+            limits: Limits::default(),
             cloud: false,
             humble: false,
             contained: None,
@@ -204,9 +207,12 @@ impl Plane {
             journal: text("journal"),
             workspace: text("workspace"),
             home: text("home"),
+            agents: text("agents"),
             orphan_seconds: setup.orphan_seconds,
             heartbeat_seconds: 5,
             live_millis: setup.live_millis,
+            walls: Walls::default(),
+            limits: setup.limits,
         };
         if let Some((egress, _)) = &contained {
             boot.egress = Egress::Tcp(egress.clone());

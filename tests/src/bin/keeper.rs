@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use app::ports::Compute;
+use domain::limits::Limits;
 use embedded::sandbox::{Config, Sandbox, supervise};
 
 fn main() -> ExitCode {
@@ -31,6 +32,7 @@ async fn keep(data: &str, shim: &str) -> ExitCode {
         helper: std::env::current_exe().expect("a program knows its path"),
         shim: Some(PathBuf::from(shim)),
         orphan_seconds: 60,
+        limits: Limits::default(),
         before_start: Arc::new(|_, _| {
             say("listening");
             Ok(())

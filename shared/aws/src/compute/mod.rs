@@ -44,10 +44,11 @@ use aws_sdk_ecs::types::{
 };
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use domain::limits::Limits;
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId};
 use futures::future::try_join_all;
-use wire::shim::{BOOT_VARIABLE, Boot, Egress};
+use wire::shim::{BOOT_VARIABLE, Boot, Egress, Walls};
 
 use crate::fault::Fault;
 use crate::{Capacity, Environment, EnvironmentError, Sdk};
@@ -182,6 +183,8 @@ impl Ecs {
             orphan_seconds: ORPHAN_SECONDS,
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
+            walls: Walls::default(),
+            limits: Limits::default(),
         };
         let boot = serde_json::to_string(&boot).map_err(unavailable)?;
         let boot = KeyValuePair::builder().name(BOOT_VARIABLE).value(boot).build();

@@ -2,8 +2,8 @@
 //!
 //! It starts in new namespaces with the host's files still in sight, and does in this order: opens
 //! what is to be mounted, becomes the sandbox's uid, puts a root together on a tmpfs, leaves the
-//! host's root, gives up every privilege for good, and executes the shim. What fails is said on
-//! standard output, which closes when the shim begins.
+//! host's root, gives up for good what the shim has no use for, and executes the shim. What fails is
+//! said on standard output, which closes when the shim begins.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::root::{self, Sources};
 use super::spec::{Failure, INSIDE, Step};
-use super::{network, supervise};
+use super::supervise;
 
 /// The name every sandbox has for itself.
 pub(super) const HOSTNAME: &str = "reeve";
@@ -39,7 +39,6 @@ pub(super) fn run() -> i32 {
 fn become_shim() -> Result<(), Failure> {
     die_with_supervisor()?;
     let spec = supervise::receive().map_err(Failure::of(Step::Supervise, "the document"))?;
-    network::loopback_up().map_err(Failure::of(Step::Namespaces, "the loopback interface"))?;
     rustix::system::sethostname(HOSTNAME.as_bytes())
         .map_err(Failure::of(Step::Namespaces, "the host name"))?;
     forbid_namespaces()?;
@@ -81,7 +80,7 @@ fn forbid_namespaces() -> Result<(), Failure> {
     }
 }
 
-/// Becomes the one uid that exists in the sandbox. Capabilities stay: none of its uids is root.
+/// Becomes the shim's uid. Capabilities stay: no uid of the sandbox is root.
 fn become_inside() -> Result<(), Failure> {
     let (uid, gid) =
         (rustix::process::Uid::from_raw(INSIDE), rustix::process::Gid::from_raw(INSIDE));
@@ -91,7 +90,7 @@ fn become_inside() -> Result<(), Failure> {
         .map_err(Failure::of(Step::Namespaces, "changing the user"))
 }
 
-/// Gives up what could ever give more. Nothing after this needs a privilege.
+/// Gives up what could ever give more than the shim keeps to put walls around its agents.
 fn confine() -> Result<(), Failure> {
     let confine = |what| Failure::of::<rustix::io::Errno>(Step::Program, what);
     rustix::process::setsid().map_err(confine("a session"))?;
@@ -109,6 +108,9 @@ fn confine() -> Result<(), Failure> {
     rustix::thread::set_no_new_privs(true).map_err(confine("no new privileges"))?;
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if supervise::KEPT.contains(capability) {
+            continue;
+        }
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             // The first number that is no capability of this kernel.
             Err(rustix::io::Errno::INVAL) => break,
@@ -116,9 +118,14 @@ fn confine() -> Result<(), Failure> {
         }
     }
     rustix::thread::clear_ambient_capability_set().map_err(confine("ambient capabilities"))?;
-    let none = CapabilitySet::empty();
-    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    rustix::thread::set_capabilities(None::<Pid>, sets).map_err(confine("capabilities"))
+    let kept = supervise::KEPT;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: kept };
+    rustix::thread::set_capabilities(None::<Pid>, sets).map_err(confine("capabilities"))?;
+    for capability in kept.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)
+            .map_err(confine("keeping capabilities"))?;
+    }
+    Ok(())
 }
 
 /// Becomes the shim; returns only why not.

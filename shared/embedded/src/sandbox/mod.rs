@@ -3,7 +3,9 @@
 //! What holds here
 //! - A sandbox has its own user, mount, pid, network, ipc, uts and cgroup namespace. It sees the
 //!   host's programs read-only, its agent's workspace and home, and the socket that is its only way
-//!   out. Nothing in it has a capability or can get one. As root, its uid is no user of the host.
+//!   out. Its shim has capabilities in that user namespace alone, to put walls around each agent;
+//!   no agent has one or can get one. As root, no uid in it is a user of the host, and each agent
+//!   has one of its own.
 //! - A sandbox outlives the process that started it and is found by the next one
 //!   ([`Sandbox::adopt`]): what proves its life is a lock the kernel holds for it, never a file alone.
 //!   A crash between any two steps leaves either a sandbox that can be found or none.
@@ -11,15 +13,15 @@
 //! - Operations on one container happen one after the other; on different ones side by side.
 //! - `on_exit` is called once for each sandbox that ended by itself, and for no other.
 //!
-//! Deliberately absent: seccomp, cgroup limits, disk quota and a uid per agent come with the
-//! execution plan. The way out is opened by whoever builds a [`Sandbox`]: here is only its path.
+//! Deliberately absent: cgroups (limits are watched by the shim, see `domain::limits`), and a uid per
+//! agent for an ordinary user, who would need ids of `/etc/subuid` and could not remove what is
+//! theirs. The way out is opened by whoever builds a [`Sandbox`]: here is only its path.
 //! A user's supplementary groups come along, because the kernel lets no ordinary user drop them.
 
 mod binary;
 mod forbidden;
 mod inside;
 mod life;
-mod network;
 mod root;
 mod spec;
 mod start;
@@ -35,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use app::ports::{Compute, ComputeError, Observed};
 use async_trait::async_trait;
+use domain::limits::Limits;
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId};
 use tokio::sync::OnceCell;
@@ -45,7 +48,16 @@ use spec::{Failure, Layout, Spec};
 use start::Outside;
 
 pub use spec::Place;
+pub(crate) use tree::remove as remove_tree;
 pub use supervise::supervise;
+
+/// What the directory is called that an agent works in, in the directory of the agent.
+pub(crate) const WORKSPACE_NAME: &str = "workspace";
+
+/// The directory of an agent: no sandbox sees it, only what is in it.
+pub(crate) fn directory_of(data: &Path, agent: AgentId) -> PathBuf {
+    Layout { data: data.to_owned() }.agent(agent)
+}
 
 /// What [`Sandbox`] is built from.
 #[derive(Clone)]
@@ -60,6 +72,8 @@ pub struct Config {
     pub shim: Option<PathBuf>,
     /// Seconds without a connection after which a shim ends by itself.
     pub orphan_seconds: u64,
+    /// What each agent may take.
+    pub limits: Limits,
     /// Called before a sandbox starts, and for each that is adopted: listen on the path. It is
     /// shorter than 100 bytes, free, and good until `after_end`.
     pub before_start: Arc<BeforeStart>,
@@ -324,7 +338,7 @@ impl Inner {
         let dir = self.layout.container(plan.container);
         let spec = self.spec(Some(place), dir.clone(), repositories);
         let started = async {
-            start::prepare(&spec, Some((plan, self.config.orphan_seconds)), self.outside)
+            start::prepare(&spec, Some((plan, &self.config)), self.outside)
                 .map_err(unavailable)?;
             let shortcut = self.listen(&place).map_err(unavailable)?;
             faults::point("sandbox.prepare", "after");

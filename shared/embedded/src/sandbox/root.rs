@@ -21,6 +21,8 @@ pub(super) const SHIM: &str = "/reeve/shim";
 pub(super) const RUN: &str = "/run/reeve";
 pub(super) const BOOT: &str = "/run/reeve/boot.json";
 pub(super) const JOURNAL: &str = "/run/journal";
+/// Where the shim mounts what its agents have in memory.
+pub(super) const MOUNTS: &str = "/run/agents";
 pub(super) const WORKSPACE: &str = "/workspace";
 pub(super) const HOME: &str = "/home/agent";
 
@@ -179,6 +181,9 @@ pub(super) fn assemble(sources: &Sources) -> Result<(), Failure> {
     devices().map_err(file("/dev"))?;
     tmpfs("dev/shm", c"mode=1777,size=64m", MountFlags::NODEV).map_err(step("/dev/shm"))?;
     tmpfs("tmp", c"mode=1777,size=512m,nr_inodes=128k", MountFlags::NODEV).map_err(step("/tmp"))?;
+    fs::create_dir(&MOUNTS[1..]).map_err(file(MOUNTS))?;
+    tmpfs(&MOUNTS[1..], c"mode=0711,size=64k,nr_inodes=1k", MountFlags::NODEV)
+        .map_err(step(MOUNTS))?;
     sources.binds.iter().try_for_each(mount_point)?;
     sources.binds.iter().try_for_each(attach)?;
     restrict(sources)?;

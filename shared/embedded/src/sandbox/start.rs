@@ -2,18 +2,19 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, lchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use domain::AgentId;
 use domain::plan::ContainerPlan;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use wire::shim::{Boot, Egress};
+use wire::shim::{Boot, Egress, FIRST_UID, UIDS, Walls, uid_of};
 
 use super::life::{self, Held};
 use super::spec::{self, Failure, INSIDE, SOCKET, Said, Spec, Step};
-use super::{root, tree};
+use super::{Config, root, tree};
 
 /// What a shim writes on its outputs, in its sandbox's directory.
 pub(super) const LOG: &str = "log";
@@ -25,18 +26,22 @@ const START: Duration = Duration::from_secs(15);
 const HEARTBEAT_SECONDS: u64 = 5;
 const LIVE_MILLIS: u64 = 20;
 
-/// The ids outside that the sandbox's own is mapped to.
+/// The ids outside that the sandbox's own are mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outside {
+    /// The shim's.
     uid: u32,
     gid: u32,
-    /// Whether they are others than our own.
+    /// Whether they are others than our own. Then agents have theirs, too.
     foreign: bool,
 }
 
 /// Far from what system and people have, inside what is set aside for containers. Root must not be
 /// it: outside of any capability, the owner of the files in `/proc/sys` may write them.
 const FOREIGN: u32 = 0x6000_0000;
+
+/// How many ids from there on may be used: the shim's, and those of agents behind it.
+const IDS: u32 = FIRST_UID + UIDS;
 
 impl Outside {
     /// What is possible for this process.
@@ -46,7 +51,7 @@ impl Outside {
             gid: rustix::process::getegid().as_raw(),
             foreign: false,
         };
-        let mapped = |file: &str| fs::read_to_string(file).is_ok_and(|map| covers(&map, FOREIGN));
+        let mapped = |file: &str| fs::read_to_string(file).is_ok_and(|map| covers(&map, FOREIGN, IDS));
         // Inside another container there may be no such id; its root is not the machine's then.
         if own.uid == 0 && mapped("/proc/self/uid_map") && mapped("/proc/self/gid_map") {
             return Self { uid: FOREIGN, gid: FOREIGN, foreign: true };
@@ -54,8 +59,22 @@ impl Outside {
         own
     }
 
+    /// The uid of `agent` inside, where it has another than the shim.
+    fn inside(self, agent: AgentId) -> Option<u32> {
+        self.foreign.then(|| uid_of(agent))
+    }
+
     fn own(self, path: &Path) -> io::Result<()> {
         if self.foreign { lchown(path, Some(self.uid), Some(self.gid)) } else { Ok(()) }
+    }
+
+    /// Gives `path` and all below it to `agent`, unless it has it already.
+    fn give(self, path: &Path, agent: AgentId) -> io::Result<()> {
+        let Some(uid) = self.inside(agent).map(|inside| FOREIGN + inside) else { return Ok(()) };
+        if fs::symlink_metadata(path)?.uid() == uid {
+            return Ok(());
+        }
+        tree::each(path, &|path| lchown(path, Some(uid), Some(uid)))
     }
 
     /// Maps the ids of the namespace that `supervisor` has made.
@@ -63,16 +82,21 @@ impl Outside {
         let of = |file: &str| format!("/proc/{}/{file}", supervisor.id());
         // An ordinary user may map a group only once groups cannot be changed any more.
         fs::write(of("setgroups"), "deny")?;
-        fs::write(of("uid_map"), format!("{INSIDE} {} 1\n", self.uid))?;
-        fs::write(of("gid_map"), format!("{INSIDE} {} 1\n", self.gid))
+        let agents = format!("{FIRST_UID} {} {UIDS}\n", FOREIGN + FIRST_UID);
+        let agents = if self.foreign { agents.as_str() } else { "" };
+        fs::write(of("uid_map"), format!("{INSIDE} {} 1\n{agents}", self.uid))?;
+        fs::write(of("gid_map"), format!("{INSIDE} {} 1\n{agents}", self.gid))
     }
 }
 
-fn covers(map: &str, id: u32) -> bool {
+/// Whether a map has `count` ids from `first` on, in one of its ranges.
+fn covers(map: &str, first: u32, count: u32) -> bool {
     map.lines().any(|line| {
         let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
         match (numbers.next(), numbers.nth(1)) {
-            (Some(Ok(first)), Some(Ok(count))) => id >= first && id - first < count,
+            (Some(Ok(begin)), Some(Ok(length))) => {
+                first >= begin && first - begin < length && length - (first - begin) >= count
+            }
             _ => false,
         }
     })
@@ -82,18 +106,18 @@ fn covers(map: &str, id: u32) -> bool {
 /// is. From here on it can be found.
 pub(super) fn prepare(
     spec: &Spec,
-    plan: Option<(&ContainerPlan, u64)>,
+    plan: Option<(&ContainerPlan, &Config)>,
     outside: Outside,
 ) -> io::Result<()> {
     tree::remove(&spec.dir)?;
     private(&spec.dir)?;
-    if let Some((plan, orphan_seconds)) = plan {
+    if let Some((plan, config)) = plan {
         let agent = spec::Layout { data: spec.data.clone() }.agent(plan.agent);
         private(&agent)?;
         for name in ["workspace", "home"] {
             let path = agent.join(name);
             private(&path)?;
-            outside.own(&path)?;
+            outside.give(&path, plan.agent)?;
         }
         let journal = spec.dir.join("journal");
         private(&journal)?;
@@ -110,9 +134,14 @@ pub(super) fn prepare(
             journal: root::JOURNAL.to_owned(),
             workspace: root::WORKSPACE.to_owned(),
             home: root::HOME.to_owned(),
-            orphan_seconds,
+            orphan_seconds: config.orphan_seconds,
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
+            walls: Walls {
+                mounts: Some(root::MOUNTS.to_owned()),
+                uid: outside.inside(plan.agent),
+            },
+            limits: config.limits,
         };
         let path = run.join("boot.json");
         secret(&path, &serde_json::to_vec(&boot)?)?;
@@ -206,10 +235,11 @@ mod tests {
 
     #[test]
     fn a_map_covers_what_lies_in_one_of_its_ranges() {
-        assert!(covers("         0          0 4294967295\n", FOREIGN));
-        assert!(!covers("0 1000 1\n", FOREIGN));
-        assert!(!covers("0 100000 65536\n", FOREIGN));
-        assert!(covers("0 1000 1\n1610612736 9 1\n", FOREIGN));
-        assert!(!covers("", FOREIGN));
+        assert!(covers("         0          0 4294967295\n", FOREIGN, IDS));
+        assert!(!covers("0 1000 1\n", FOREIGN, IDS));
+        assert!(!covers("0 100000 65536\n", FOREIGN, 1));
+        assert!(covers("0 1000 1\n1610612736 9 1\n", FOREIGN, 1));
+        assert!(!covers("0 1000 1\n1610612736 9 1\n", FOREIGN, 2));
+        assert!(!covers("", FOREIGN, 1));
     }
 }

@@ -28,13 +28,21 @@ use super::{inside, life};
 /// What stands in place of a document for the first process, which reads it from its input.
 const INSIDE_ARGUMENT: &str = "-";
 
-/// What the first process needs to put the root together and then to give up for good.
-const SETUP: CapabilitySet = CapabilitySet::SYS_ADMIN
+/// What the first process needs to put the root together. What the shim keeps of it is [`KEPT`].
+const SETUP: CapabilitySet = KEPT.union(CapabilitySet::SYS_RESOURCE);
+
+/// What the shim needs to put walls around each agent. All of it is good in the sandbox's own user
+/// namespace only, and no agent has any of it.
+///
+/// That is: namespaces and mounts; another uid; giving up for good; the loopback interface of an
+/// agent's network; signals to processes of another uid, and a look into their directories.
+pub(super) const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::SYS_RESOURCE)
-    .union(CapabilitySet::NET_ADMIN);
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::DAC_OVERRIDE);
 
 /// The whole of `reeve sandbox <document>`: call it before anything else, while the process has one
 /// thread. Returns the code to exit with.

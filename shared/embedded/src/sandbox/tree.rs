@@ -1,4 +1,4 @@
-//! Removing directories that an agent could write to.
+//! Removing directories that an agent could write to, and giving them to it.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Removes `path` and all below it. Follows no symlink. Idempotent. Nothing may be writing to it.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // An agent may have taken the owner's rights from a directory. Root needs none.
@@ -16,6 +16,18 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         }
         other => other,
     }
+}
+
+/// Does `work` on `path` and all below it, what is above first. Follows no symlink. Nothing may be
+/// writing to it.
+pub(super) fn each(path: &Path, work: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    work(path)?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            each(&entry?.path(), work)?;
+        }
+    }
+    Ok(())
 }
 
 fn open_up(path: &Path) -> io::Result<()> {

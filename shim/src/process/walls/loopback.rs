@@ -1,4 +1,4 @@
-//! The only interface a sandbox has.
+//! The only interface an agent has: its own.
 
 use std::io;
 
@@ -14,7 +14,7 @@ const LOOPBACK: i32 = 1;
 
 /// Brings the loopback interface up, so that agents can talk to servers of their own. The kernel
 /// gives it its addresses.
-pub(super) fn loopback_up() -> io::Result<()> {
+pub(super) fn up() -> io::Result<()> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,

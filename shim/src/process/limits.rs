@@ -1,0 +1,168 @@
+//! What an agent has taken, looked at now and then.
+//!
+//! What holds here: a limit that is passed is seen within a look or two, and is named. What a kernel
+//! can stop by itself (open files, processes of one uid, the size of a file, a full `/tmp`) it has
+//! stopped before; the rest may be passed by as much as is taken between two looks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domain::limits::{Limit, Limits, Passed, Taken};
+use tokio::time::Instant;
+use wire::shim::failure;
+
+use super::walls::{Place, Scratch};
+use crate::time::pass;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A look at the disk may take this part of the time.
+const DISK_SHARE: u32 = 20;
+
+/// The shortest time between two looks at the disk.
+const DISK: Duration = Duration::from_secs(1);
+
+/// One agent's limits, and what it had taken when it started.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    limits: Limits,
+    directories: [PathBuf; 2],
+    before: Option<Taken>,
+    disk: Taken,
+    next: Instant,
+}
+
+impl Watch {
+    pub(crate) fn new(place: &Place) -> Self {
+        Self {
+            limits: place.limits,
+            directories: [place.workspace.clone(), place.home.clone()],
+            before: None,
+            disk: Taken::default(),
+            next: Instant::now(),
+        }
+    }
+
+    /// Returns when a limit is passed. `members` are the agent's processes.
+    pub(crate) async fn passed(
+        mut self,
+        scratch: Option<&Scratch>,
+        members: impl Fn() -> BTreeSet<i32>,
+    ) -> Passed {
+        loop {
+            if Instant::now() >= self.next {
+                self.look_at_disk().await;
+            }
+            let scratch_full = scratch.is_some_and(Scratch::is_full);
+            let now = Taken { scratch_full, ..of_processes(&members(), self.disk) };
+            if let Some(passed) = self.limits.passed(&now, &self.before.unwrap_or_default()) {
+                return passed;
+            }
+            pass(LOOK).await;
+        }
+    }
+
+    async fn look_at_disk(&mut self) {
+        let (directories, limits) = (self.directories.clone(), self.limits);
+        let begun = Instant::now();
+        let look = tokio::task::spawn_blocking(move || on_disk(&directories, &limits));
+        self.disk = look.await.unwrap_or_default();
+        self.before.get_or_insert(self.disk);
+        self.next = Instant::now() + (begun.elapsed() * DISK_SHARE).max(DISK);
+    }
+}
+
+/// The stable code of a run that passed `limit`.
+pub(crate) fn code(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Memory => failure::MEMORY_LIMIT,
+        Limit::Processes => failure::PROCESS_LIMIT,
+        Limit::Files => failure::FILE_LIMIT,
+        Limit::Disk | Limit::Inodes | Limit::Scratch => failure::DISK_LIMIT,
+    }
+}
+
+/// What `members` have, beside what is known of the disk.
+fn of_processes(members: &BTreeSet<i32>, disk: Taken) -> Taken {
+    let mut taken = disk;
+    for pid in members {
+        // One that is gone has nothing.
+        let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+        let number = |name: &str| -> u64 {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let value = value.and_then(|value| value.split_ascii_whitespace().next());
+            value.and_then(|value| value.parse().ok()).unwrap_or_default()
+        };
+        taken.processes += number("Threads");
+        // Pages of files can be given up at any time: they are nobody's.
+        taken.memory += (number("RssAnon") + number("RssShmem")) * 1024;
+        taken.files = taken.files.max(open_files(*pid));
+    }
+    taken
+}
+
+fn open_files(pid: i32) -> u64 {
+    let path = format!("/proc/{pid}/fd");
+    // Since Linux 6.2 this is their number, for everybody to see.
+    match fs::metadata(&path).map(|metadata| metadata.len()) {
+        Ok(0) => fs::read_dir(path).map_or(0, |entries| entries.count() as u64),
+        Ok(number) => number,
+        Err(_) => 0,
+    }
+}
+
+/// What is in `directories`. Follows no link, and ends when a limit is passed.
+fn on_disk(directories: &[PathBuf], limits: &Limits) -> Taken {
+    let mut taken = Taken::default();
+    let mut open: Vec<PathBuf> = directories.to_vec();
+    while let Some(directory) = open.pop() {
+        for (path, metadata) in entries(&directory) {
+            taken.inodes += 1;
+            taken.disk += metadata.blocks() * 512;
+            if metadata.is_dir() {
+                open.push(path);
+            }
+        }
+        if taken.disk / 2 > limits.disk || taken.inodes / 2 > limits.inodes {
+            break;
+        }
+    }
+    taken
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = (PathBuf, fs::Metadata)> {
+    // What the agent removes meanwhile is gone.
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_disk_is_counted_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/b"), vec![1; 100_000]).unwrap();
+        std::os::unix::fs::symlink("/usr", dir.path().join("link")).unwrap();
+        let taken = on_disk(&[dir.path().to_owned()], &Limits::default());
+        assert_eq!(taken.inodes, 3);
+        assert!((100_000..200_000).contains(&taken.disk), "{taken:?}");
+        let gone = on_disk(&[dir.path().join("gone")], &Limits::default());
+        assert_eq!(gone, Taken::default());
+    }
+
+    #[test]
+    fn a_process_is_seen_with_what_it_has() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let held: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let taken = of_processes(&BTreeSet::from([me]), Taken::default());
+        assert!(taken.processes >= 1 && taken.memory > 100_000, "{taken:?}");
+        assert!(taken.files > held.len() as u64, "{taken:?}");
+    }
+}
