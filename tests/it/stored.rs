@@ -26,3 +26,21 @@ pub(crate) fn mentions(reeve: &Reeve, needle: &str) -> Vec<String> {
     let keys = rows(reeve, needle).into_iter().map(|(key, _)| key);
     keys.filter(|key| !key.contains("aud_") && !key.starts_with("DUE#")).collect()
 }
+
+/// How many containers of a realm have room to run, as it is counted; and its containers, as they were
+/// at the same moment.
+pub(crate) fn running(reeve: &Reeve, realm: &str) -> (i64, Vec<Value>) {
+    let path = reeve.data().join("reeve.db");
+    let mut file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    // One moment: the count of now beside the rows of a moment ago would prove nothing.
+    let moment = file.transaction().unwrap();
+    let counted = moment.query_row(
+        "SELECT count FROM items WHERE pk = ?1 AND sk = 'COUNT#running'",
+        [format!("RLM#{realm}")],
+        |row| row.get(0),
+    );
+    let mut query = moment.prepare("SELECT body FROM items WHERE pk = ?1").unwrap();
+    let rows = query.query_map([format!("RLM#{realm}#CTR")], |row| row.get::<_, String>(0));
+    let rows = rows.unwrap().map(|body| serde_json::from_str::<Value>(&body.unwrap()).unwrap());
+    (counted.unwrap_or(0), rows.map(|row| row["doc"].clone()).collect())
+}

@@ -16,7 +16,13 @@ pub(crate) const ROUTE: Route =
         .summary("Give a session a prompt")
         .scope(Scope::SessionsWrite)
         .grants(&[Grant::TableRead, Grant::TableWrite])
-        .problems(&[ProblemKind::StateRefused, ProblemKind::QueueFull]);
+        .problems(&[
+            ProblemKind::StateRefused,
+            ProblemKind::QueueFull,
+            ProblemKind::QuotaReached,
+            ProblemKind::CapacityExhausted,
+            ProblemKind::AgentReclaimed,
+        ]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

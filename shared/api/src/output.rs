@@ -119,9 +119,16 @@ pub fn problem_response(problem: &Problem) -> Response {
         let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, scheme);
     }
-    if problem.code == ProblemKind::Unavailable {
+    let again = if problem.code == ProblemKind::Unavailable {
         // It has been tried again for a while already: that soon is soon enough.
-        let seconds = HeaderValue::from_static("1");
+        Some("1")
+    } else if problem.code == ProblemKind::CapacityExhausted {
+        // Some run has to end.
+        Some("5")
+    } else {
+        None
+    };
+    if let Some(seconds) = again.map(HeaderValue::from_static) {
         response.headers_mut().insert(axum::http::header::RETRY_AFTER, seconds);
     }
     response

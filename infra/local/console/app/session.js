@@ -271,7 +271,7 @@ export class SessionView extends Component {
             ${[...this.waiting.values()].map(
               (run) => html`
                 <article class="row user waiting" key=${run.id}>
-                  <h3 class="who">You <span class="tag">${this.waiting.size > 1 || this.busy ? "queued" : "sent"}</span>
+                  <h3 class="who">You <span class="tag">${timeline.runs.get(run.id)?.waits ? "waits for room" : this.waiting.size > 1 || this.busy ? "queued" : "sent"}</span>
                     ${writes && run.state === "queued" && html`<button class="quiet" disabled=${withdrawing} onClick=${() => this.withdraw(run)}>Withdraw</button>`}
                   </h3>
                   <div class="plain">${run.prompt}</div>

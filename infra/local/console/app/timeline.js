@@ -267,6 +267,11 @@ const folds = {
     timeline.said(`Run ${run.state}.${data.detail ? ` ${data.detail}` : ""}`, seq);
   },
 
+  waiting_for_capacity(timeline, event, data, seq) {
+    timeline.run(event.runId).waits = string(data.limit);
+    timeline.said("Waits until there is room to run.", seq);
+  },
+
   session_state(timeline, event, data, seq) {
     timeline.closed = data.state === "completed";
     if (seq > timeline.history) timeline.state = string(data.state);
