@@ -165,9 +165,12 @@ class Account:
 
     def aws(self, service):
         """A client of the kind that comes with sam."""
-        settings = self.environment
+        endpoint = self.state["endpoint"]
+        if service == "apigatewaymanagementapi":
+            # The connections of the one WebSocket API: an address of its own.
+            endpoint = self.outputs()["StreamUrl"].replace("ws", "http", 1)
         return boto3.client(
-            service, endpoint_url=settings["AWS_ENDPOINT_URL"], region_name=REGION,
+            service, endpoint_url=endpoint, region_name=REGION,
             aws_access_key_id="test", aws_secret_access_key="test",
         )
 
@@ -189,29 +192,33 @@ class Account:
     def deploy(self):
         bucket = f"{STACK}-artifacts"
         self.aws("s3").create_bucket(Bucket=bucket)
-        machine = os.uname().machine
+        architecture = "arm64" if os.uname().machine == "aarch64" else "x86_64"
         given = {
-            "Architecture": "arm64" if machine == "aarch64" else "x86_64",
-            "AgentImage": f"reeve-shim:{TAG}",
-            "EgressImage": f"reeve-egress:{TAG}",
             # A container does not reach an emulator on the host's loopback: egress is on the host.
             "EgressCount": "0",
             "EgressPort": str(EGRESS_PORT),
             "DeletionProtection": "false",
             "AlarmEmail": "operator@example.com",
         }
-        self.sam("deploy", "--stack-name", STACK, "--s3-bucket", bucket, "--no-resolve-s3",
+        # The command of an operator, who is not asked here; what it builds is built.
+        self.run("deploy", str(ROOT / "infra/aws/deploy"), "--architecture", architecture, "--built",
+                 "--local-images", TAG, "--region", REGION,
+                 "--stack-name", STACK, "--s3-bucket", bucket, "--no-resolve-s3",
                  "--no-confirm-changeset", "--no-progressbar",
                  "--parameter-overrides", *[f"{name}={value}" for name, value in given.items()])
 
     def sam(self, command, *arguments):
+        self.run(command, str(TOOLS / "sam"), command, "--region", REGION, *arguments)
+
+    def run(self, name, *command):
+        """Runs a tool of an operator against the account."""
         done = subprocess.run(
-            [str(TOOLS / "sam"), command, "--region", REGION, *arguments], cwd=ROOT,
-            env={**os.environ, **self.environment, "PYTHONPATH": MENDS}, capture_output=True, text=True,
+            command, cwd=ROOT, capture_output=True, text=True,
+            env={**os.environ, **self.environment, "PYTHONPATH": MENDS, "SAM": str(TOOLS / "sam")},
         )
-        (self.dir / f"sam-{command}.log").write_text(done.stdout + done.stderr)
+        (self.dir / f"sam-{name}.log").write_text(done.stdout + done.stderr)
         if done.returncode != 0:
-            raise SystemExit(f"sam {command}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
+            raise SystemExit(f"{name}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
 
     def outputs(self):
         stack = self.aws("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]

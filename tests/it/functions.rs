@@ -3,6 +3,7 @@
 
 mod runtime_api;
 mod sockets;
+mod unrouted;
 mod workers;
 mod world;
 

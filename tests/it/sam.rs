@@ -94,7 +94,9 @@ fn each_route_and_each_function_is_deployed_once() {
     for function in routes::functions() {
         let keys = function.triggers.iter().filter_map(|trigger| match trigger {
             Trigger::Socket(key) => Some((*key).to_owned()),
+            Trigger::Unrouted => Some("$default".to_owned()),
             Trigger::Url(_)
+            | Trigger::Webhook(_)
             | Trigger::Nudges
             | Trigger::Every(_)
             | Trigger::Changes
@@ -171,7 +173,7 @@ fn no_policy_is_wider_than_what_the_function_declares() {
         }
         for trigger in triggers {
             match trigger {
-                Trigger::Socket(_) | Trigger::Url(_) => {}
+                Trigger::Socket(_) | Trigger::Url(_) | Trigger::Webhook(_) | Trigger::Unrouted => {}
                 // Messages and changes are fetched, and what nobody could take is left in a queue.
                 Trigger::Changes => services.extend(["dynamodb", "sqs", "kms"]),
                 Trigger::Nudges | Trigger::Every(_) => services.extend(["sqs", "kms"]),

@@ -19,7 +19,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::http::PATIENCE;
 
 /// What becomes of a call.
 #[derive(Clone, Debug)]
@@ -32,6 +36,10 @@ pub enum Fault {
     LoseAnswer,
     /// It is passed on after this long.
     Delay(Duration),
+    /// It is passed on when it is let go; never, where its caller is gone by then.
+    Hold(Held),
+    /// It is passed on and carried out, and answered when it is let go.
+    HoldAnswer(Held),
     /// What answers is asked in other words: the document that was sent is changed so.
     Rewrite(fn(&mut Value)),
 }
@@ -49,6 +57,43 @@ impl Fault {
     }
 }
 
+/// Where calls wait until a test lets them go.
+#[derive(Clone, Debug)]
+pub struct Held(Arc<watch::Sender<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    came: usize,
+    let_go: bool,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Waiting::default())))
+    }
+}
+
+impl Held {
+    /// Returns when so many calls have come here. Fails the test if they do not.
+    pub async fn came(&self, calls: usize) {
+        let mut waiting = self.0.subscribe();
+        let came = waiting.wait_for(|waiting| waiting.came >= calls);
+        let came = timeout(PATIENCE, came).await;
+        came.unwrap_or_else(|_| panic!("{calls} calls do not come")).expect("it is held here");
+    }
+
+    /// Lets go of all that wait here, and of all that come.
+    pub fn let_go(&self) {
+        self.0.send_modify(|waiting| waiting.let_go = true);
+    }
+
+    async fn wait(&self) {
+        self.0.send_modify(|waiting| waiting.came += 1);
+        let mut waiting = self.0.subscribe();
+        waiting.wait_for(|waiting| waiting.let_go).await.expect("it is held here");
+    }
+}
+
 /// A call that came, and how it was answered.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -63,6 +108,8 @@ pub struct Call {
 #[derive(Debug)]
 struct Rule {
     call: String,
+    /// What it has to mention; anything, where it is empty.
+    about: String,
     fault: Fault,
     left: usize,
 }
@@ -107,7 +154,12 @@ impl FaultProxy {
 
     /// Does this to the next `times` calls of that name. Rules for one name take turns, in order.
     pub fn fault(&self, call: &str, fault: Fault, times: usize) {
-        let rule = Rule { call: call.to_owned(), fault, left: times };
+        self.fault_about(call, "", fault, times);
+    }
+
+    /// The same to those only whose document mentions `about`.
+    pub fn fault_about(&self, call: &str, about: &str, fault: Fault, times: usize) {
+        let rule = Rule { call: call.to_owned(), about: about.to_owned(), fault, left: times };
         self.state.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
     }
 
@@ -152,7 +204,7 @@ impl State {
             None => parts.uri.path().to_owned(),
         };
         let mut document: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let fault = self.next(&name);
+        let fault = self.next(&name, &String::from_utf8_lossy(&body));
         let at = {
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
             calls.push(Call { name, body: document.clone(), answer: Value::Null });
@@ -168,11 +220,12 @@ impl State {
             }
             Some(Fault::LoseCall) => return Err(Cut),
             Some(Fault::Delay(time)) => delay(*time).await,
+            Some(Fault::Hold(held)) => held.wait().await,
             Some(Fault::Rewrite(change)) => {
                 change(&mut document);
                 body = document.to_string().into();
             }
-            Some(Fault::LoseAnswer) | None => {}
+            Some(Fault::LoseAnswer | Fault::HoldAnswer(_)) | None => {}
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = parts.headers;
@@ -192,16 +245,19 @@ impl State {
         let body = sent.bytes().await.map_err(|_| Cut)?;
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)[at].answer =
             serde_json::from_slice(&body).unwrap_or_default();
-        if matches!(fault, Some(Fault::LoseAnswer)) {
-            return Err(Cut);
+        match fault {
+            Some(Fault::LoseAnswer) => return Err(Cut),
+            Some(Fault::HoldAnswer(until)) => until.wait().await,
+            _ => {}
         }
         answer.body(Full::from(body)).map_err(|_| Cut)
     }
 
-    fn next(&self, name: &str) -> Option<Fault> {
+    fn next(&self, name: &str, text: &str) -> Option<Fault> {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let matches = |rule: &&mut Rule| {
             rule.left > 0
+                && text.contains(&rule.about)
                 && (rule.call == name
                     || (rule.call.starts_with('/') && name.starts_with(&rule.call)))
         };

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
+pub mod account;
 pub mod asyncapi;
 pub mod blobs;
 pub mod compute;

@@ -81,6 +81,12 @@ impl Stream {
         &mut self.socket
     }
 
+    /// Ends the TCP connection without a word: no frame says that it is over.
+    pub async fn cut(&mut self) {
+        use tokio::io::AsyncWriteExt;
+        self.socket.get_mut().shutdown().await.expect("it was open");
+    }
+
     /// Sends a frame that the document knows.
     pub async fn say(&mut self, frame: Value) {
         asyncapi::check_said(&frame).expect("the document knows what is said");

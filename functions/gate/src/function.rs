@@ -10,6 +10,11 @@ pub enum Trigger {
     Socket(&'static str),
     /// A URL of its own, whose answer is streamed, for the route of this id.
     Url(&'static str),
+    /// A URL of its own, open to all and answered in one piece, for the route of this id: for a service
+    /// of others that calls back, holds no key of ours, and proves who it is by what it sends.
+    Webhook(&'static str),
+    /// Requests of the HTTP API that no route of it takes.
+    Unrouted,
     /// Messages in the queue of nudges.
     Nudges,
     /// Time: a schedule expression.

@@ -20,7 +20,7 @@ pub fn routes() -> Vec<Route> {
 
 /// Every function that no request of the HTTP API invokes.
 pub fn functions() -> Vec<Function> {
-    [sessions::FUNCTIONS, sockets::FUNCTIONS, workers::FUNCTIONS].concat()
+    [sessions::FUNCTIONS, sockets::FUNCTIONS, system::FUNCTIONS, workers::FUNCTIONS].concat()
 }
 
 #[cfg(test)]

@@ -46,12 +46,15 @@ pub(crate) async fn serve(process: Process, route: Route) -> Result<(), Error> {
     lambda_http::runtime(service).run().await
 }
 
-/// A route and everything in front of it.
+/// What is served, and everything in front of it.
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) process: Process,
     app: App,
-    route: Route,
+    /// What the log calls it.
+    id: &'static str,
+    /// Whether who asks may ask for less.
+    reads: bool,
     router: Router,
 }
 
@@ -59,7 +62,17 @@ impl Door {
     /// Exactly `route`, behind `gate`, which opens `app`.
     pub(crate) fn new(process: Process, app: App, gate: &Gate, route: Route) -> Self {
         let router = api::router(&[route], gate);
-        Self { process, app, route, router }
+        Self { process, app, id: route.id, reads: route.verb == Verb::Get, router }
+    }
+
+    /// Whatever `router` takes.
+    pub(crate) const fn before(
+        process: Process,
+        app: App,
+        id: &'static str,
+        router: Router,
+    ) -> Self {
+        Self { process, app, id, reads: false, router }
     }
 
     /// Lets a request through, within the time of its invocation.
@@ -84,9 +97,9 @@ impl Door {
     }
 
     /// Answers in one piece.
-    async fn answer_whole(&self, request: Request) -> Response<Full<Bytes>> {
+    pub(crate) async fn answer_whole(&self, request: Request) -> Response<Full<Bytes>> {
         let (context, started) = (request.lambda_context(), Instant::now());
-        let span = self.process.telemetry.span(self.route.id, &context);
+        let span = self.process.telemetry.span(self.id, &context);
         let answered = async {
             let response = self.pass(request, &context).await;
             let response = self.whole(response).await;
@@ -103,7 +116,7 @@ impl Door {
             Ok(response) if spelled(response.body()) <= MAX_ANSWER => {
                 return response.map(Full::new);
             }
-            Ok(_) if self.route.verb == Verb::Get => {
+            Ok(_) if self.reads => {
                 (ProblemKind::InvalidParameter, "the answer is too large: ask for less at a time")
             }
             Ok(_) => (ProblemKind::Internal, "the answer is too large"),
@@ -113,28 +126,33 @@ impl Door {
     }
 
     fn problem(&self, kind: ProblemKind, detail: &str) -> Response<Body> {
-        let id = self.app.request_id().to_string();
-        tracing::error!(request.id = id, code = kind.code(), "{detail}");
-        let mut problem = Problem::new(kind, detail.to_owned());
-        problem.instance = Some(id.clone());
-        let mut response = api::problem_response(&problem);
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert("x-request-id", id);
-        }
-        response
+        problem(&self.app, kind, detail)
     }
 
     /// The line that each request has in the log.
     pub(crate) fn told<B>(&self, response: &Response<B>, started: Instant) {
         let id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok());
         tracing::info!(
-            http.route = self.route.id,
+            http.route = self.id,
             http.status = response.status().as_u16(),
             request.id = id,
             duration_ms = millis(started.elapsed()),
             "answered"
         );
     }
+}
+
+/// A problem that no handler has said.
+pub(crate) fn problem(app: &App, kind: ProblemKind, detail: &str) -> Response<Body> {
+    let id = app.request_id().to_string();
+    tracing::error!(request.id = id, code = kind.code(), "{detail}");
+    let mut problem = Problem::new(kind, detail.to_owned());
+    problem.instance = Some(id.clone());
+    let mut response = api::problem_response(&problem);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
 }
 
 async fn gather(response: Response<Body>) -> Result<Response<Bytes>, axum::Error> {

@@ -18,11 +18,13 @@
 
 mod http;
 mod invocation;
+mod outside;
 mod ports;
 mod process;
 mod socket_events;
 mod stream;
 mod telemetry;
+mod unrouted;
 mod worker_events;
 mod xray;
 
@@ -42,19 +44,35 @@ pub fn area(routes: &'static [Route], functions: &'static [Function]) -> ExitCod
             return http::serve(process, *route).await;
         }
         let function = process.pick(functions)?;
-        let route = function.triggers.iter().find_map(|trigger| match trigger {
-            Trigger::Url(id) => routes.iter().find(|route| route.id == *id),
-            Trigger::Socket(_)
-            | Trigger::Nudges
-            | Trigger::Every(_)
-            | Trigger::Changes
-            | Trigger::TaskStopped
-            | Trigger::Installation => None,
-        });
-        match route {
-            Some(route) => stream::serve(process, function, *route).await,
-            None => Err(format!("{} has no route to stream", function.id).into()),
+        let of = |id: &str| {
+            let known = routes.iter().find(|route| route.id == id).copied();
+            known.ok_or_else(|| Error::from(format!("{} has no route {id}", function.id)))
+        };
+        for trigger in function.triggers {
+            return match trigger {
+                Trigger::Url(id) => stream::serve(process, function, of(id)?).await,
+                Trigger::Webhook(id) => http::serve(process, of(id)?).await,
+                Trigger::Unrouted
+                | Trigger::Socket(_)
+                | Trigger::Nudges
+                | Trigger::Every(_)
+                | Trigger::Changes
+                | Trigger::TaskStopped
+                | Trigger::Installation => continue,
+            };
         }
+        Err(format!("{} has no handler", function.id).into())
+    })
+}
+
+/// Serves what the API says of itself, or what is no route of it, as `_HANDLER` says.
+pub fn system() -> ExitCode {
+    process::run(async |process: Process| {
+        if let Some(route) = ::system::ROUTES.iter().find(|route| route.id == process.handler()) {
+            return http::serve(process, *route).await;
+        }
+        let function = process.pick(::system::FUNCTIONS)?;
+        unrouted::serve(process, function).await
     })
 }
 

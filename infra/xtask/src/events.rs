@@ -21,7 +21,7 @@ pub(crate) fn generated() -> Vec<(String, String)> {
     }
     for function in routes::functions() {
         for trigger in function.triggers {
-            let Trigger::Url(id) = trigger else { continue };
+            let (Trigger::Url(id) | Trigger::Webhook(id)) = trigger else { continue };
             let of = routes.iter().find(|route| route.id == *id);
             samples.extend(of.map(|route| (function.id, document.event(route, Some("$default")))));
         }

@@ -19,5 +19,5 @@ pub use input::{Body, Caller, Ids, IfMatch, Input, OptionalBody, Params, Wants};
 pub use openapi::{Operation, openapi};
 pub use output::{Accepted, Created, Failure, Found, NoContent, Output, problem_response};
 pub use paths::canonical;
-pub use pipeline::{Idempotency, Service, router};
+pub use pipeline::{Idempotency, Service, refusing, router};
 pub use route::{Access, Described, Handler, Route, Verb, described};

@@ -102,6 +102,12 @@ pub fn router<S: Service>(routes: &[Route<S>], service: &S) -> Router {
             .route_layer(from_fn_with_state(entry, serve::<S>));
         mounted.route(route.path, handler)
     });
+    refusing(mounted, service)
+}
+
+/// Answers whatever `mounted` does not take with a problem: another path with `no_such_route`, another
+/// method with `method_not_allowed`, which lists those that the path takes.
+pub fn refusing<S: Service>(mounted: Router, service: &S) -> Router {
     let lost = service.clone();
     let mistaken = service.clone();
     mounted

@@ -54,12 +54,13 @@ pub enum Capacity {
 pub struct Environment(BTreeMap<&'static str, String>);
 
 /// Every variable that is read.
-const VARIABLES: [&str; 21] = [
+const VARIABLES: [&str; 22] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    "REEVE_API_URL",
     "REEVE_BOOTSTRAP_SECRET",
     "REEVE_BUCKET",
     "REEVE_CAPACITY",
@@ -189,6 +190,11 @@ impl Environment {
         let address = self.need("REEVE_CONNECTIONS")?;
         let rest = address.strip_prefix("ws");
         Ok(rest.map_or_else(|| address.to_owned(), |rest| format!("http{rest}")))
+    }
+
+    /// `REEVE_API_URL`: where the HTTP API answers, without a path.
+    pub fn api_url(&self) -> Result<&str, EnvironmentError> {
+        self.need("REEVE_API_URL")
     }
 
     /// `REEVE_STREAM_URL`: the `wss://` address that clients dial.

@@ -12,6 +12,7 @@ import sys
 import threading
 
 import deployment
+import limits
 
 
 def ecs(module):
@@ -170,6 +171,9 @@ MENDS = {
     "ministack.services.cloudformation.provisioners": [deployment.provisioners],
     "samcli.lib.utils.s3": [deployment.sam_s3],
     "ministack.services.ecs": [ecs, deployment.ecs],
+    "ministack.services.apigateway": [limits.apigateway],
+    "ministack.services.lambda_svc": [limits.lambda_svc],
+    "hypercorn.protocol.ws_stream": [limits.ws_stream],
     "ministack.services.secretsmanager": [secretsmanager],
 }
 

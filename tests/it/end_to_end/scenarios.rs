@@ -29,7 +29,7 @@ pub(super) async fn a_key_opens_what_it_may_until_it_is_revoked(platform: &Platf
     let made = client.post("/v1/keys", new).await;
     assert_eq!(made.status, 201, "{:#}", made.body);
     let reader = client.with_key(Some(&made.text("/apiKey")));
-    assert_eq!(reader.get("/v1/me").await.is(200)["realmId"], me["realmId"]);
+    assert_eq!(reader.get("/v1/me").await.is(200)["realm"], me["realm"]);
     reader.get("/v1/agents").await.is(200);
     let new = json!({ "name": "mine", "driver": "acp" });
     assert_eq!(reader.post("/v1/agents", new).await.is(403)["code"], "scope_missing");

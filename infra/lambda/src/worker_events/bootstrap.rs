@@ -16,18 +16,14 @@ use aws_lambda_events::cloudformation::{
 use axum::http::{self, Method};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use domain::key::PresentedKey;
 use domain::{KeyId, RealmId};
 use http_body_util::Full;
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use lambda_runtime::Context;
 
-use crate::Error;
 use crate::invocation::{each, left};
 use crate::process::Process;
+use crate::{Error, outside};
 
 /// What the resource is called for good: were it called otherwise, the old one would be deleted.
 const RESOURCE: &str = "first-key";
@@ -116,11 +112,8 @@ async fn answer(request: Request, done: Result<Option<RealmId>, Error>) -> Resul
 
 /// Puts a document where the address says, which is signed for exactly that: no type, no other header.
 async fn put(url: &str, document: Vec<u8>) -> Result<(), Error> {
-    let connector =
-        HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
-    let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
     let request = http::Request::builder().method(Method::PUT).uri(url);
-    let response = client.request(request.body(Full::new(document.into()))?).await?;
+    let response = outside::client()?.request(request.body(Full::new(document.into()))?).await?;
     if response.status().is_success() {
         return Ok(());
     }

@@ -21,6 +21,8 @@ pub(super) struct Authority {
 pub(super) enum Use {
     /// Saying where the client stream is.
     StreamAddress,
+    /// Calling the HTTP API as any of its clients.
+    ApiAddress,
     /// Taking messages from the queue of nudges.
     TakeNudges,
     /// Reading the table's change stream.
@@ -36,7 +38,9 @@ impl Authority {
     }
 
     pub(super) fn environment(&self) -> Map<String, Value> {
-        let mut set = vec![("RUST_LOG", json!("info"))];
+        // Figures of two installations of one account do not add up.
+        let mut set =
+            vec![("REEVE_METRICS", json!({ "Ref": "Name" })), ("RUST_LOG", json!("info"))];
         if self.reads() || self.grants.contains(&Grant::TableWrite) {
             set.push(("REEVE_TABLE", json!({ "Ref": "Table" })));
         }
@@ -63,6 +67,9 @@ impl Authority {
         }
         if self.uses.contains(&Use::StreamAddress) {
             set.push(("REEVE_STREAM_URL", json!({ "Ref": "StreamUrl" })));
+        }
+        if self.uses.contains(&Use::ApiAddress) {
+            set.push(("REEVE_API_URL", json!({ "Ref": "ApiUrl" })));
         }
         set.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -122,7 +129,7 @@ impl Authority {
         }
         for used in &self.uses {
             match used {
-                Use::StreamAddress => {}
+                Use::StreamAddress | Use::ApiAddress => {}
                 Use::TakeNudges => {
                     let actions =
                         ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];

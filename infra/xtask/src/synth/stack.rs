@@ -15,6 +15,7 @@ use super::trigger;
 
 /// What a stack of functions may be given, and what for.
 const PARAMETERS: &[(&str, &str)] = &[
+    ("ApiUrl", "Where the HTTP API answers, without a path."),
     ("Architecture", "What the artifacts were built for."),
     ("Capacity", "What containers run on."),
     ("Cluster", "The name of the ECS cluster."),
@@ -256,7 +257,7 @@ impl Function {
     }
 
     fn has_url(&self) -> bool {
-        let is_url = |trigger: &Trigger| matches!(trigger, Trigger::Url(_));
+        let is_url = |trigger: &Trigger| matches!(trigger, Trigger::Url(_) | Trigger::Webhook(_));
         matches!(self.invoked, Invoked::By(triggers) if triggers.iter().any(is_url))
     }
 

@@ -11,8 +11,10 @@ pub(super) fn used(trigger: &Trigger) -> Option<Use> {
     match trigger {
         Trigger::Nudges => Some(Use::TakeNudges),
         Trigger::Changes => Some(Use::ReadChanges),
+        Trigger::Unrouted => Some(Use::ApiAddress),
         Trigger::Socket(_)
         | Trigger::Url(_)
+        | Trigger::Webhook(_)
         | Trigger::Every(_)
         | Trigger::TaskStopped
         | Trigger::Installation => None,
@@ -23,7 +25,12 @@ pub(super) fn used(trigger: &Trigger) -> Option<Use> {
 pub(super) fn is_asynchronous(trigger: &Trigger) -> bool {
     match trigger {
         Trigger::Every(_) | Trigger::TaskStopped | Trigger::Installation => true,
-        Trigger::Socket(_) | Trigger::Url(_) | Trigger::Nudges | Trigger::Changes => false,
+        Trigger::Socket(_)
+        | Trigger::Url(_)
+        | Trigger::Webhook(_)
+        | Trigger::Unrouted
+        | Trigger::Nudges
+        | Trigger::Changes => false,
     }
 }
 
@@ -31,6 +38,10 @@ pub(super) fn is_asynchronous(trigger: &Trigger) -> bool {
 pub(super) fn route(name: &str, method: &str, path: &str, add: &mut impl FnMut(&str, Value)) {
     // The stage is the first segment.
     let path = path.strip_prefix("/v1").unwrap_or(path);
+    http(name, &format!("{method} {path}"), add);
+}
+
+fn http(name: &str, key: &str, add: &mut impl FnMut(&str, Value)) {
     add(
         "Integration",
         json!({
@@ -44,7 +55,7 @@ pub(super) fn route(name: &str, method: &str, path: &str, add: &mut impl FnMut(&
             },
         }),
     );
-    add("Route", gateway_route(name, "HttpApi", &format!("{method} {path}")));
+    add("Route", gateway_route(name, "HttpApi", key));
     add("Permission", gateway_permission(name, "HttpApi"));
 }
 
@@ -100,7 +111,10 @@ pub(super) fn resources(name: &str, trigger: &Trigger, add: &mut impl FnMut(&str
     let function = json!({ "Fn::GetAtt": [name, "Arn"] });
     match trigger {
         Trigger::Socket(key) => socket(name, key, add),
-        Trigger::Url(_) => url(name, add),
+        Trigger::Unrouted => http(name, "$default", add),
+        Trigger::Url(_) => url(name, "RESPONSE_STREAM", Some(&cors()), add),
+        // Programs call it, not pages.
+        Trigger::Webhook(_) => url(name, "BUFFERED", None, add),
         Trigger::Nudges => add(
             "Nudges",
             json!({
@@ -188,21 +202,35 @@ pub(super) fn resources(name: &str, trigger: &Trigger, add: &mut impl FnMut(&str
     }
 }
 
-fn url(name: &str, add: &mut impl FnMut(&str, Value)) {
-    add(
-        "Url",
-        json!({
-            "Type": "AWS::Lambda::Url",
-            "Metadata": { "checkov": { "skip": [
-                skip("CKV_AWS_258", "authenticates by itself, by ticket or key, as every route does"),
-            ] } },
-            "Properties": {
-                "TargetFunctionArn": { "Ref": name },
-                "AuthType": "NONE",
-                "InvokeMode": "RESPONSE_STREAM",
-            },
-        }),
-    );
+/// A page of any origin may follow events, as it may call the HTTP API: what it may see says the key or
+/// the ticket that it sends, and no cookie.
+fn cors() -> Value {
+    json!({
+        "AllowOrigins": ["*"],
+        "AllowMethods": ["GET"],
+        "AllowHeaders": ["authorization", "cache-control", "last-event-id"],
+        "ExposeHeaders": ["x-request-id"],
+        "MaxAge": 3600,
+    })
+}
+
+/// A URL that is open to all.
+fn url(name: &str, mode: &str, cors: Option<&Value>, add: &mut impl FnMut(&str, Value)) {
+    let mut url = json!({
+        "Type": "AWS::Lambda::Url",
+        "Metadata": { "checkov": { "skip": [
+            skip("CKV_AWS_258", "the function authenticates by itself, as every function does"),
+        ] } },
+        "Properties": {
+            "TargetFunctionArn": { "Ref": name },
+            "AuthType": "NONE",
+            "InvokeMode": mode,
+        },
+    });
+    if let Some(cors) = cors {
+        url["Properties"]["Cors"] = cors.clone();
+    }
+    add("Url", url);
     // Whoever calls a URL that is open to all needs both.
     let permission = |action: &str, condition: (&str, Value)| {
         let (member, value) = condition;
@@ -248,4 +276,47 @@ fn gateway_permission(name: &str, api: &str) -> Value {
             "SourceArn": { "Fn::Sub": source },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn of(trigger: &Trigger) -> BTreeMap<String, Value> {
+        let mut made = BTreeMap::new();
+        resources("ConnectorsReceive", trigger, &mut |suffix: &str, resource| {
+            made.insert(suffix.to_owned(), resource);
+        });
+        made
+    }
+
+    /// Nothing is called back yet; what will be takes no more than a line in the table of functions.
+    #[test]
+    fn whoever_calls_back_has_a_url_that_answers_in_one_piece() {
+        let made = of(&Trigger::Webhook("connectors.receive"));
+        let url = &made["Url"]["Properties"];
+        assert_eq!(url["InvokeMode"], "BUFFERED");
+        assert_eq!(url["AuthType"], "NONE", "others sign in their own way, not in that of AWS");
+        assert_eq!(url["TargetFunctionArn"], json!({ "Ref": "ConnectorsReceive" }));
+        assert_eq!(url["Cors"], Value::Null);
+        for permission in ["UrlPermission", "UrlInvokePermission"] {
+            assert_eq!(made[permission]["Properties"]["Principal"], "*");
+        }
+        assert!(used(&Trigger::Webhook("connectors.receive")).is_none(), "it may do nothing more");
+        assert!(!is_asynchronous(&Trigger::Webhook("connectors.receive")));
+    }
+
+    #[test]
+    fn a_stream_is_streamed_to_pages_of_any_origin() {
+        let made = of(&Trigger::Url("sessions.events"));
+        let url = &made["Url"]["Properties"];
+        assert_eq!(url["InvokeMode"], "RESPONSE_STREAM");
+        let allowed = url["Cors"]["AllowHeaders"].as_array().unwrap();
+        assert!(
+            allowed.contains(&json!("last-event-id")) && allowed.contains(&json!("authorization"))
+        );
+        assert_eq!(url["Cors"]["AllowCredentials"], Value::Null);
+    }
 }

@@ -1,0 +1,101 @@
+//! What the managed services take no more of, each gone over. That everything of ours keeps within
+//! these is what the rest of the suite proves: the emulated account enforces them (tests/aws/mends).
+
+use futures::SinkExt;
+use serde_json::{Value, json};
+use tests::fault_proxy::{Fault, Held};
+use tests::stream::Stream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+
+use super::{Follower, disturbed};
+
+/// Says a message of so many bytes, in frames of at most so many.
+async fn say(stream: &mut Stream, bytes: usize, frame: usize) {
+    let message = vec![b' '; bytes];
+    let count = message.chunks(frame).count();
+    for (n, piece) in message.chunks(frame).enumerate() {
+        let kind = if n == 0 { Data::Text } else { Data::Continue };
+        let piece = Frame::message(piece.to_vec(), OpCode::Data(kind), n + 1 == count);
+        // It may be over by then.
+        drop(stream.socket().send(Message::Frame(piece)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_frame_of_more_than_32_kb_ends_a_connection_and_no_more() {
+    let (platform, ..) = disturbed().await;
+    let client = platform.realm(json!({})).await;
+    let session = client.conversation().await;
+    let mut follower = Follower::of(&client, &session).await;
+    // As much in two frames is only not understood.
+    say(&mut follower.stream, 33 * 1024, 32 * 1024).await;
+    let answer = follower.stream.until("problem").await;
+    assert_eq!(answer["problem"]["code"], "invalid_body");
+    say(&mut follower.stream, 33 * 1024, 33 * 1024).await;
+    follower.stream.ended().await;
+    assert_eq!(follower.stream.closed, Some(CloseCode::Size));
+    let run = client.prompt(&session, "!say on").await;
+    follower.again(&client).await;
+    follower.until_over(&client, &run).await;
+}
+
+#[tokio::test]
+async fn a_message_of_more_than_128_kb_ends_a_connection() {
+    let (platform, ..) = disturbed().await;
+    let client = platform.realm(json!({})).await;
+    let mut stream = client.stream().await;
+    say(&mut stream, 128 * 1024 + 1, 32 * 1024).await;
+    stream.ended().await;
+    assert_eq!(stream.closed, Some(CloseCode::Size));
+}
+
+#[tokio::test]
+async fn what_no_message_can_hold_reaches_agents_whole_and_clients_without_its_data() {
+    let (platform, ..) = disturbed().await;
+    let client = platform.realm(json!({})).await;
+    let session = client.conversation().await;
+    let mut follower = Follower::of(&client, &session).await;
+    // More bytes than a message may have, and no more characters than a prompt.
+    let text = "€\t".repeat(45_000);
+    let run = client.prompt(&session, &format!("!write long {text}\n!shell wc -c < long")).await;
+    follower.until_over(&client, &run).await;
+    assert!(client.said(&session, &run).await.contains(&text.trim_end().len().to_string()));
+    let past = client.past(&session).await;
+    let cut = follower.seen.iter().position(|event| event["truncated"] == true);
+    let cut = cut.expect("one is larger than a message");
+    assert_eq!(past[cut]["type"], "user_message_chunk");
+    assert!(past[cut]["data"]["content"]["text"].as_str().unwrap().contains(&text));
+    assert_eq!(follower.seen[cut]["data"], json!({}));
+}
+
+#[tokio::test]
+async fn a_body_of_more_than_6_mb_is_refused_and_changes_nothing() {
+    let (platform, ..) = disturbed().await;
+    let client = platform.realm(json!({})).await;
+    let agent = |bytes: usize| json!({ "name": "x".repeat(bytes), "driver": "acp" });
+    // Ours is the smaller limit, with a problem; beyond 6 MB no function is asked.
+    let ours = client.post("/v1/agents", agent(1024 * 1024 + 1)).await;
+    assert_eq!(ours.is(413)["code"], "body_too_large");
+    let theirs = client.post("/v1/agents", agent(6 * 1024 * 1024 + 1)).await;
+    assert_eq!(theirs.is(413), json!({ "message": "Request Entity Too Large" }));
+    assert_eq!(client.all("/v1/agents?limit=9").await, [Value::Null; 0]);
+}
+
+/// The API waits for 30 s and the function may take 29: it answers before its time is over. Here it
+/// has 3.
+#[tokio::test]
+async fn a_request_that_would_take_longer_than_the_api_waits_is_answered_in_time() {
+    let (platform, account, proxy) = disturbed().await;
+    let client = platform.realm(json!({})).await;
+    let _through = account.through("agents.list", &proxy).await;
+    let _hurried = account.disturb("agents.list", |found| found["Timeout"] = json!(3)).await;
+    let held = Held::default();
+    for call in ["Query", "BatchGetItem", "GetItem"] {
+        proxy.fault(call, Fault::Hold(held.clone()), usize::MAX);
+    }
+    let answer = client.get("/v1/agents").await;
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    assert_eq!(answer.is(503)["code"], "unavailable");
+}
