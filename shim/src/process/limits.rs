@@ -47,18 +47,18 @@ impl Watch {
         }
     }
 
-    /// Returns when a limit is passed. `members` are the agent's processes.
+    /// Returns when a limit is passed. `family` are the agent's processes.
     pub(crate) async fn passed(
         mut self,
         scratch: Option<&Scratch>,
-        members: impl Fn() -> BTreeSet<i32>,
+        family: impl Fn() -> BTreeSet<i32>,
     ) -> Passed {
         loop {
             if Instant::now() >= self.next {
                 self.look_at_disk().await;
             }
             let scratch_full = scratch.is_some_and(Scratch::is_full);
-            let now = Taken { scratch_full, ..of_processes(&members(), self.disk) };
+            let now = Taken { scratch_full, ..of_processes(&family(), self.disk) };
             if let Some(passed) = self.limits.passed(&now, &self.before.unwrap_or_default()) {
                 return passed;
             }
@@ -97,7 +97,7 @@ fn of_processes(members: &BTreeSet<i32>, disk: Taken) -> Taken {
             let value = value.and_then(|value| value.split_ascii_whitespace().next());
             value.and_then(|value| value.parse().ok()).unwrap_or_default()
         };
-        taken.processes += number("Threads");
+        taken.processes += number("Threads").max(1);
         // Pages of files can be given up at any time: they are nobody's.
         taken.memory += (number("RssAnon") + number("RssShmem")) * 1024;
         taken.files = taken.files.max(open_files(*pid));

@@ -51,14 +51,26 @@ fn marked(pid: i32, mark: &str) -> bool {
         .is_ok_and(|all| all.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
 }
 
-/// Every living process of the agent whose first process is, or was, `root`: its descendants, its
-/// group, what bears its `mark`, and, while no other agent lives, every orphan.
-pub(crate) fn members(root: i32, mark: &str, children: &Children) -> BTreeSet<i32> {
-    let me = rustix::process::getpid().as_raw_nonzero().get();
+/// Every process of the agent whose first process is, or was, `root`: its descendants, its group,
+/// what bears its `mark`, and, while no other agent lives, every orphan. Also what has ended and was
+/// not waited for: that, too, takes a number.
+pub(crate) fn family(root: i32, mark: &str, children: &Children) -> BTreeSet<i32> {
+    gather(root, mark, children, &all())
+}
+
+/// Those of them that live.
+fn members(root: i32, mark: &str, children: &Children) -> BTreeSet<i32> {
     let seen = all();
+    let mut members = gather(root, mark, children, &seen);
+    members.retain(|pid| seen.iter().any(|one| one.pid == *pid && !one.zombie));
+    members
+}
+
+fn gather(root: i32, mark: &str, children: &Children, seen: &[Seen]) -> BTreeSet<i32> {
+    let me = rustix::process::getpid().as_raw_nonzero().get();
     let alone = children.count() <= usize::from(children.claimed(root));
     let mut members: BTreeSet<i32> = BTreeSet::new();
-    for process in &seen {
+    for process in seen {
         let orphan = process.parent == me && !children.claimed(process.pid);
         if (process.pid == root && children.claimed(root))
             || process.group == root
@@ -69,7 +81,7 @@ pub(crate) fn members(root: i32, mark: &str, children: &Children) -> BTreeSet<i3
     }
     loop {
         let before = members.len();
-        for process in &seen {
+        for process in seen {
             if members.contains(&process.parent) {
                 members.insert(process.pid);
             }
@@ -78,7 +90,7 @@ pub(crate) fn members(root: i32, mark: &str, children: &Children) -> BTreeSet<i3
             break;
         }
     }
-    members.retain(|pid| *pid != me && seen.iter().any(|one| one.pid == *pid && !one.zombie));
+    members.remove(&me);
     members
 }
 

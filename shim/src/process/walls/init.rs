@@ -15,6 +15,8 @@ pub(super) fn run(
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<i32, Failure> {
     stage::die_with_parent()?;
+    // What is blocked stays so in whoever is started.
+    stage::asked_to_end().thread_unblock().map_err(at("signals"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(at("keeping the agent out"))?;
     let mut door = None;

@@ -77,12 +77,8 @@ fn raise(arguments: impl Iterator<Item = OsString>) -> Result<i32, Failure> {
         note(&format!("{}: {error}", program.display()));
         return Ok(UNAVAILABLE);
     }
-    // TERM is for the agent. The first process of a namespace gets none that it does not ask for.
-    let mut blocked = SigSet::empty();
-    for signal in [Blocked::SIGTERM, Blocked::SIGINT, Blocked::SIGHUP] {
-        blocked.add(signal);
-    }
-    blocked.thread_block().map_err(at("signals"))?;
+    // They are for the agent.
+    asked_to_end().thread_block().map_err(at("signals"))?;
     die_with_parent()?;
     nix::sched::unshare(
         CloneFlags::CLONE_NEWPID
@@ -101,6 +97,11 @@ fn raise(arguments: impl Iterator<Item = OsString>) -> Result<i32, Failure> {
     let_go_of_streams()?;
     let status = first.wait().map_err(at("waiting for the first process"))?;
     Ok(end_like(status))
+}
+
+/// By what a process is asked to end. The first one of a namespace is not, unless it listens.
+pub(super) fn asked_to_end() -> SigSet {
+    [Blocked::SIGTERM, Blocked::SIGINT, Blocked::SIGHUP].into_iter().collect()
 }
 
 /// Ends this process with its parent.
