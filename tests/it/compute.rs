@@ -303,8 +303,8 @@ async fn the_shim_has_few_capabilities_and_gets_no_other() {
              ulimit -n; ulimit -Hn; ulimit -Hc",
         )
         .await;
-    // DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, SYS_ADMIN.
-    let kept = "00000000002011e2";
+    // CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, SYS_ADMIN.
+    let kept = "00000000002011e3";
     let expected = format!(
         "CapInh: {kept} CapPrm: {kept} CapEff: {kept} CapBnd: {kept} CapAmb: {kept} NoNewPrivs: 1 \n\
          4096\n4096\n0\n"

@@ -35,13 +35,15 @@ const SETUP: CapabilitySet = KEPT.union(CapabilitySet::SYS_RESOURCE);
 /// namespace only, and no agent has any of it.
 ///
 /// That is: namespaces and mounts; another uid; giving up for good; the loopback interface of an
-/// agent's network; signals to processes of another uid, and a look into their directories.
+/// agent's network; signals to processes of another uid, a look into their directories, and giving
+/// them theirs.
 pub(super) const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETPCAP)
     .union(CapabilitySet::NET_ADMIN)
     .union(CapabilitySet::KILL)
+    .union(CapabilitySet::CHOWN)
     .union(CapabilitySet::DAC_OVERRIDE);
 
 /// The whole of `reeve sandbox <document>`: call it before anything else, while the process has one
