@@ -57,6 +57,8 @@ async fn a_task_says_whose_it_is_and_gets_its_boot_document() {
         serde_json::from_str(own["environment"][0]["value"].as_str().unwrap()).unwrap();
     assert_eq!(boot["container"], plan.container.to_string());
     assert_eq!(boot["generation"], 1);
+    // A managed connection on which nobody speaks for ten minutes is ended.
+    assert!(boot["heartbeatSeconds"].as_u64().is_some_and(|beat| 0 < beat && beat < 300), "{boot}");
     assert_eq!(boot["token"], plan.token);
     assert_eq!(boot["egress"], json!({ "tcp": "127.0.0.1:9" }));
     world.ecs().stop(plan.container).await.unwrap();

@@ -58,6 +58,12 @@ impl Client {
         Self { follows: Follows::WebSocket, ..self }
     }
 
+    /// The same, who follows events as server-sent ones.
+    #[must_use]
+    pub fn over_server_sent_events(&self) -> Self {
+        Self { follows: Follows::ServerSent, ..self.clone() }
+    }
+
     /// Reads.
     pub async fn get(&self, path: &str) -> Reply {
         self.send(self.request(Method::GET, path)).await

@@ -64,6 +64,14 @@ async fn a_flood_is_held_back_and_memory_stays_small() {
     assert!(!journal.exists(), "what is acknowledged leaves the disk");
 }
 
+/// A managed connection on which nobody speaks for ten minutes is ended, and a ping goes no further than
+/// egress: that somebody is there has to be said.
+#[tokio::test]
+async fn a_shim_with_nothing_to_say_says_that() {
+    let mut plane = Plane::start().await;
+    assert_eq!(plane.frame().await.expect("the connection holds"), "heartbeat");
+}
+
 #[tokio::test]
 async fn a_refused_shim_ends_everything() {
     let mut plane = Plane::start().await;

@@ -5,6 +5,7 @@ mod killed;
 mod limits;
 mod routes;
 mod schedulers;
+mod streams;
 
 use serde_json::Value;
 use tests::account::Account;
