@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_passed_by_who_takes_all_of_it() {
-        let limits = Limits { memory: 10, processes: 10, files: 10, disk: 10, inodes: 10, scratch: 10 };
+        let limits =
+            Limits { memory: 10, processes: 10, files: 10, disk: 10, inodes: 10, scratch: 10 };
         let none = Taken::default();
         let row = |now: Taken| limits.passed(&now, &none).map(|passed| passed.limit);
         assert_eq!(row(none), None);
@@ -220,9 +221,16 @@ mod tests {
         let limits = Limits::default().with("memory=512M").unwrap().with("processes=99").unwrap();
         assert_eq!((limits.memory, limits.processes), (512 << 20, 99));
         assert_eq!(limits.with("scratch=2G").unwrap().scratch, 2 << 30);
-        for wrong in
-            ["memory", "memory=", "memory=0", "memory=1T", "memory=1KK", "files=4K", "cpu=1", "disk=-1"]
-        {
+        for wrong in [
+            "memory",
+            "memory=",
+            "memory=0",
+            "memory=1T",
+            "memory=1KK",
+            "files=4K",
+            "cpu=1",
+            "disk=-1",
+        ] {
             assert_eq!(Limits::default().with(wrong), Err(Malformed), "{wrong}");
         }
         assert_eq!(Limits::default().with("disk=18446744073709551615G"), Err(Malformed));

@@ -96,7 +96,7 @@ const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWCGROUP,
 ];
 
-/// What programs talk by. Others, such as AF_ALG, AF_VSOCK and AF_PACKET, are parts of the kernel.
+/// What programs talk by. Others, such as `AF_ALG`, `AF_VSOCK` and `AF_PACKET`, are parts of the kernel.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
 /// `ioctl`s that put words into a terminal's mouth.
@@ -177,7 +177,8 @@ fn rule(
     conditions: impl IntoIterator<Item = (u8, Width, Is, u64)>,
 ) -> Result<SeccompRule, seccompiler::Error> {
     let conditions = conditions.into_iter();
-    let conditions = conditions.map(|(at, width, is, value)| SeccompCondition::new(at, width, is, value));
+    let conditions =
+        conditions.map(|(at, width, is, value)| SeccompCondition::new(at, width, is, value));
     Ok(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?)
 }
 

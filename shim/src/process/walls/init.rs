@@ -10,10 +10,7 @@ use super::stage::{self, Failure, at};
 use super::{Spec, doorway, loopback, rights, room};
 use crate::boot::note;
 
-pub(super) fn run(
-    spec: &Spec,
-    arguments: impl Iterator<Item = OsString>,
-) -> Result<i32, Failure> {
+pub(super) fn run(spec: &Spec, arguments: impl Iterator<Item = OsString>) -> Result<i32, Failure> {
     stage::die_with_parent()?;
     // What is blocked stays so in whoever is started.
     stage::asked_to_end().thread_unblock().map_err(at("signals"))?;

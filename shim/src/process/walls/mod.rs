@@ -137,10 +137,8 @@ pub(crate) fn seen(place: &Place, scratch: Option<&Scratch>) -> PathBuf {
 
 impl Room {
     fn new(boot: &Boot, place: &Place, scratch: &Scratch) -> Self {
-        let mut shown = vec![
-            (scratch.path("tmp"), "/tmp".into()),
-            (scratch.path("shm"), "/dev/shm".into()),
-        ];
+        let mut shown =
+            vec![(scratch.path("tmp"), "/tmp".into()), (scratch.path("shm"), "/dev/shm".into())];
         if place.uid.is_some() {
             shown.push((scratch.path("passwd"), "/etc/passwd".into()));
             shown.push((scratch.path("group"), "/etc/group".into()));

@@ -29,8 +29,8 @@ impl Scratch {
         fs::create_dir(&path)?;
         let bytes = place.limits.scratch + OWN;
         let options = format!("mode=0711,size={bytes},nr_inodes={}\0", bytes / FILE + 16);
-        let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
-            .map_err(io::Error::other)?;
+        let options =
+            std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).map_err(io::Error::other)?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         if let Err(error) = rustix::mount::mount("tmpfs", &path, "tmpfs", flags, options) {
             fs::remove_dir(&path)?;
@@ -59,7 +59,10 @@ impl Scratch {
                  nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
             );
             fs::write(self.path("passwd"), passwd)?;
-            fs::write(self.path("group"), format!("root:x:0:\nagent:x:{uid}:\nnogroup:x:65534:\n"))?;
+            fs::write(
+                self.path("group"),
+                format!("root:x:0:\nagent:x:{uid}:\nnogroup:x:65534:\n"),
+            )?;
         }
         Ok(())
     }

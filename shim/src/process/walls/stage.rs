@@ -112,8 +112,11 @@ pub(super) fn die_with_parent() -> Result<(), Failure> {
 
 /// Leaves the streams to the agent alone, so that who reads hears when the agent closes them.
 pub(super) fn let_go_of_streams() -> Result<(), Failure> {
-    let nothing =
-        std::fs::File::options().read(true).write(true).open("/dev/null").map_err(at("/dev/null"))?;
+    let nothing = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(at("/dev/null"))?;
     rustix::stdio::dup2_stdin(&nothing)
         .and_then(|()| rustix::stdio::dup2_stdout(&nothing))
         .and_then(|()| rustix::stdio::dup2_stderr(&nothing))
