@@ -8,16 +8,20 @@
 //! Deliberately absent: what a caller is, what a grant allows, where anything is stored. The
 //! [`Service`] behind the routes knows.
 
+mod download;
 mod input;
 mod openapi;
 mod output;
 mod paths;
 mod pipeline;
 mod route;
+mod upload;
 
+pub use download::{Asked, Download, Pieces, attachment};
 pub use input::{Body, Caller, Ids, IfMatch, Input, OptionalBody, Params, Wants};
 pub use openapi::{Operation, openapi};
 pub use output::{Accepted, Created, Failure, Found, NoContent, Output, problem_response};
 pub use paths::canonical;
 pub use pipeline::{Idempotency, Service, refusing, router};
 pub use route::{Access, Described, Handler, Route, Verb, described};
+pub use upload::Upload;

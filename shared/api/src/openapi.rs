@@ -58,6 +58,15 @@ impl Operation<'_> {
         self.problem(ProblemKind::UnsupportedMediaType);
     }
 
+    /// It takes a body of bytes, in any form.
+    pub fn bytes(&mut self) {
+        let bytes = json!({ "type": "string", "format": "binary" });
+        self.body = Some(json!({
+            "required": false,
+            "content": { "application/octet-stream": { "schema": bytes } },
+        }));
+    }
+
     /// It answers with a `T`.
     pub fn reply<T: JsonSchema>(&mut self, status: u16) {
         let schema = self.schemas.subschema_for::<T>();
@@ -178,7 +187,10 @@ fn operation<S: Service>(route: &Route<S>, schemas: &mut SchemaGenerator) -> Val
         "parameters": parameters, "responses": replies, "x-access": access,
         "security": if route.access == Access::Public { json!([]) } else { json!([{ "key": [] }]) },
     });
-    if let Some(body) = body {
+    if let Some(mut body) = body {
+        if let Some(most) = route.upload {
+            body["description"] = json!(format!("At most {most} bytes."));
+        }
         operation["requestBody"] = body;
     }
     operation

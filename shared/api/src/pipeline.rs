@@ -9,17 +9,18 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_RANGE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use wire::{Problem, ProblemKind};
 
 use crate::output::json_bytes;
-use crate::{Access, Caller, Failure, Route, problem_response};
+use crate::upload::{self, Unreceived};
+use crate::{Access, Caller, Failure, Route, Upload, problem_response};
 
 /// The most bytes a body may have.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -63,7 +64,7 @@ pub trait Service: Clone + Send + Sync + 'static {
 pub struct Idempotency {
     /// The `Idempotency-Key` header: 1 to 128 visible ASCII characters.
     pub key: String,
-    /// SHA-256 of method, path and body, in hexadecimal.
+    /// SHA-256 of method, path, query and body, in hexadecimal.
     pub fingerprint: String,
 }
 
@@ -182,28 +183,19 @@ async fn prepare<S: Service>(
         }
         return Ok(Prepared::Go(Request::from_parts(parts, Body::empty()), None));
     }
-    let mut body = body;
-    let body = match Limited::new(&mut body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            drain(body).await;
-            let detail = format!("a body may have at most {MAX_BODY} bytes");
-            return Err(Failure(Problem::new(ProblemKind::BodyTooLarge, detail)));
-        }
-        Err(_) => {
-            let detail = "the body ended before it was complete";
-            return Err(Failure(Problem::new(ProblemKind::InvalidBody, detail)));
-        }
-    };
+    let mut hash = Sha256::new();
+    hash.update(parts.method.as_str());
+    hash.update([0]);
+    hash.update(parts.uri.path());
+    hash.update([0]);
+    if let Some(query) = parts.uri.query() {
+        hash.update(query);
+        hash.update([0]);
+    }
+    let body = receive(entry, body, &mut hash).await?;
     let mut kept = None;
     if let Some(mut caller) = caller {
         if let Some(key) = idempotency_key(&parts.headers)? {
-            let mut hash = Sha256::new();
-            hash.update(parts.method.as_str());
-            hash.update([0]);
-            hash.update(parts.uri.path());
-            hash.update([0]);
-            hash.update(&body);
             let fingerprint = hex(&hash.finalize());
             let idempotency = Idempotency { key, fingerprint };
             if let Some(body) = entry.service.replay(&caller, &idempotency).await? {
@@ -214,7 +206,44 @@ async fn prepare<S: Service>(
         }
         parts.extensions.insert(Caller(caller));
     }
-    Ok(Prepared::Go(Request::from_parts(parts, Body::from(body)), kept))
+    let request = match body {
+        Received::Document(body) => Request::from_parts(parts, Body::from(body)),
+        Received::Bytes(upload) => upload::with(parts, upload),
+    };
+    Ok(Prepared::Go(request, kept))
+}
+
+/// A body that is here.
+enum Received {
+    Document(Bytes),
+    Bytes(Upload),
+}
+
+/// Receives a body, whole and no longer than it may be, and tells `hash` of it.
+async fn receive<S: Service>(
+    entry: &Entry<S>,
+    mut body: Body,
+    hash: &mut Sha256,
+) -> Result<Received, Failure> {
+    let most = entry.route.upload.unwrap_or(MAX_BODY as u64);
+    let problem = match upload::receive(&mut body, most, hash).await {
+        Ok(received) if entry.route.upload.is_some() => return Ok(Received::Bytes(received)),
+        Ok(Upload::Memory(bytes)) => return Ok(Received::Document(bytes)),
+        Ok(Upload::Spooled(..)) => Problem::new(ProblemKind::Internal, "a document in a file"),
+        Err(Unreceived::TooLarge) => {
+            drain(body).await;
+            let detail = format!("a body may have at most {most} bytes");
+            Problem::new(ProblemKind::BodyTooLarge, detail)
+        }
+        Err(Unreceived::CutOff) => {
+            Problem::new(ProblemKind::InvalidBody, "the body ended before it was complete")
+        }
+        Err(Unreceived::NoPlace(error)) => {
+            tracing::error!(%error, "there is no place for a body");
+            Problem::new(ProblemKind::Unavailable, "there is no place for the body; try again")
+        }
+    };
+    Err(Failure(problem))
 }
 
 /// Reads what a caller still sends, up to some: most read the answer only after they have sent all.
@@ -263,11 +292,10 @@ fn finish(mut response: Response, id: &str) -> Response {
         if problem.status >= 500 {
             tracing::error!(request.id = id, code = problem.code.code(), "{}", problem.detail);
         }
-        let allow = response.headers_mut().remove(axum::http::header::ALLOW);
+        let said = [ALLOW, CONTENT_RANGE]
+            .map(|name| response.headers_mut().remove(&name).map(|v| (name, v)));
         response = problem_response(&problem);
-        if let Some(allow) = allow {
-            response.headers_mut().insert(axum::http::header::ALLOW, allow);
-        }
+        response.headers_mut().extend(said.into_iter().flatten());
     }
     if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert("x-request-id", id);

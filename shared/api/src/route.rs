@@ -115,6 +115,8 @@ pub struct Route<S: Service> {
     pub grants: &'static [S::Grant],
     /// The problems it answers with beside those that its signature implies.
     pub problems: &'static [ProblemKind],
+    /// The most bytes of its body, where that is bytes and no JSON.
+    pub upload: Option<u64>,
     pub(crate) handler: Handler<S>,
 }
 
@@ -146,6 +148,7 @@ impl<S: Service> Route<S> {
             access: Access::Key,
             grants: &[],
             problems: &[],
+            upload: None,
             handler,
         }
     }
@@ -158,6 +161,11 @@ impl<S: Service> Route<S> {
     /// A route that makes or does.
     pub const fn post(id: &'static str, path: &'static str, handler: Handler<S>) -> Self {
         Self::new(id, Verb::Post, path, handler)
+    }
+
+    /// A route that replaces.
+    pub const fn put(id: &'static str, path: &'static str, handler: Handler<S>) -> Self {
+        Self::new(id, Verb::Put, path, handler)
     }
 
     /// A route that changes in part.
@@ -202,6 +210,13 @@ impl<S: Service> Route<S> {
     #[must_use]
     pub const fn problems(mut self, problems: &'static [ProblemKind]) -> Self {
         self.problems = problems;
+        self
+    }
+
+    /// Says that its body is bytes, and at most how many.
+    #[must_use]
+    pub const fn upload(mut self, most: u64) -> Self {
+        self.upload = Some(most);
         self
     }
 

@@ -21,6 +21,18 @@ impl BlobId {
     }
 }
 
+impl From<domain::workspace::Digest> for BlobId {
+    fn from(digest: domain::workspace::Digest) -> Self {
+        Self(digest.0)
+    }
+}
+
+impl From<BlobId> for domain::workspace::Digest {
+    fn from(id: BlobId) -> Self {
+        Self(id.0)
+    }
+}
+
 impl fmt::Display for BlobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

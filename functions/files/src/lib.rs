@@ -1,0 +1,32 @@
+//! The files of agents, and the history of their workspaces.
+
+mod archive;
+mod diff;
+mod export;
+mod get;
+mod history;
+mod import;
+mod list;
+mod put;
+mod remove;
+mod rollback;
+mod show;
+mod snapshot;
+
+use gate::Route;
+
+/// Every route of this area, by path and then by method.
+pub const ROUTES: &[Route] = &[
+    list::ROUTE,
+    archive::ROUTE,
+    export::ROUTE,
+    import::ROUTE,
+    get::ROUTE,
+    put::ROUTE,
+    remove::ROUTE,
+    history::ROUTE,
+    snapshot::ROUTE,
+    show::ROUTE,
+    diff::ROUTE,
+    rollback::ROUTE,
+];

@@ -1,0 +1,58 @@
+//! `PUT /v1/agents/{agentId}/files/raw`
+
+use api::{Failure, Ids, NoContent, Params, Upload, handler};
+use app::Grant;
+use axum::extract::State;
+use domain::AgentId;
+use domain::workspace::{MAX_FILE, WorkspacePath};
+use gate::{Caller, Gate, Route, incoming};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use wire::{ProblemKind, Scope};
+
+/// Put a file.
+pub(crate) const ROUTE: Route =
+    Route::put("files.put", "/v1/agents/{agentId}/files/raw", handler!(put))
+        .summary("Put a file into the workspace of an agent")
+        .scope(Scope::AgentsWrite)
+        .grants(&[
+            Grant::TableRead,
+            Grant::TableWrite,
+            Grant::BlobRead,
+            Grant::BlobWrite,
+            Grant::WorkspaceWrite,
+        ])
+        .problems(&[
+            ProblemKind::AgentBusy,
+            ProblemKind::InTheWay,
+            ProblemKind::TransferTooLarge,
+            ProblemKind::WorkspaceTooLarge,
+        ])
+        .upload(MAX_FILE);
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Path {
+    agent_id: AgentId,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Place {
+    path: WorkspacePath,
+    /// Whether it may be executed; not, where it is left out.
+    #[serde(default)]
+    executable: Option<bool>,
+}
+
+async fn put(
+    State(app): State<Gate>,
+    api::Caller(caller): Caller,
+    Ids(Path { agent_id }): Ids<Path>,
+    Params(Place { path, executable }): Params<Place>,
+    content: Upload,
+) -> Result<NoContent, Failure> {
+    let executable = executable.unwrap_or_default();
+    app.files().put(&caller, agent_id, &path, executable, &incoming(content)).await?;
+    Ok(NoContent)
+}

@@ -1,0 +1,76 @@
+//! The files of an agent and the history of its workspace: one operation, one file.
+//!
+//! What holds here
+//! - There is one workspace for each agent. What it holds *now* is its directory, where this process
+//!   can reach it ([`crate::ports::Workspaces`]), and otherwise its latest snapshot: every operation
+//!   works on either, and none of them wakes an agent.
+//! - A snapshot is a row, a manifest and packs. The manifest is the whole tree without its bytes;
+//!   packs are blobs of up to 4 MiB in which the bytes of many files lie one behind the other. A file
+//!   that looks as it did (size, times, inode) is not read again, so ten changed files of ten thousand
+//!   cost ten reads, one pack, one manifest and one commit.
+//! - Packs and manifests begin with their agent's id, so no two agents share a blob, and what a deleted
+//!   agent had can be removed without asking who else needs it.
+//! - Blobs come first, rows last: killed at any line, a history is what it was, or has one snapshot
+//!   more.
+//! - On one machine a snapshot is made after each run, by an errand; for who asks; and before a
+//!   rollback. A rollback adds a snapshot to the history, it removes none.
+//! - Where the workspace is only its latest snapshot, putting, removing and importing add a snapshot,
+//!   and are refused while a container may have the workspace: it would not see them.
+//!
+//! Deliberately absent: a git repository of ours. History, diffs and rollback need none, work with no
+//! `git` on the machine, and never read an agent's own `.git`, which is files like any other. Old
+//! snapshots are kept until their agent goes.
+
+mod archive;
+mod diff;
+mod edit;
+mod export;
+mod history;
+mod import;
+mod incoming;
+mod list;
+mod pack;
+mod purge;
+mod put;
+mod read;
+mod record;
+mod remove;
+mod rollback;
+mod snapshot;
+mod source;
+mod survey;
+mod tar;
+
+use wire::files::{FileKind, FileView};
+
+use crate::App;
+use crate::ports::{Found, Kind};
+
+pub use diff::Against;
+pub use export::{Export, Exported};
+pub use incoming::Incoming;
+pub use list::Listing;
+pub use read::Readable;
+
+/// The use cases about files and their history.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a>(&'a App);
+
+impl App {
+    /// The use cases about files and their history.
+    pub const fn files(&self) -> Files<'_> {
+        Files(self)
+    }
+}
+
+fn view(found: Found) -> FileView {
+    let (kind, size, executable, modified_at, target) = match found.kind {
+        Kind::File { size, executable, modified } => {
+            (FileKind::File, size, executable, Some(modified), None)
+        }
+        Kind::Directory => (FileKind::Directory, 0, false, None, None),
+        Kind::Link(target) => (FileKind::Link, 0, false, None, Some(target)),
+    };
+    let is_dir = kind == FileKind::Directory;
+    FileView { path: found.path, kind, size, is_dir, executable, modified_at, target }
+}

@@ -1,0 +1,99 @@
+//! Make a snapshot.
+
+use domain::workspace::{Cause, Manifest, Snapshot};
+use domain::{AgentId, RunId};
+use store::Scope;
+use wire::files::SnapshotView;
+
+use super::Files;
+use super::edit::Whole;
+use super::record::Recorded;
+use crate::commit::retry_conflict;
+use crate::{Caller, Error};
+
+/// What a workspace holds now, beside what its history ends with.
+pub(super) struct Taken {
+    pub(super) whole: Whole,
+    pub(super) before: Manifest,
+    pub(super) now: Manifest,
+}
+
+impl Taken {
+    /// Whether the history ends with something else.
+    pub(super) fn is_news(&self) -> bool {
+        self.whole.history.is_none() || !self.now.same(&self.before)
+    }
+}
+
+impl Files<'_> {
+    /// Makes a snapshot of the workspace as it is. Where nothing has changed since the latest, that one
+    /// is the answer. One read, one commit.
+    pub async fn snapshot(&self, caller: &Caller, agent: AgentId) -> Result<SnapshotView, Error> {
+        retry_conflict(self.0, || async {
+            let taken = self.take(caller.scope, agent).await?;
+            let (snapshot, writes) = self.keep(caller.scope, &taken, (Cause::Asked, None)).await?;
+            let view = SnapshotView::from(&snapshot);
+            self.0.commit(caller, "snapshot.create", snapshot.id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
+    }
+
+    /// Makes a snapshot of how a run has left the workspace, where it has changed it. For the worker.
+    pub(crate) async fn after_run(
+        &self,
+        scope: Scope,
+        agent: AgentId,
+        run: RunId,
+    ) -> Result<(), Error> {
+        let taken = retry_conflict(self.0, || async {
+            let taken = self.take(scope, agent).await?;
+            if !taken.is_news() {
+                return Ok(());
+            }
+            let (_, writes) = self.keep(scope, &taken, (Cause::Run, Some(run))).await?;
+            self.0.commit_own("snapshot.after_run", writes).await
+        });
+        match taken.await {
+            // Another try would find as much.
+            Err(error @ Error::WorkspaceTooLarge) => {
+                tracing::warn!(agent.id = %agent, %error, "a run has no snapshot");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Looks at the workspace as it is. One read.
+    pub(super) async fn take(&self, scope: Scope, agent: AgentId) -> Result<Taken, Error> {
+        let whole = self.whole(scope, agent).await?;
+        let before = self.latest(scope, agent, whole.history.as_ref()).await?;
+        let now = if self.0.ports.workspaces.are_here() {
+            self.pack_all(scope, agent, &before).await?
+        } else if whole.container.as_ref().is_some_and(|container| container.value.state.may_run())
+        {
+            return Err(Error::WorkspaceInUse);
+        } else {
+            before.clone()
+        };
+        Ok(Taken { whole, before, now })
+    }
+
+    /// The snapshot of what was taken, and the writes that make it so: none where it is there already.
+    pub(super) async fn keep(
+        &self,
+        scope: Scope,
+        taken: &Taken,
+        why: (Cause, Option<RunId>),
+    ) -> Result<(Snapshot, Vec<store::Write>), Error> {
+        match &taken.whole.history {
+            Some(history) if !taken.is_news() => Ok((history.value.latest.clone(), Vec::new())),
+            history => {
+                let of = (&taken.whole.agent, history.as_ref());
+                let states = (&taken.before, &taken.now);
+                let Recorded { snapshot, writes } = self.record(scope, of, states, why).await?;
+                Ok((snapshot, writes))
+            }
+        }
+    }
+}
