@@ -6,6 +6,7 @@ mod delete;
 mod get;
 mod list;
 mod pause;
+mod recover;
 mod restore;
 mod resume;
 mod update;
@@ -21,6 +22,7 @@ pub const ROUTES: &[Route] = &[
     delete::ROUTE,
     archive::ROUTE,
     pause::ROUTE,
+    recover::ROUTE,
     restore::ROUTE,
     resume::ROUTE,
 ];

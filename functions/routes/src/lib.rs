@@ -7,8 +7,11 @@ use gate::{Function, Route};
 pub fn routes() -> Vec<Route> {
     [
         agents::ROUTES,
+        containers::ROUTES,
+        files::ROUTES,
         keys::ROUTES,
         realms::ROUTES,
+        registry::ROUTES,
         runs::ROUTES,
         sessions::ROUTES,
         stream::ROUTES,
@@ -85,6 +88,8 @@ mod tests {
         for route in routes().iter().filter(|route| !route.verb.mutates()) {
             assert!(!route.grants.contains(&app::Grant::TableWrite), "{route:?}");
             assert!(!route.grants.contains(&app::Grant::Compute), "{route:?}");
+            assert!(!route.grants.contains(&app::Grant::BlobWrite), "{route:?}");
+            assert!(!route.grants.contains(&app::Grant::WorkspaceWrite), "{route:?}");
         }
     }
 }

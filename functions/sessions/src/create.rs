@@ -12,12 +12,18 @@ pub(crate) const ROUTE: Route = Route::post("sessions.create", "/v1/sessions", h
     .summary("Open a session with an agent")
     .scope(Scope::SessionsWrite)
     .grants(&[Grant::TableRead, Grant::TableWrite])
-    .problems(&[ProblemKind::NotFound]);
+    .problems(&[
+        ProblemKind::NotFound,
+        ProblemKind::StateRefused,
+        ProblemKind::QuotaReached,
+        ProblemKind::PolicyRefused,
+        ProblemKind::AgentReclaimed,
+    ]);
 
 async fn create(
     State(app): State<Gate>,
     api::Caller(caller): Caller,
     Body(new): Body<NewSession>,
 ) -> Result<Created<SessionView>, Failure> {
-    Ok(Created(app.sessions().create(&caller, new).await?))
+    Ok(Created(app.containers().open(&caller, &new).await?))
 }

@@ -46,6 +46,10 @@ pub async fn frame(
             app.shim_said(shim, live).await;
             Answer::Quiet
         }
+        Up::Process(process) => {
+            app.shim_process(shim, &process).await?;
+            Answer::Quiet
+        }
         Up::Heartbeat => {
             app.shim_heartbeat(shim, connection).await?;
             Answer::Quiet

@@ -1,10 +1,12 @@
 //! Agents: make, read, change, pause, resume, archive, restore, delete; and how every list pages.
 
 use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentSpec, AgentState, Labels, MAX_LABELS};
-use domain::container::{Container, ContainerEvent};
+use domain::container::{Container, ContainerEvent, ContainerLifecycle, ContainerState};
 use domain::due::Errand;
+use domain::instance::Wish;
 use domain::text::{LabelKey, LabelValue};
-use domain::{AgentId, Machine};
+use domain::{AgentId, ContainerId, Machine};
+use store::container::Bounds;
 use store::document::{self, Loaded};
 use store::realm::{Counter, count};
 use store::{Cursor, Direction, Query, Range, keys};
@@ -98,8 +100,10 @@ impl Agents<'_> {
         check_labels(&new.labels)?;
         let app = self.0;
         let now = app.now();
+        let id = AgentId::new(app.ulid(now));
+        let plan = app.plans().of_spec(&caller.realm, id, &spec);
         let agent = Agent {
-            id: AgentId::new(app.ulid(now)),
+            id,
             realm: caller.realm(),
             name: new.name,
             labels: new.labels,
@@ -107,6 +111,9 @@ impl Agents<'_> {
             template: new.template_id,
             state: AgentState::Active,
             container: None,
+            reclaim_at: None,
+            reclaimed_at: None,
+            plan: plan.as_ref().map(|plan| plan.hash),
             created_at: now,
             updated_at: now,
         };
@@ -115,6 +122,7 @@ impl Agents<'_> {
         // First, so that its refusal is known by its place.
         let mut writes = vec![count(caller.scope, Counter::Agents, 1, i64::from(limit))];
         writes.extend(store::agent::create(&agent));
+        writes.extend(plan.as_ref().map(crate::plans::write));
         match app.commit(caller, "agent.create", agent.id, writes, &view).await {
             // Every other item is new: only the counter can stand in the way.
             Err(Error::Conflict) => Err(Error::QuotaReached { what: "agents", limit }),
@@ -171,19 +179,35 @@ impl Agents<'_> {
             .ok_or(Error::NotFound("agent"))
     }
 
-    /// An agent, and its container where it has had one. One read.
+    /// An agent, and its container where it has had one. One read; another where it was put into a
+    /// container that is not its own.
     pub(crate) async fn load_with_container(
         &self,
         caller: &Caller,
         id: AgentId,
     ) -> Result<(Loaded<Agent>, Option<Loaded<Container>>), Error> {
+        self.load_placed(caller, id, container_id(id)).await
+    }
+
+    /// The same for who has heard that the agent is in `place`: one read where that is so.
+    pub(crate) async fn load_placed(
+        &self,
+        caller: &Caller,
+        id: AgentId,
+        place: ContainerId,
+    ) -> Result<(Loaded<Agent>, Option<Loaded<Container>>), Error> {
         let (agent, container) = document::get_both::<Agent, Container>(
             self.0.table(),
             &keys::agent(caller.scope, id),
-            &keys::container(caller.scope, container_id(id)),
+            &keys::container(caller.scope, place),
         )
         .await?;
         let agent = agent.filter(|agent| is_there(&agent.value)).ok_or(Error::NotFound("agent"))?;
+        let truth = agent.value.container.unwrap_or(container_id(id));
+        if truth == place {
+            return Ok((agent, container));
+        }
+        let container = self.0.containers().load(caller.scope, truth).await?;
         Ok((agent, container))
     }
 
@@ -199,8 +223,11 @@ impl Agents<'_> {
         retry_conflict(self.0, || async {
             let before = self.load(caller, id).await?;
             check_version(&before, version)?;
+            let spec = patch.spec_over(before.value.spec.clone());
+            let plan = self.0.plans().of_spec(&caller.realm, id, &spec);
             let agent = Agent {
-                spec: patch.spec_over(before.value.spec.clone()),
+                plan: plan.as_ref().map(|plan| plan.hash),
+                spec,
                 name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
                 labels: patch.labels.clone().overlay(before.value.labels.clone(), Labels::new()),
                 updated_at: self.0.now(),
@@ -209,7 +236,10 @@ impl Agents<'_> {
             check_spec(&agent.spec)?;
             check_labels(&agent.labels)?;
             let view = AgentView::new(&agent, before.version + 1);
-            let writes = store::agent::update(&before, &agent);
+            let mut writes = store::agent::update(&before, &agent, agent.updated_at);
+            if agent.plan != before.value.plan {
+                writes.extend(self.0.plans().unless_kept(caller.scope, plan.as_ref()).await?);
+            }
             self.0.commit(caller, "agent.update", id, writes, &view).await?;
             Ok(view)
         })
@@ -251,22 +281,36 @@ impl Agents<'_> {
         let (before, container) = self.load_with_container(caller, id).await?;
         let now = app.now();
         let state = AgentLifecycle::step(before.value.state, event)?;
-        let busy = container.as_ref().map_or(0, |container| container.value.busy.len());
+        let busy = container.as_ref().map_or(0, |one| one.value.sessions_of(id).len());
         if busy > 0 && !force {
             return Err(Error::AgentBusy(busy));
         }
-        for &session in container.iter().flat_map(|container| &container.value.busy) {
+        let held = |container: &Loaded<Container>| container.value.sessions_of(id);
+        for session in container.iter().flat_map(held) {
             app.containers().call_off(caller.scope, session).await?;
         }
-        let agent = Agent { state, updated_at: now, ..before.value.clone() };
+        let agent = before.value.moved(state, now, caller.realm.limits.reclaim_after());
         let changed = agent.state != before.value.state;
         let version = before.version + u64::from(changed);
         let mut writes = if changed {
-            store::agent::update(&before, &agent)
+            store::agent::update(&before, &agent, now)
         } else {
             vec![document::check(&before)]
         };
         match container {
+            // It goes on for others.
+            Some(container) if container.value.is_shared() => {
+                let mut next = container.value.clone();
+                let lives = next.state.may_run();
+                if let Some(instance) = next.agents.get_mut(&id).filter(|_| lives)
+                    && instance.wish(Wish::Stop, now)?
+                {
+                    let wake = Errand::Wake { container: next.id, before: next.generation };
+                    writes.push(store::due::put(&app.due(caller.realm(), wake, now)));
+                }
+                let changed = store::container::write(Some(&container), &next, Bounds::NONE, now);
+                writes.extend(changed);
+            }
             Some(container) => match container.value.apply(ContainerEvent::Hibernate, now) {
                 Ok(next) if next.state != container.value.state => {
                     writes.push(document::put(&next, container.expect()));
@@ -312,12 +356,32 @@ impl Agents<'_> {
         let (view, writes) = if state == before.value.state {
             (AgentView::new(&before.value, before.version), vec![document::check(&before)])
         } else {
-            let agent = Agent { state, updated_at: self.0.now(), ..before.value.clone() };
+            before.value.has_workspace()?;
+            let now = self.0.now();
+            let agent = before.value.moved(state, now, None);
             let view = AgentView::new(&agent, before.version + 1);
-            (view, store::agent::update(&before, &agent))
+            (view, store::agent::update(&before, &agent, now))
         };
         self.0.commit(caller, action, id, writes, &view).await?;
         Ok(view)
+    }
+
+    /// Starts an agent's container again that failed, as
+    /// [`Containers::recover`](crate::containers::Containers::recover) does.
+    pub async fn recover(&self, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
+        retry_conflict(self.0, || async {
+            let (agent, container) = self.load_with_container(caller, id).await?;
+            agent.value.has_workspace()?;
+            let Some(container) = container else {
+                // One that it never had has not failed.
+                ContainerLifecycle::step(ContainerState::Requested, ContainerEvent::Recover)?;
+                return Err(Error::Bug("what was never started let itself be recovered"));
+            };
+            let audit = ("agent.recover", id.to_string());
+            let view = AgentView::new(&agent.value, agent.version);
+            self.0.containers().try_recover(caller, &container, audit, |_| view.clone()).await
+        })
+        .await
     }
 
     /// Removes an agent for good: its runs are stopped, its container, workspace, sessions and
@@ -334,8 +398,8 @@ impl Agents<'_> {
             check_version(&before, version)?;
             let now = self.0.now();
             let state = AgentLifecycle::step(before.value.state, AgentEvent::Delete)?;
-            let agent = Agent { state, updated_at: now, ..before.value.clone() };
-            let mut writes = store::agent::update(&before, &agent);
+            let agent = before.value.moved(state, now, None);
+            let mut writes = store::agent::update(&before, &agent, now);
             let errand = self.0.due(caller.realm(), Errand::Dismantle { agent: id }, now);
             writes.push(store::due::put(&errand));
             self.0.commit(caller, "agent.delete", id, writes, &()).await
@@ -344,7 +408,7 @@ impl Agents<'_> {
     }
 }
 
-fn is_there(agent: &Agent) -> bool {
+pub(crate) fn is_there(agent: &Agent) -> bool {
     match agent.state {
         AgentState::Active | AgentState::Paused | AgentState::Archived => true,
         AgentState::Deleting | AgentState::Deleted => false,

@@ -5,19 +5,26 @@
 //! by its own commit, so a container may serve any number of them; the errand that sees to it stays
 //! in line until all are.
 
+mod manage;
+mod place;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use domain::agent::{Agent, AgentState};
 use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::due::Errand;
 use domain::plan::ContainerPlan;
+use domain::realm::Realm;
 use domain::run::{End, RunEvent};
 use domain::session::{Session, SessionState};
-use domain::{ContainerId, SessionId};
+use domain::text::Slug;
+use domain::{AgentId, ContainerId, SessionId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use store::container::Bounds;
 use store::document::{self, Loaded};
-use store::{Expect, Scope, keys};
+use store::{Expect, Scope, Write, keys};
 use wire::shim::failure;
 
 use crate::commit::retry_conflict;
@@ -27,6 +34,9 @@ use crate::{App, Error};
 
 /// The most sessions or runs that one commit is about: it takes 100 writes, and has a few more.
 const AT_ONCE: usize = 90;
+
+/// The most sessions that are told of a start in the commit that begins it.
+const MAX_TOLD: usize = 64;
 
 /// The use cases about containers.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +128,7 @@ impl Containers<'_> {
             let Some(container) = self.load(scope, observed.container).await? else {
                 return Ok(());
             };
-            for &session in &container.value.busy {
+            for &session in container.value.busy.keys() {
                 retry_conflict(self.0, || async {
                     match self.load(scope, observed.container).await? {
                         Some(container) => self.settle(scope, session, &container).await,
@@ -169,7 +179,7 @@ impl Containers<'_> {
             turn.session.cancel(now)?;
             turn.errand(Errand::Dispatch { session });
         }
-        app.commit_own("session.call_off", turn.into_writes()).await?;
+        app.commit_own("session.call_off", turn.into_writes(app).await?).await?;
         Ok(more)
     }
 
@@ -186,23 +196,49 @@ impl Containers<'_> {
         retry_conflict(self.0, || async {
             let app = self.0;
             let Some(before) = self.load(scope, id).await? else { return Ok(None) };
-            if !before.value.state.needs_start() {
+            // Nothing is started without room: see `admission`.
+            if !before.value.state.needs_start() || !before.value.room {
                 return Ok(Some(before.value));
             }
-            let key = keys::agent(scope, before.value.agent);
-            let Some(agent) = document::get::<Agent>(app.table(), &key).await? else {
-                return Ok(None);
-            };
+            let started = self.started(scope, &before, may_idle, Bounds::NONE).await?;
+            let Some((container, writes)) = started else { return Ok(None) };
+            app.commit_own("container.begin", writes).await?;
+            Ok(Some(container))
+        })
+        .await
+    }
+
+    /// The next start of a container that is at rest and has room, and the writes that begin it: every
+    /// start there is goes through here. None where nobody is left whom it could be for. Reads the
+    /// agents that are needed, and the sessions that need them.
+    pub(crate) async fn started(
+        &self,
+        scope: Scope,
+        before: &Loaded<Container>,
+        may_idle: Duration,
+        bounds: Bounds,
+    ) -> Result<Option<(Container, Vec<Write>)>, Error> {
+            let app = self.0;
             let now = app.now();
-            let mut writes = match agent.value.state {
-                AgentState::Active => vec![document::check(&agent)],
-                AgentState::Paused | AgentState::Archived => {
-                    let state = AgentState::Active;
-                    let awake = Agent { state, updated_at: now, ..agent.value.clone() };
-                    store::agent::update(&agent, &awake)
+            let id = before.value.id;
+            let needed = before.value.needed();
+            let mut writes = Vec::new();
+            let agents = self.agents(scope, needed.iter().copied()).await?;
+            let live = |agent: &&Loaded<Agent>| crate::agents::is_there(&agent.value);
+            if !needed.is_empty() && !agents.iter().any(|agent| live(&agent)) {
+                return Ok(None);
+            }
+            for agent in agents.iter().filter(live) {
+                match agent.value.state {
+                    AgentState::Paused | AgentState::Archived => {
+                        let awake = agent.value.moved(AgentState::Active, now, None);
+                        writes.extend(store::agent::update(agent, &awake, now));
+                    }
+                    AgentState::Active | AgentState::Deleting | AgentState::Deleted => {
+                        writes.push(document::check(agent));
+                    }
                 }
-                AgentState::Deleting | AgentState::Deleted => return Ok(None),
-            };
+            }
             let event = if before.value.state == ContainerState::Failed {
                 ContainerEvent::Recover
             } else {
@@ -212,15 +248,18 @@ impl Containers<'_> {
             container.generation += 1;
             container.connection = None;
             container.seen_at = now;
-            writes.push(document::put(&container, before.expect()));
-            for session in container.busy.iter().take(AT_ONCE) {
-                let key = keys::session(scope, *session);
+            container.archive_at = None;
+            container.room = true;
+            container.waits_since = None;
+            writes.extend(store::container::write(Some(before), &container, bounds, now));
+            for &session in container.busy.keys().take(MAX_TOLD) {
+                let key = keys::session(scope, session);
                 let Some(loaded) = document::get::<Session>(app.table(), &key).await? else {
                     continue;
                 };
                 let expect = loaded.expect();
                 let mut session = loaded.value;
-                if session.reports.is_none() {
+                if session.reports.is_none() && !session.held {
                     session.listen_to(id, container.generation);
                     writes.push(document::put(&session, expect));
                 }
@@ -228,25 +267,38 @@ impl Containers<'_> {
             let watch = Errand::Watch { container: id, generation: container.generation };
             let at = now.after(app.settings.start.min(may_idle));
             writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
-            app.commit_own("container.begin", writes).await?;
-            Ok(Some(container))
-        })
-        .await
+            Ok(Some((container, writes)))
+    }
+
+    /// Those of these agents that there are. One read.
+    async fn agents(
+        &self,
+        scope: Scope,
+        ids: impl Iterator<Item = AgentId>,
+    ) -> Result<Vec<Loaded<Agent>>, Error> {
+        let keys: Vec<_> = ids.map(|id| keys::agent(scope, id)).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.0.table().batch_get(&keys).await?;
+        Ok(found.iter().flatten().map(document::read).collect::<Result<_, _>>()?)
     }
 
     /// Asks the platform for the start a container is at. Idempotent.
     pub(crate) async fn provision(&self, scope: Scope, container: &Container) -> Result<(), Error> {
         let app = self.0;
-        let key = keys::agent(scope, container.agent);
-        let agent =
-            document::get::<Agent>(app.table(), &key).await?.ok_or(Error::NotFound("agent"))?;
+        let agents = self.agents(scope, container.agents.keys().copied()).await?;
+        let bundles = app.bundles().of_agents(scope, &agents).await?;
+        let repositories: BTreeSet<Slug> =
+            agents.into_iter().flat_map(|agent| agent.value.spec.repositories).collect();
         let plan = ContainerPlan {
             realm: scope.realm(),
-            agent: container.agent,
+            agent: container.owner(),
             container: container.id,
             generation: container.generation,
             token: app.shim_token(scope, container.id, container.generation)?,
-            repositories: agent.value.spec.repositories,
+            repositories: repositories.into_iter().collect(),
+            bundles,
         };
         app.ports.compute.provision(&plan).await?;
         retry_conflict(self.0, || async {
@@ -254,9 +306,9 @@ impl Containers<'_> {
                 // A later start has taken its place.
                 Some(now) if now.value.generation != container.generation => return Ok(()),
                 // It was removed, or given up, before it was there.
-                None => return Ok(app.ports.compute.forget(container.agent).await?),
+                None => return Ok(app.ports.compute.forget(container.owner()).await?),
                 Some(now) if now.value.state == ContainerState::Deleting => {
-                    return Ok(app.ports.compute.forget(container.agent).await?);
+                    return Ok(app.ports.compute.forget(container.owner()).await?);
                 }
                 Some(now) if !now.value.state.may_run() => {
                     return Ok(app.ports.compute.stop(container.id).await?);
@@ -312,7 +364,11 @@ impl Containers<'_> {
             let Ok(mut next) = before.value.apply(event, now) else { return Ok(()) };
             next.connection = None;
             next.fault = Some(end.clone());
-            let mut writes = vec![document::put(&next, before.expect())];
+            (next.room, next.leaving) = (false, false);
+            let realm = document::get::<Realm>(app.table(), &keys::realm(scope)).await?;
+            let rest = realm.and_then(|realm| realm.value.limits.archive_after());
+            next.archive_at = rest.map(|rest| now.after(rest));
+            let mut writes = store::container::write(Some(&before), &next, Bounds::NONE, now);
             let settle = app.due(scope.realm(), Errand::Settle { container: id }, now);
             writes.push(store::due::put(&settle));
             app.commit_own("container.over", writes).await
@@ -342,7 +398,7 @@ impl Containers<'_> {
     /// Settles every session that a container serves.
     pub(crate) async fn settle_all(&self, scope: Scope, id: ContainerId) -> Result<(), Error> {
         let Some(container) = self.load(scope, id).await? else { return Ok(()) };
-        for session in container.value.busy {
+        for session in container.value.busy.into_keys() {
             let settled = retry_conflict(self.0, || async {
                 match self.load(scope, id).await? {
                     Some(container) => self.settle(scope, session, &container).await,
@@ -374,8 +430,9 @@ impl Containers<'_> {
         };
         let lost = turn.session.reports.is_some_and(|reports| over(reports.generation));
         // A run that was called off before any start had it needs none.
-        let unwanted =
-            cancelling && turn.session.reports.is_none() && container.value.state.needs_start();
+        let unwanted = cancelling
+            && turn.session.reports.is_none()
+            && (turn.session.held || container.value.state.needs_start());
         if !lost && !unwanted {
             return Ok(false);
         }
@@ -391,7 +448,7 @@ impl Containers<'_> {
             });
             turn.finish(app, run, RunEvent::Fail, end, None).await?;
         }
-        app.commit_own("session.settle", turn.into_writes()).await?;
+        app.commit_own("session.settle", turn.into_writes(app).await?).await?;
         Ok(true)
     }
 }

@@ -7,9 +7,15 @@
 //! A tick costs one read for each shard and a commit for every fifty errands that are due; it does
 //! not grow with what exists.
 
+mod archive;
+mod dismantle;
+mod plan;
+mod raze;
+mod reclaim;
+mod wake;
+
 use std::time::Duration;
 
-use domain::agent::{Agent, AgentState};
 use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::due::{Due, Errand};
 use domain::event::Draft;
@@ -17,16 +23,15 @@ use domain::key::ApiKey;
 use domain::realm::{Realm, RealmState};
 use domain::run::{End, Run, RunEvent, RunState};
 use domain::session::{Session, SessionState};
-use domain::{AgentId, ContainerId, KeyId, RunId, SessionId, Timestamp};
+use domain::{ContainerId, KeyId, RunId, SessionId, Timestamp};
 use futures::future::join_all;
 use store::document::{self, Loaded};
-use store::realm::{Counter, count};
 use store::{Direction, MAX_WRITES, Query, Range, Scope, Write, keys};
 use wire::shim::{Command, Down, failure};
 
 use crate::commit::retry_conflict;
 use crate::ports::ComputeError;
-use crate::turn::{Turn, container_id, load_run};
+use crate::turn::{Turn, load_run, place};
 use crate::{App, Error};
 
 /// The worker's use cases.
@@ -66,6 +71,9 @@ const SHOWN: Duration = Duration::from_secs(5);
 
 /// The most errands claimed in one commit: a claim is two writes.
 const CLAIMS: usize = MAX_WRITES / 2;
+
+/// How late a report may be written that was begun while its session was there.
+const LATE: Duration = Duration::from_hours(1);
 
 /// How often a container whose shim has hung up is looked for: over half a minute.
 const LOOKS: u32 = 6;
@@ -189,12 +197,34 @@ impl Errands<'_> {
             }
             Errand::Settle { container } => {
                 self.0.containers().settle_all(scope, container).await?;
+                // What it ran is over, so somebody who waits may have room.
+                self.0.admission().serve(scope).await?;
                 Ok(Outcome::Done)
             }
             Errand::Stop { container } => self.stop(scope, container, held.attempt).await,
-            Errand::Dismantle { agent } => self.dismantle(scope, agent).await,
+            Errand::Wake { container, before } => {
+                self.wake(scope, (container, before), held.attempt).await
+            }
+            Errand::Raze { container } => self.raze(scope, container).await,
+            Errand::Dismantle { agent } => self.dismantle(scope, agent, held.attempt).await,
             Errand::Quell => self.quell(scope).await,
             Errand::Disconnect { key } => self.disconnect(scope, key, held.attempt).await,
+            Errand::Snapshot { agent, run } => {
+                self.0.files().after_run(scope, agent, run).await?;
+                Ok(Outcome::Done)
+            }
+            Errand::Admit => {
+                self.0.admission().serve(scope).await?;
+                Ok(Outcome::Done)
+            }
+            Errand::Archive { container } => self.archive(scope, container).await,
+            Errand::Reclaim { agent } => self.reclaim(scope, agent).await,
+            Errand::SyncRegistry { round } => {
+                self.0.registry().sync(held.realm, round, held.attempt).await
+            }
+            Errand::Resolve { bundle, round } => {
+                self.0.bundles().resolve(scope, bundle, round, held.attempt).await
+            }
             Errand::Forget { session } => self.forget(scope, session).await,
         }
     }
@@ -209,16 +239,33 @@ impl Errands<'_> {
         let session = session.value;
         let Some(run) = session.active else { return Ok(Outcome::Done) };
         let containers = app.containers();
-        let container = containers.load(scope, container_id(session.agent)).await?;
+        let container = containers.load(scope, place(&session)).await?;
         let Some(container) = container else { return Ok(Outcome::Done) };
         if containers.settle(scope, id, &container).await? {
             return Ok(Outcome::Done);
         }
         let state = container.value.state;
+        if session.held && container.value.has_place() {
+            // It leaves an errand of its own.
+            let gone = app.admission().let_go(scope, id).await?;
+            return Ok(if gone { Outcome::Done } else { Outcome::Again(pace(attempt)) });
+        }
         if state.needs_start() {
             let realm = self.realm(scope).await?;
             if realm.state == RealmState::Suspended {
                 containers.call_off(scope, id).await?;
+                return Ok(Outcome::Again(Duration::ZERO));
+            }
+            // Before anything is held for it: a download may take a while.
+            if let Some(outcome) = self.plan(scope, &session, attempt).await? {
+                return Ok(outcome);
+            }
+            if !app.admission().seek(scope, container.value.id, &realm.limits).await? {
+                app.admission().tell(scope, id).await?;
+                app.admission().serve(scope).await?;
+                return Ok(Outcome::Again(pace(attempt)));
+            }
+            if session.held {
                 return Ok(Outcome::Again(Duration::ZERO));
             }
             let idle = may_idle(&realm);
@@ -244,8 +291,13 @@ impl Errands<'_> {
             if told && session.state != SessionState::Cancelling {
                 return Ok(Outcome::Done);
             }
+            if run.plan.is_none()
+                && let Some(outcome) = self.plan(scope, &session, attempt).await?
+            {
+                return Ok(outcome);
+            }
             let mut own = container.value;
-            own.busy.retain(|&busy| busy == id);
+            own.busy.retain(|&busy, _| busy == id);
             let commands = app.commands(scope, &own).await?;
             self.push(own.connection.as_deref(), commands).await;
         }
@@ -292,7 +344,7 @@ impl Errands<'_> {
             return Ok(Outcome::Done);
         }
         let end = End::failure(failure::TIMEOUT, "the run took longer than its limit");
-        let container = app.containers().load(scope, container_id(turn.session.agent)).await?;
+        let container = app.containers().load(scope, turn.place()).await?;
         if let Some(container) = container
             && container.value.state.may_run()
         {
@@ -305,7 +357,7 @@ impl Errands<'_> {
             if turn.session.active == Some(run) {
                 let loaded = load_run(app, scope, run).await?;
                 turn.finish(app, loaded, RunEvent::Fail, end.clone(), None).await?;
-                app.commit_own("run.expire", turn.into_writes()).await?;
+                app.commit_own("run.expire", turn.into_writes(app).await?).await?;
             }
             Ok(())
         })
@@ -436,7 +488,8 @@ impl Errands<'_> {
         loop {
             let page = document::list::<Container>(app.table(), query.clone()).await?;
             for container in page.items {
-                for &session in &container.busy {
+                let line = container.line.iter().map(|waiting| waiting.session);
+                for session in container.busy.keys().copied().chain(line) {
                     app.containers().call_off(scope, session).await?;
                 }
                 if container.state.may_run() {
@@ -464,50 +517,6 @@ impl Errands<'_> {
         Ok(if attempt > 1 { Outcome::Done } else { Outcome::Again(SHOWN) })
     }
 
-    /// Takes a deleted agent apart: some sessions at a time, then the rest.
-    async fn dismantle(&self, scope: Scope, id: AgentId) -> Result<Outcome, Error> {
-        let app = self.0;
-        let key = keys::agent(scope, id);
-        let Some(agent) = document::get::<Agent>(app.table(), &key).await? else {
-            return Ok(Outcome::Done);
-        };
-        if agent.value.state != AgentState::Deleting {
-            return Ok(Outcome::Done);
-        }
-        let container = app.containers().load(scope, container_id(id)).await?;
-        if let Some(before) = &container
-            && before.value.state != ContainerState::Deleting
-        {
-            let next = before.value.apply(ContainerEvent::Delete, app.now())?;
-            let writes = vec![document::put(&next, before.expect())];
-            app.commit_own("container.delete", writes).await?;
-            return Ok(Outcome::Again(Duration::ZERO));
-        }
-        app.ports.compute.stop(container_id(id)).await?;
-        let query = Query { on_index: true, ..partition(keys::sessions_of(scope, id), 20) };
-        let sessions = document::list::<Session>(app.table(), query).await?;
-        if !sessions.items.is_empty() {
-            for session in &sessions.items {
-                self.end(scope, session.id).await?;
-                self.purge(scope, session.id).await?;
-            }
-            return Ok(Outcome::Again(Duration::ZERO));
-        }
-        app.ports.compute.forget(id).await?;
-        loop {
-            let writes = store::log::remove(app.table(), scope, id, 99).await?;
-            if writes.is_empty() {
-                break;
-            }
-            app.commit_own("agent.purge_log", writes).await?;
-        }
-        let mut writes = store::agent::remove(&agent);
-        writes.extend(container.as_ref().map(document::delete));
-        writes.push(count(scope, Counter::Agents, -1, i64::MAX));
-        app.commit_own("agent.gone", writes).await?;
-        Ok(Outcome::Done)
-    }
-
     /// Ends what a session has in flight and in line, because its agent goes.
     async fn end(&self, scope: Scope, id: SessionId) -> Result<(), Error> {
         let app = self.0;
@@ -524,7 +533,7 @@ impl Errands<'_> {
             if turn.session.state != before {
                 turn.draft(Draft::session_state(turn.session.state));
             }
-            app.commit_own("session.end", turn.into_writes()).await
+            app.commit_own("session.end", turn.into_writes(app).await?).await
         })
         .await
     }
@@ -542,12 +551,17 @@ impl Errands<'_> {
     /// found again.
     async fn purge(&self, scope: Scope, id: SessionId) -> Result<(), Error> {
         let app = self.0;
+        let (mut after, until) = (None, app.now().after(LATE));
         loop {
-            let writes = store::event::remove(app.table(), scope, id, 100).await?;
-            if writes.is_empty() {
+            let (writes, next) =
+                store::event::remove(app.table(), scope, id, after, until, 100).await?;
+            if !writes.is_empty() {
+                app.commit_own("session.purge_events", writes).await?;
+            }
+            if next.is_none() {
                 break;
             }
-            app.commit_own("session.purge_events", writes).await?;
+            after = next;
         }
         loop {
             let query = Query { on_index: true, ..partition(keys::runs_of(scope, id), 100) };

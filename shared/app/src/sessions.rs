@@ -5,15 +5,14 @@ use domain::container::Container;
 use domain::due::Errand;
 use domain::event::Draft;
 use domain::run::{End, Run, RunEvent, RunState};
-use domain::session::{Session, SessionState};
+use domain::session::Session;
 use domain::text::Prompt;
 use domain::{AgentId, Machine, RunId, SessionId};
-use std::collections::VecDeque;
 use std::time::Duration;
 use store::document::{self, Loaded};
 use store::{Expect, Query, keys};
 use wire::Page;
-use wire::session::{NewPrompt, NewSession, RunView, SessionView};
+use wire::session::{NewPrompt, RunView, SessionView};
 
 use crate::commit::retry_conflict;
 use crate::turn::{Turn, container_id, load_run};
@@ -31,35 +30,6 @@ impl App {
 }
 
 impl Sessions<'_> {
-    /// Opens a session with an agent. Reads the agent; one commit.
-    pub async fn create(&self, caller: &Caller, new: NewSession) -> Result<SessionView, Error> {
-        retry_conflict(self.0, || async {
-            let app = self.0;
-            let agent = app.agents().load(caller, new.agent_id).await?;
-            let now = app.now();
-            let session = Session {
-                id: SessionId::new(app.ulid(now)),
-                realm: caller.realm(),
-                agent: agent.value.id,
-                title: new.title.clone(),
-                state: SessionState::Active,
-                active: None,
-                queue: VecDeque::new(),
-                last_seq: 0,
-                reports: None,
-                acp_session: None,
-                created_at: now,
-                updated_at: now,
-            };
-            let view = SessionView::from(&session);
-            // An agent that is deleted at this moment would leave the session behind.
-            let writes = vec![document::put(&session, Expect::Absent), document::check(&agent)];
-            app.commit(caller, "session.create", session.id, writes, &view).await?;
-            Ok(view)
-        })
-        .await
-    }
-
     /// A page of sessions, of one agent or of all. One read.
     pub async fn list(
         &self,
@@ -93,8 +63,11 @@ impl Sessions<'_> {
     }
 
     /// Gives the session a prompt: at once where nothing is in flight, behind the others where
-    /// something is. Wakes a paused agent. Reads the session, then its agent and
-    /// container at once; one commit.
+    /// something is. Wakes a paused agent. Reads the session, then its agent and container at once, and
+    /// where the container has to be started, what room there is; one commit.
+    ///
+    /// Where the realm runs as many containers as it may, the run waits for room; where as many wait as
+    /// may, it is refused, and nothing has changed.
     ///
     /// The answer comes before anything has been started: what follows is seen in the events.
     pub async fn prompt(
@@ -116,7 +89,7 @@ impl Sessions<'_> {
         let mut turn = Turn::of(app, caller.scope, id).await?;
         let now = turn.now;
         let (agent, container) =
-            app.agents().load_with_container(caller, turn.session.agent).await?;
+            app.agents().load_placed(caller, turn.session.agent, turn.place()).await?;
         let run = Run {
             id: RunId::new(app.ulid(now)),
             realm: caller.realm(),
@@ -125,6 +98,8 @@ impl Sessions<'_> {
             prompt: prompt.clone(),
             state: RunState::Queued,
             limits: agent.value.spec.limits,
+            plan: agent.value.plan,
+            reason: None,
             permissions: Vec::new(),
             end: None,
             usage: None,
@@ -145,21 +120,21 @@ impl Sessions<'_> {
                     turn.with_container(container.value, expect);
                 }
                 None => turn.with_container(
-                    Container::requested(
-                        container_id(agent.value.id),
-                        caller.realm(),
-                        agent.value.id,
-                        now,
-                    ),
+                    Container::requested(container_id(agent.value.id), caller.realm(), now),
                     Expect::Absent,
                 ),
             }
-            run = turn.promote(run)?;
+            run = if turn.needs_room() {
+                let seats = app.admission().seats(caller.scope, caller.realm.limits).await?;
+                turn.seat(run, &seats)?
+            } else {
+                turn.promote(run)?
+            };
             writes.extend(wake(&agent, now)?);
         }
         let view = RunView::from(&run.value);
         turn.keep(run.value, Expect::Absent);
-        writes.extend(turn.into_writes());
+        writes.extend(turn.into_writes(app).await?);
         app.commit(caller, "session.prompt", view.id, writes, &view).await?;
         Ok(view)
     }
@@ -217,7 +192,8 @@ impl Sessions<'_> {
             }
             RunView::from(&loaded.value)
         };
-        app.commit(caller, "session.cancel", target, turn.into_writes(), &view).await?;
+        let writes = turn.into_writes(app).await?;
+        app.commit(caller, "session.cancel", target, writes, &view).await?;
         Ok(view)
     }
 
@@ -238,7 +214,8 @@ impl Sessions<'_> {
             let mut after = turn.session.clone();
             after.last_seq += u64::from(turn.session.state != before);
             let view = SessionView::from(&after);
-            app.commit(caller, "session.close", id, turn.into_writes(), &view).await?;
+            let writes = turn.into_writes(app).await?;
+            app.commit(caller, "session.close", id, writes, &view).await?;
             Ok(view)
         })
         .await
@@ -247,12 +224,13 @@ impl Sessions<'_> {
 
 /// The write that wakes a paused or archived agent; none where it is awake.
 fn wake(agent: &Loaded<Agent>, now: domain::Timestamp) -> Result<Vec<store::Write>, Error> {
+    agent.value.has_workspace()?;
     let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
-    let container = Some(container_id(agent.value.id));
+    let container = agent.value.container.or(Some(container_id(agent.value.id)));
     if state == agent.value.state && agent.value.container == container {
         return Ok(Vec::new());
     }
     debug_assert_eq!(state, AgentState::Active);
-    let awake = Agent { state, container, updated_at: now, ..agent.value.clone() };
-    Ok(store::agent::update(agent, &awake))
+    let awake = Agent { container, ..agent.value.moved(state, now, None) };
+    Ok(store::agent::update(agent, &awake, now))
 }

@@ -3,10 +3,14 @@
 //! A shim is believed about its own start of its own container and nothing else: its token names
 //! both and is signed. What it reports is numbered, and counts once.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::agent::Agent;
 use domain::container::{Container, ContainerEvent, ContainerState};
 use domain::due::Errand;
 use domain::event::Draft;
 use domain::id::Ulid;
+use domain::instance::{InstanceEvent, Wish};
 use domain::plan::AgentPlan;
 use domain::run::{End, PermissionRequest, Run, RunEvent, RunState};
 use domain::session::{Admission, Session, SessionState};
@@ -14,12 +18,13 @@ use domain::{AgentId, ContainerId, RealmId, RunId};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use store::container::Bounds;
 use store::document::{self, Loaded};
 use store::{Scope, keys};
 use subtle::ConstantTimeEq;
 use wire::shim::{
-    Command, Ended, Hello, Live, MAX_OPTIONS, MAX_REQUESTS, Outcome, PROTOCOL, PromptCommand,
-    Report, What,
+    Command, Ended, Hello, Live, MAX_OPTIONS, MAX_REQUESTS, Outcome, PROTOCOL, Process,
+    ProcessCommand, ProcessState, PromptCommand, Report, What,
 };
 
 use crate::commit::retry_conflict;
@@ -128,7 +133,12 @@ impl App {
             }
             container.connection = Some(connection.to_owned());
             container.seen_at = now;
-            let writes = vec![document::put(&container, before.expect())];
+            let mut writes = vec![document::put(&container, before.expect())];
+            if container.is_idle() {
+                // Nobody needs it any more, but somebody may wait for its room.
+                let errand = self.due(shim.scope.realm(), Errand::Admit, now);
+                writes.push(store::due::put(&errand));
+            }
             self.commit_own("container.connected", writes).await?;
             if !before.value.state.is_connected() {
                 let begun = match before.value.generation {
@@ -198,20 +208,44 @@ impl App {
         if matches!(container.state, ContainerState::Hibernating | ContainerState::Deleting) {
             return Ok(vec![Command::Stop]);
         }
-        if container.busy.is_empty() {
+        let wished = container.agents.iter().filter(|(_, one)| one.wish.is_some());
+        let wished: Vec<_> = wished.collect();
+        if container.busy.is_empty() && wished.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<_> = container.busy.iter().map(|&id| keys::session(scope, id)).collect();
+        let ids: Vec<_> = container.busy.keys().map(|&id| keys::session(scope, id)).collect();
         let sessions = self.read_all::<Session>(&ids).await?;
         let active: Vec<_> =
             sessions.iter().filter_map(|s| s.active).map(|id| keys::run(scope, id)).collect();
         let runs = self.read_all::<Run>(&active).await?;
-        let key = keys::agent(scope, container.agent);
-        let agent = document::get::<domain::agent::Agent>(self.table(), &key).await?;
-        let Some(agent) = agent else { return Ok(vec![Command::Stop]) };
-        let plan = AgentPlan::compile(&agent.value.spec);
+        let needed: BTreeSet<AgentId> =
+            container.busy.values().copied().chain(wished.iter().map(|(id, _)| **id)).collect();
+        let ids: Vec<_> = needed.into_iter().map(|id| keys::agent(scope, id)).collect();
+        let agents = self.read_all::<Agent>(&ids).await?;
+        let mut plans: BTreeMap<AgentId, AgentPlan> =
+            agents.iter().map(|agent| (agent.id, plan(agent, container))).collect();
+        for agent in agents.iter().filter(|agent| agent.spec.registry_agent.is_some()) {
+            // Its program is in its bundle: the plan says where.
+            let own = runs.iter().find(|run| run.agent == agent.id && run.plan.is_some());
+            let process = self.plans().process(scope, agent, own.and_then(|run| run.plan)).await?;
+            match (process, plans.get_mut(&agent.id)) {
+                (Some(AgentPlan { command, env, .. }), Some(plan)) => {
+                    plan.command = command;
+                    plan.env.extend(env);
+                }
+                _ => drop(plans.remove(&agent.id)),
+            }
+        }
         let mut commands = Vec::new();
+        for (&agent, instance) in wished {
+            let Some(wish) = instance.wish else { continue };
+            let start = plans.get(&agent).filter(|_| wish != Wish::Stop).cloned();
+            let end = wish != Wish::Start;
+            let command = ProcessCommand { agent, asked: instance.asked, end, start };
+            commands.push(Command::Process(Box::new(command)));
+        }
         for run in runs {
+            let Some(plan) = plans.get(&run.agent) else { continue };
             let Some(session) = sessions.iter().find(|s| s.id == run.session) else { continue };
             let heard = session.reports.is_some_and(|r| {
                 r.container == container.id && r.generation == container.generation
@@ -226,7 +260,10 @@ impl App {
                     session: session.id,
                     run: run.id,
                     prompt: run.prompt.as_str().to_owned(),
-                    agent: plan.clone(),
+                    agent_id: run.agent,
+                    agent: in_session(plan, session),
+                    working_dir: session.setup.working_dir.as_ref().map(ToString::to_string),
+                    mcp_servers: session.setup.mcp_servers.clone(),
                     acp_session: session.acp_session.clone(),
                 })));
             }
@@ -248,14 +285,15 @@ impl App {
         Ok(found)
     }
 
-    /// Writes down what a shim reports of a session. One read and one commit; where a run ends, it
-    /// reads the run, the container and the next run besides.
+    /// Writes down what a shim reports of a session. Two reads, one after the other, and one commit, of
+    /// the events alone where they move nothing; where a run moves it is read besides, and where one
+    /// ends, the container and the next run.
     pub async fn shim_reported(&self, shim: ShimCaller, report: &Report) -> Result<Receipt, Error> {
         retry_conflict(self, || self.try_report(shim, report)).await
     }
 
     async fn try_report(&self, shim: ShimCaller, report: &Report) -> Result<Receipt, Error> {
-        let mut turn = match Turn::of(self, shim.scope, report.session).await {
+        let mut turn = match Turn::continuing(self, shim.scope, report.session).await {
             Err(Error::NotFound(_)) => return Ok(Receipt::Stale),
             turn => turn?,
         };
@@ -322,20 +360,40 @@ impl App {
             let expect = run.expect();
             turn.keep(run.value, expect);
         }
-        self.commit_own("session.report", turn.into_writes()).await?;
+        self.commit_own("session.report", turn.into_writes(self).await?).await?;
         Ok(Receipt::Next(next))
     }
 
     /// Passes on what is being said right now. Reads who follows it, unless nobody can.
     pub async fn shim_said(&self, shim: ShimCaller, live: Live) {
-        let Live { session, run, kind, offset, data } = live;
+        let Live { agent, session, run, kind, offset, data } = live;
         let event = LiveEvent { kind, run, time: self.now(), offset, data };
-        // A container has the ULID of its agent.
-        let agent = AgentId::new(shim.container.ulid());
         if let Err(error) = self.stream().say(shim.scope, agent, session, &event).await {
             tracing::warn!(%shim, %error, "what is being said reaches no stream");
         }
         self.ports.feed.publish_live(shim.scope.realm(), session, event);
+    }
+
+    /// A shim says what became of an agent's process. One read and, where it is news, one commit.
+    pub async fn shim_process(&self, shim: ShimCaller, process: &Process) -> Result<(), Error> {
+        retry_conflict(self, || async {
+            let Some(before) = self.start_of(shim).await? else { return Ok(()) };
+            let now = self.now();
+            let event = match process.state {
+                ProcessState::Ready => InstanceEvent::Ready,
+                ProcessState::AuthRequired => InstanceEvent::AuthRequired,
+                ProcessState::Exited => InstanceEvent::Exit,
+                ProcessState::Failed => InstanceEvent::Fail,
+            };
+            let detail = process.detail.as_ref().map(|line| line.chars().take(500).collect());
+            let mut container = before.value.clone();
+            if !container.heard(process.agent, (process.asked, event, detail), now) {
+                return Ok(());
+            }
+            let writes = store::container::write(Some(&before), &container, Bounds::NONE, now);
+            self.commit_own("instance.heard", writes).await
+        })
+        .await
     }
 
     /// The container, if the shim's start is the present one.
@@ -367,6 +425,23 @@ impl Flight {
             None => load_run(app, turn.scope, id).await.map(Some),
         }
     }
+}
+
+/// How an agent is started in a container: its own environment is laid over the container's.
+fn plan(agent: &Agent, container: &Container) -> AgentPlan {
+    let mut plan = AgentPlan::compile(&agent.spec);
+    for (name, value) in &container.profile.env {
+        plan.env.entry(name.to_string()).or_insert_with(|| value.to_string());
+    }
+    plan
+}
+
+/// The same for a session: its environment is laid over the agent's.
+fn in_session(plan: &AgentPlan, session: &Session) -> AgentPlan {
+    let mut plan = plan.clone();
+    let own = session.setup.env.iter();
+    plan.env.extend(own.map(|(name, value)| (name.to_string(), value.to_string())));
+    plan
 }
 
 /// The answers that an agent has not got yet.

@@ -1,18 +1,24 @@
-//! A container: where an agent's processes run. One row outlives many starts.
+//! A container: where the processes of agents run. One row outlives many starts.
 //!
 //! Invariants
 //! - Each start has its own generation; a report from another generation changes nothing.
 //! - `busy` names the sessions whose run is to go on here. A connected container is `Busy` exactly
-//!   while it names one.
+//!   while it names one. It names at most `capacity`; the others wait in `line`, in order.
+//! - An agent is in at most one container, for good: its workspace is part of that. A container that
+//!   was made for one agent has the ULID of that agent.
 //! - A deleted container never changes again.
+//! - One that may run has room; one that waits for room does not run (see [`crate::admission`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::agent::Labels;
+use crate::instance::{Instance, InstanceEvent, InstanceState};
 use crate::run::End;
+use crate::text::{Argument, Name, VariableName};
 use crate::{AgentId, ContainerId, Machine, RealmId, Refused, SessionId, Timestamp};
 
 /// Where a container is.
@@ -281,7 +287,82 @@ impl Machine for ContainerLifecycle {
     }
 }
 
-/// Where an agent's processes run.
+/// What a container is to be like. Two sessions that ask for the same may share one.
+///
+/// `env` is for every agent in it, beneath the agent's own. The rest is what a fleet of many kinds of
+/// machines would choose by: here it is kept, compared and shown, and decides nothing else. What agents
+/// may take and reach is decided by the installation and the realm, never by who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Profile {
+    /// An image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Name>,
+    /// A machine.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "node_id")]
+    pub node_id: Option<Name>,
+    /// A kind of sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "sandbox_class")]
+    pub sandbox_class: Option<Name>,
+    /// Where agents work.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "workspace_root")]
+    pub workspace_root: Option<Name>,
+    /// Environment variables of every agent in it. Not for secrets: they read back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub env: BTreeMap<VariableName, Argument>,
+    /// What may be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "resource_limits")]
+    pub resource_limits: Option<Resources>,
+    /// What may be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "network_policy")]
+    pub network_policy: Option<Name>,
+    /// Whether agents may ask for credentials on a terminal. There is none.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "allow_terminal_auth")]
+    pub allow_terminal_auth: Option<bool>,
+    /// Nanoseconds that it may be idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+}
+
+/// See [`Profile::resource_limits`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resources {
+    /// Processors.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "cpu_count")]
+    pub cpu_count: Option<u32>,
+    /// Bytes of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "memory_bytes")]
+    pub memory_bytes: Option<u64>,
+    /// Processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+}
+
+/// The most agents of one container.
+pub const MAX_AGENTS: usize = 16;
+
+/// How many runs a container takes at once where nobody says otherwise.
+pub const CAPACITY: u32 = 4;
+
+/// The most runs a container may be made to take at once.
+pub const MAX_CAPACITY: u32 = 64;
+
+const fn capacity() -> u32 {
+    CAPACITY
+}
+
+/// A session that waits until its container takes another run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The session.
+    pub session: SessionId,
+    /// Its agent.
+    pub agent: AgentId,
+}
+
+/// Where the processes of agents run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
@@ -289,16 +370,35 @@ pub struct Container {
     pub id: ContainerId,
     /// The realm it belongs to.
     pub realm: RealmId,
-    /// The agent it is for.
-    pub agent: AgentId,
+    /// The agents installed in it.
+    pub agents: BTreeMap<AgentId, Instance>,
+    /// Among which others it is found by who looks for a container for an agent; none where it was made
+    /// for one agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// How many runs it takes at once.
+    #[serde(default = "capacity")]
+    pub capacity: u32,
+    /// Whether it is kept running although it is idle.
+    #[serde(default)]
+    pub pinned: bool,
+    /// What it is like.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Free text of whoever made it.
+    #[serde(default)]
+    pub metadata: Labels,
     /// Where it is.
     pub state: ContainerState,
     /// Which start this is: 0 before the first. Every report of the shim quotes it.
     pub generation: u32,
     /// The connection its shim speaks on.
     pub connection: Option<String>,
-    /// The sessions with a run in flight.
-    pub busy: BTreeSet<SessionId>,
+    /// The sessions with a run in flight, each with its agent.
+    pub busy: BTreeMap<SessionId, AgentId>,
+    /// The sessions that wait until it takes another run, in order.
+    #[serde(default)]
+    pub line: VecDeque<Waiting>,
     /// When its shim was last heard of, or when this generation was started.
     pub seen_at: Timestamp,
     /// Why the last start that is over ended. Stays while the next one runs: a session that listened
@@ -306,6 +406,19 @@ pub struct Container {
     pub fault: Option<End>,
     /// When it last became idle.
     pub idle_at: Option<Timestamp>,
+    /// Whether it is one of those that the realm may run: from before it is started until it counts as
+    /// stopped.
+    #[serde(default)]
+    pub room: bool,
+    /// Since when it waits for room.
+    #[serde(default)]
+    pub waits_since: Option<Timestamp>,
+    /// Whether it is being stopped for one that waits.
+    #[serde(default)]
+    pub leaving: bool,
+    /// When its agents are to be put away, where it stays stopped until then.
+    #[serde(default)]
+    pub archive_at: Option<Timestamp>,
     /// When it was first asked for.
     pub created_at: Timestamp,
     /// When its state last changed.
@@ -314,18 +427,28 @@ pub struct Container {
 
 impl Container {
     /// A container that somebody needs and nobody has asked the platform for.
-    pub fn requested(id: ContainerId, realm: RealmId, agent: AgentId, now: Timestamp) -> Self {
+    pub fn requested(id: ContainerId, realm: RealmId, now: Timestamp) -> Self {
         Self {
             id,
             realm,
-            agent,
+            agents: BTreeMap::new(),
+            pool: None,
+            capacity: CAPACITY,
+            pinned: false,
+            profile: Profile::default(),
+            metadata: Labels::new(),
             state: ContainerState::Requested,
             generation: 0,
             connection: None,
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
+            line: VecDeque::new(),
             seen_at: now,
             fault: None,
             idle_at: None,
+            room: false,
+            waits_since: None,
+            leaving: false,
+            archive_at: None,
             created_at: now,
             updated_at: now,
         }
@@ -351,7 +474,158 @@ impl Container {
             | ContainerState::Deleting
             | ContainerState::Deleted => None,
         };
+        if matches!(state, ContainerState::Stopped | ContainerState::Failed) {
+            for instance in next.agents.values_mut().filter(|one| one.state.lives()) {
+                *instance = instance.apply(InstanceEvent::Exit, None, now)?;
+                instance.wish = None;
+            }
+        }
         Ok(next)
+    }
+
+    /// The agent whose workspace is at its root: the one it was made for, and nobody where it was made
+    /// for any.
+    pub const fn owner(&self) -> AgentId {
+        AgentId::new(self.id.ulid())
+    }
+
+    /// Whether it was made for any agents, not for one.
+    pub const fn is_shared(&self) -> bool {
+        self.pool.is_some()
+    }
+
+    /// The agents that a start of it is for: those with a run in flight, and those whose process
+    /// somebody wants.
+    pub fn needed(&self) -> BTreeSet<AgentId> {
+        let wanted = self.agents.iter().filter(|(_, one)| one.state == InstanceState::Starting);
+        self.busy.values().copied().chain(wanted.map(|(&agent, _)| agent)).collect()
+    }
+
+    /// The sessions of `agent` with a run in flight or in line.
+    pub fn sessions_of(&self, agent: AgentId) -> Vec<SessionId> {
+        let busy = self.busy.iter().filter(|&(_, &of)| of == agent).map(|(&session, _)| session);
+        let waiting = self.line.iter().filter(|one| one.agent == agent).map(|one| one.session);
+        busy.chain(waiting).collect()
+    }
+
+    /// The agent in it that is made of this.
+    pub fn made_of(&self, made_of: &str) -> Option<AgentId> {
+        let same = |one: &Instance| one.made_of.as_deref() == Some(made_of);
+        self.agents.iter().find(|(_, one)| same(one)).map(|(&agent, _)| agent)
+    }
+
+    /// How well it suits an agent that is made of this and asks for such a profile: the greater the
+    /// better. None where it cannot take it, or is busy with as much as it does at once.
+    pub fn fitness(&self, profile: &Profile, made_of: &str) -> Option<(bool, bool, bool)> {
+        let there = self.made_of(made_of).is_some();
+        let goes = matches!(self.state, ContainerState::Deleting | ContainerState::Deleted);
+        let full = !there && self.agents.len() >= MAX_AGENTS;
+        let fits = self.is_shared() && self.profile == *profile && self.has_seat();
+        if goes || full || !fits || !self.line.is_empty() {
+            return None;
+        }
+        Some((self.state.is_connected(), self.state.takes_work(), there))
+    }
+
+    /// Whether it takes the next run of `session` now. Who comes while others wait does not go ahead
+    /// of them.
+    pub fn takes(&self, session: SessionId) -> bool {
+        self.busy.contains_key(&session) || (self.line.is_empty() && self.has_seat())
+    }
+
+    fn has_seat(&self) -> bool {
+        u32::try_from(self.busy.len()).is_ok_and(|busy| busy < self.capacity)
+    }
+
+    /// A run of `session` is to go on here: its agent is needed.
+    pub fn occupy(
+        &mut self,
+        session: SessionId,
+        agent: AgentId,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        self.busy.insert(session, agent);
+        let instance = self.agents.entry(agent).or_insert_with(|| Instance::installed(None, now));
+        let event = match instance.state {
+            InstanceState::Ready | InstanceState::Running => InstanceEvent::Run,
+            InstanceState::Starting => InstanceEvent::Start,
+            InstanceState::Installing => return self.occupied(now),
+            InstanceState::Installed
+            | InstanceState::AuthRequired
+            | InstanceState::Exited
+            | InstanceState::Failed => InstanceEvent::Start,
+        };
+        *instance = instance.apply(event, None, now)?;
+        self.occupied(now)
+    }
+
+    fn occupied(&mut self, now: Timestamp) -> Result<(), Refused> {
+        if self.state.is_connected() {
+            *self = self.apply(ContainerEvent::Occupied, now)?;
+        }
+        Ok(())
+    }
+
+    /// `session` has to wait until another run has ended. Waiting twice is waiting once.
+    pub fn stand_in_line(&mut self, session: SessionId, agent: AgentId) {
+        if self.line.iter().all(|waiting| waiting.session != session) {
+            self.line.push_back(Waiting { session, agent });
+        }
+    }
+
+    /// No run of `session` goes on here any more, nor waits to. Answers with the sessions whose turn it
+    /// is now: they are busy.
+    pub fn vacate(
+        &mut self,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, Refused> {
+        self.line.retain(|waiting| waiting.session != session);
+        let agent = self.busy.remove(&session);
+        let mut next = Vec::new();
+        while self.has_seat()
+            && let Some(Waiting { session, agent }) = self.line.pop_front()
+        {
+            self.occupy(session, agent, now)?;
+            next.push(session);
+        }
+        if let Some(agent) = agent
+            && !self.busy.values().any(|&other| other == agent)
+            && let Some(instance) = self.agents.get_mut(&agent)
+            && instance.state == InstanceState::Running
+        {
+            *instance = instance.apply(InstanceEvent::Ready, None, now)?;
+        }
+        if self.busy.is_empty() && self.state.is_connected() {
+            *self = self.apply(ContainerEvent::Vacated, now)?;
+        }
+        Ok(next)
+    }
+
+    /// The shim says of an agent's process what became of it. Answers whether that is news.
+    pub fn heard(
+        &mut self,
+        agent: AgentId,
+        (asked, event, detail): (u32, InstanceEvent, Option<String>),
+        now: Timestamp,
+    ) -> bool {
+        let running = self.busy.values().any(|&other| other == agent);
+        let Some(instance) = self.agents.get_mut(&agent) else { return false };
+        let before = instance.clone();
+        if asked >= instance.asked {
+            instance.wish = None;
+        }
+        // What is said of the processes before the last wish says nothing of those that follow.
+        let event = match event {
+            InstanceEvent::Ready if running => InstanceEvent::Run,
+            other => other,
+        };
+        if asked >= instance.asked
+            && let Ok(next) = instance.apply(event, detail, now)
+        {
+            *instance = next;
+        }
+        *instance != before
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happened in a session: the durable events, numbered without a gap.
 //!
-//! Types are ACP's `sessionUpdate` names, in ACP's shapes, whatever the driver; `run_state` and
-//! `session_state` are ours. Deltas of a message that is still being said are live only and are not
+//! Types are ACP's `sessionUpdate` names, in ACP's shapes, whatever the driver; `run_state`,
+//! `session_state` and `waiting_for_capacity` are ours. Deltas of a message that is still being said are live only and are not
 //! events: the coalesced message is.
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub struct Draft {
 
 /// A run moved.
 pub const RUN_STATE: &str = "run_state";
+/// A run waits until its realm may run another container, or its container does fewer runs.
+pub const WAITING_FOR_CAPACITY: &str = "waiting_for_capacity";
 /// A session moved.
 pub const SESSION_STATE: &str = "session_state";
 
@@ -55,6 +57,13 @@ struct RunMoved<'a> {
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Waiting {
+    limit: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +98,18 @@ impl Draft {
             detail: end.and_then(|end| end.detail.as_deref()),
         });
         Self { kind: RUN_STATE.to_owned(), run: Some(run.id), data }
+    }
+
+    /// A run waits until another container ends or is idle: the realm runs as many as it may.
+    pub fn waiting_for_capacity(run: RunId) -> Self {
+        let data = raw(&Waiting { limit: "maxRunningContainers", max: None });
+        Self { kind: WAITING_FOR_CAPACITY.to_owned(), run: Some(run), data }
+    }
+
+    /// A run waits for another to end: its container does `capacity` at once.
+    pub fn waiting_for_container(run: RunId, capacity: u32) -> Self {
+        let data = raw(&Waiting { limit: "capacity", max: Some(capacity) });
+        Self { kind: WAITING_FOR_CAPACITY.to_owned(), run: Some(run), data }
     }
 
     /// A session moved to `state`.

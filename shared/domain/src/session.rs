@@ -3,17 +3,21 @@
 //! Invariants
 //! - `active` is the only run of the session that is not terminal and not in `queue`.
 //! - Event numbers are given out here and nowhere else: `last_seq` only grows, by one per event.
+//! - A report that moves nothing is written without its session: while a run is in flight, `last_seq`
+//!   and the `next` of `reports` may be behind what is written, and [`Session::catch_up`] comes first.
+//!   With no run in flight they are exact.
 //! - A report counts only if it comes from the start of the container that `reports` names and
 //!   continues where that one stopped: so nothing is lost, doubled or taken from the dead.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::agent::Labels;
 use crate::event::{Draft, Event};
-use crate::text::Name;
+use crate::text::{Argument, Name, Slug, VariableName};
 use crate::{AgentId, ContainerId, Machine, RealmId, Refused, RunId, SessionId, Timestamp};
 
 /// Where a session is.
@@ -95,6 +99,79 @@ pub struct Reports {
     pub next: u64,
 }
 
+/// How the agent of a session is told to work, beside what the agent itself says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Setup {
+    /// Where it works: a path from its workspace on, or an absolute one.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "working_dir")]
+    pub working_dir: Option<Argument>,
+    /// The MCP servers it is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "mcp_servers")]
+    #[schemars(length(max = 16))]
+    pub mcp_servers: Vec<McpServer>,
+    /// Environment variables of its processes, over the agent's own. Sessions that differ in it have
+    /// processes of their own. Not for secrets: they read back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub env: BTreeMap<VariableName, Argument>,
+    /// Free text of whoever opened it; at most 16.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub metadata: Labels,
+}
+
+/// An MCP server: a program of the container, or an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpServer {
+    /// What the agent calls it.
+    pub name: Slug,
+    /// The program; left out where there is an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Argument>,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub args: Vec<Argument>,
+    /// Its environment variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub env: BTreeMap<VariableName, Argument>,
+    /// The address of one that speaks HTTP; left out where there is a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Argument>,
+    /// What is sent to it with each request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub headers: BTreeMap<Slug, Argument>,
+}
+
+/// The most bytes of a setup as JSON: with the rest of a session it fits an item of the table.
+const MAX_SETUP: usize = 100_000;
+
+impl Setup {
+    /// The first rule it breaks that its types do not already keep, as field and reason.
+    pub fn broken_rule(&self) -> Option<(&'static str, &'static str)> {
+        let odd = |one: &McpServer| one.command.is_some() == one.url.is_some();
+        if self.mcp_servers.len() > 16 {
+            Some(("session.mcpServers", "must have at most 16"))
+        } else if self.mcp_servers.iter().any(odd) {
+            Some(("session.mcpServers", "must have a command or a url, each one of them"))
+        } else if self.env.len() > 64 {
+            Some(("session.env", "must have at most 64 variables"))
+        } else if self.env.keys().any(|name| name.as_str().starts_with("REEVE_")) {
+            Some(("session.env", "names beginning with REEVE_ are reserved"))
+        } else if self.metadata.len() > crate::agent::MAX_LABELS {
+            Some(("session.metadata", "must have at most 16"))
+        } else if serde_json::to_vec(self).map_or(usize::MAX, |json| json.len()) > MAX_SETUP {
+            Some(("session", "must be at most 100000 bytes of JSON"))
+        } else {
+            None
+        }
+    }
+}
+
 /// One conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,15 +182,24 @@ pub struct Session {
     pub realm: RealmId,
     /// The agent it is with.
     pub agent: AgentId,
+    /// The container of its agent, once a run has needed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerId>,
+    /// How its agent is told to work.
+    #[serde(default)]
+    pub setup: Setup,
     /// What people call it.
     pub title: Option<Name>,
     /// Where it is.
     pub state: SessionState,
     /// The run in flight.
     pub active: Option<RunId>,
+    /// Whether the run in flight is held: its container has no room to run, so no start has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// The runs behind it, in order.
     pub queue: VecDeque<RunId>,
-    /// The number of the last event; 0 before the first.
+    /// The number of the last event, 0 before the first; while a run is in flight, of one of the last.
     pub last_seq: u64,
     /// Whose reports it takes.
     pub reports: Option<Reports>,
@@ -195,6 +281,7 @@ impl Session {
         self.state = SessionLifecycle::step(self.state, SessionEvent::Settle)?;
         self.updated_at = now;
         self.active = self.queue.pop_front();
+        self.held = false;
         if self.active.is_some() {
             self.state = SessionLifecycle::step(self.state, SessionEvent::Prompt)?;
         }
@@ -220,6 +307,23 @@ impl Session {
                 Event { seq: self.last_seq, kind, run_id: run, time: now, data }
             })
             .collect()
+    }
+
+    /// Takes up how far events and reports have come since this was written.
+    pub fn catch_up(&mut self, last_seq: u64, heard: Option<Reports>) {
+        self.last_seq = self.last_seq.max(last_seq);
+        if let (Some(reports), Some(heard)) = (&mut self.reports, heard)
+            && (reports.container, reports.generation) == (heard.container, heard.generation)
+        {
+            reports.next = reports.next.max(heard.next);
+        }
+    }
+
+    /// Whether it says the same as `before`, but for how far events and reports have come.
+    pub fn is_as(&self, before: &Self) -> bool {
+        let mut caught_up = before.clone();
+        caught_up.catch_up(self.last_seq, self.reports);
+        *self == caught_up
     }
 
     /// Takes reports of this start of this container from now on, from its first.
@@ -263,9 +367,12 @@ mod tests {
             id: SessionId::new(Ulid::from_parts(1, 1)),
             realm: RealmId::new(Ulid::from_parts(1, 1)),
             agent: AgentId::new(Ulid::from_parts(1, 1)),
+            container: None,
+            setup: Setup::default(),
             title: None,
             state: SessionState::Active,
             active: None,
+            held: false,
             queue: VecDeque::new(),
             last_seq: 0,
             reports: None,
@@ -316,5 +423,23 @@ mod tests {
         assert_eq!(session.admit(container, 2, 0, 1), Admission::Stale);
         session.listen_to(container, 2);
         assert_eq!(session.admit(container, 1, 3, 1), Admission::Stale);
+    }
+
+    #[test]
+    fn what_was_written_without_the_session_is_taken_up() {
+        let container = ContainerId::new(Ulid::from_parts(1, 7));
+        let heard = |generation, next| Some(Reports { container, generation, next });
+        let mut session = session();
+        session.listen_to(container, 2);
+        let before = session.clone();
+        session.catch_up(7, heard(2, 5));
+        assert_eq!((session.last_seq, session.reports), (7, heard(2, 5)));
+        assert!(session.is_as(&before));
+        // What is known already, and what another start said, changes nothing.
+        session.catch_up(6, heard(2, 4));
+        session.catch_up(7, heard(1, 9));
+        assert_eq!((session.last_seq, session.reports), (7, heard(2, 5)));
+        session.listen_to(container, 3);
+        assert!(!session.is_as(&before));
     }
 }

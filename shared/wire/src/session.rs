@@ -1,22 +1,45 @@
 //! Sessions and their runs.
 
-use domain::run::{PermissionOption, Run, RunState, Usage};
-use domain::session::{Session, SessionState};
-use domain::text::{Name, Prompt};
-use domain::{AgentId, RunId, SessionId, Timestamp};
+use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
+use domain::container::Profile;
+use domain::session::{Session, SessionState, Setup};
+use domain::text::{Name, Prompt, Slug};
+use domain::{AgentId, ContainerId, RunId, SessionId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A session to be opened.
+use crate::container::{AgentName, ManualAgent};
+
+/// A session to be opened: with `agentId` or `manualAgent`.
+///
+/// An agent of the realm is where it is, or gets a container of its own when it is first needed. One of
+/// the catalog, and one that is described here, is put into a container that takes agents of any
+/// session: `containerId`, or one like `containerProfile` that has room, running ones first, and a new
+/// one where there is none. The same description in the same container is the same agent.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewSession {
-    /// The agent to talk with.
-    #[serde(alias = "agent_id")]
-    pub agent_id: AgentId,
+    /// The agent to talk with: one of the realm, or of the catalog.
+    #[serde(default, alias = "agent_id")]
+    pub agent_id: Option<AgentName>,
     /// What people call it.
     #[serde(default)]
     pub title: Option<Name>,
+    /// An agent that is described here; it counts before `agentId`.
+    #[serde(default, alias = "manual_agent")]
+    pub manual_agent: Option<ManualAgent>,
+    /// The container that the agent is to be in.
+    #[serde(default, alias = "container_id")]
+    pub container_id: Option<ContainerId>,
+    /// What its container is to be like.
+    #[serde(default, alias = "container_profile")]
+    pub container_profile: Option<Profile>,
+    /// The platform it is for. Kept by nobody: the installation's counts.
+    #[serde(default)]
+    pub platform: Option<Slug>,
+    /// How the agent is told to work.
+    #[serde(default)]
+    pub session: Setup,
 }
 
 /// A session.
@@ -27,6 +50,10 @@ pub struct SessionView {
     pub id: SessionId,
     /// The agent it is with.
     pub agent_id: AgentId,
+    /// The container of the agent, once that is known.
+    pub container_id: Option<ContainerId>,
+    /// How the agent is told to work.
+    pub setup: Setup,
     /// What people call it.
     pub title: Option<Name>,
     /// Where it is.
@@ -35,7 +62,8 @@ pub struct SessionView {
     pub active_run_id: Option<RunId>,
     /// How many prompts wait behind it.
     pub queued_runs: usize,
-    /// The number of the last event; 0 before the first.
+    /// The number of the last event, 0 before the first. While a run is in flight more events may have
+    /// followed; the events themselves say.
     pub last_seq: u64,
     /// When it was opened.
     pub created_at: Timestamp,
@@ -48,6 +76,8 @@ impl From<&Session> for SessionView {
         Self {
             id: session.id,
             agent_id: session.agent,
+            container_id: session.container,
+            setup: session.setup.clone(),
             title: session.title.clone(),
             state: session.state,
             active_run_id: session.active,
@@ -114,6 +144,8 @@ pub struct RunView {
     pub agent_id: AgentId,
     /// Where it is.
     pub state: RunState,
+    /// What it waits for, while it is queued and it is its session's turn.
+    pub reason: Option<Reason>,
     /// What was asked.
     pub prompt: Prompt,
     /// What its agent waits for, while it awaits approval.
@@ -124,6 +156,8 @@ pub struct RunView {
     pub code: Option<String>,
     /// One line about a failure, for people.
     pub detail: Option<String>,
+    /// The plan it is executed by, once that is known: `GET /v1/plans/{hash}` reads it.
+    pub plan: Option<domain::Digest>,
     /// Tokens it used, as far as the agent said.
     pub usage: Option<Usage>,
     /// When it was asked for.
@@ -142,6 +176,7 @@ impl From<&Run> for RunView {
             session_id: run.session,
             agent_id: run.agent,
             state: run.state,
+            reason: run.reason,
             prompt: run.prompt.clone(),
             permissions: run
                 .permissions
@@ -156,6 +191,7 @@ impl From<&Run> for RunView {
             stop_reason: end.stop_reason,
             code: end.code,
             detail: end.detail,
+            plan: run.plan,
             usage: run.usage,
             created_at: run.created_at,
             started_at: run.started_at,

@@ -372,7 +372,7 @@ pub enum Egress {
 /// {"container": "ctr_…", "generation": 1, "token": "st_…", "egress": {"tcp": "10.0.1.7:8080"},
 ///  "journal": "/var/lib/reeve/journal", "workspace": "/workspace", "home": "/home/agent",
 ///  "agents": "/agents",
-///  "orphanSeconds": 300, "heartbeatSeconds": 60, "liveMillis": 250}
+///  "orphanSeconds": 300, "heartbeatSeconds": 60, "liveMillis": 250, "reportMillis": 750}
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -402,6 +402,10 @@ pub struct Boot {
     /// Milliseconds between two [`Live`]s of one message: what is said in between is one piece. The
     /// first piece of a message waits for nothing.
     pub live_millis: u64,
+    /// Milliseconds for which a durable event that nobody waits for is kept, so that those behind it
+    /// come in the same [`Report`]: for where a report costs something.
+    #[serde(default)]
+    pub report_millis: u64,
     /// What the shim can put around an agent here.
     #[serde(default)]
     pub walls: Walls,

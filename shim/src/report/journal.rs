@@ -64,6 +64,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether more waits than the last report held.
+    pub(super) fn has_more(&self) -> bool {
+        self.first + (self.reported.len() as u64) < self.next
+    }
+
     /// The frame that carries what waits, as much of it as fits.
     pub(super) fn report(&mut self, session: SessionId) -> Option<String> {
         let file = self.file.as_ref().filter(|_| self.first < self.next)?;

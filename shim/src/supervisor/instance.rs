@@ -38,8 +38,10 @@ use crate::process::{Children, tree};
 const NOISE: u32 = 1000;
 /// What is kept of stderr.
 const STDERR: usize = 4096;
-/// Bytes of updates of sessions that are not known yet: an agent may be faster than its own answer.
-const EARLY: usize = 256 * 1024;
+/// Updates of sessions that are not known yet, and their bytes: an agent may be faster than its own
+/// answer.
+const EARLY: usize = 64;
+const EARLY_BYTES: usize = 256 * 1024;
 /// Updates that may come while no run is in flight.
 const ASIDE: u32 = 1000;
 /// How long output may still come once the process is gone.
@@ -73,6 +75,7 @@ pub(super) struct Instance {
     early: RefCell<VecDeque<(String, Box<RawValue>)>>,
     busy: Cell<usize>,
     noise: Cell<u32>,
+    aside: Cell<u32>,
     stderr: RefCell<VecDeque<u8>>,
 }
 
@@ -126,6 +129,7 @@ impl Instance {
             early: RefCell::default(),
             busy: Cell::new(0),
             noise: Cell::new(0),
+            aside: Cell::new(0),
             stderr: RefCell::default(),
         });
         tokio::task::spawn_local(Rc::clone(&instance).drain(stderr));
@@ -150,6 +154,7 @@ impl Instance {
     pub(super) fn hold(self: &Rc<Self>) -> Busy {
         if self.idle() {
             self.noise.set(0);
+            self.aside.set(0);
         }
         self.busy.set(self.busy.get() + 1);
         Busy(Rc::clone(self))
@@ -215,7 +220,7 @@ impl Instance {
 
     /// Ends it when it passes a limit, and lets go of what was made for it when it has ended.
     async fn guard(self: Rc<Self>, watch: Watch, scratch: Option<Scratch>) {
-        let members = || tree::members(self.pid, &self.mark, &self.children);
+        let members = || tree::family(self.pid, &self.mark, &self.children);
         let mut ended = self.ended.subscribe();
         let passed = tokio::select! {
             _ = ended.wait_for(|ended| *ended) => return,
@@ -357,13 +362,19 @@ impl Instance {
         }
     }
 
-    async fn update(&self, params: &RawValue) {
+    async fn update(self: &Rc<Self>, params: &RawValue) {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Update<'a> {
             session_id: String,
             #[serde(borrow)]
             update: &'a RawValue,
+        }
+        if self.idle() {
+            self.aside.set(self.aside.get().saturating_add(1));
+            if self.aside.get() == ASIDE + 1 {
+                self.give_up("the agent told more than 1000 things while no run was in flight");
+            }
         }
         let Ok(params) = serde_json::from_str::<Update<'_>>(params.get()) else { return };
         let stream = self.streams.borrow().get(&params.session_id).cloned();
@@ -375,7 +386,10 @@ impl Instance {
         }
         let mut early = self.early.borrow_mut();
         early.push_back((params.session_id, params.update.to_owned()));
-        while early.iter().map(|(session, update)| session.len() + update.get().len()).sum::<usize>() > EARLY {
+        let bytes = |early: &VecDeque<(String, Box<RawValue>)>| -> usize {
+            early.iter().map(|(session, update)| session.len() + update.get().len()).sum()
+        };
+        while early.len() > EARLY || bytes(&early) > EARLY_BYTES {
             early.pop_front();
         }
     }

@@ -1,7 +1,7 @@
-//! Carries out what the control plane asks: one worker per session, one instance per agent plan.
+//! Carries out what the control plane asks: one worker per session, one instance per agent and plan.
 //!
 //! What holds here: a command is carried out once, however often it is repeated; one prompt is in
-//! flight per session; sessions do not wait for each other. When [`run`] returns, no process of any
+//! flight per session; sessions do not wait for each other, whichever agents they are with. When [`run`] returns, no process of any
 //! agent is left.
 //!
 //! Deliberately absent: queues of runs. The control plane has them.
@@ -9,8 +9,10 @@
 mod failure;
 mod instance;
 mod permission;
+mod process;
 mod runs;
 mod session;
+mod setup;
 mod spawn;
 mod stream;
 
@@ -22,7 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use domain::plan::AgentPlan;
-use domain::{RunId, SessionId};
+use domain::{AgentId, RunId, SessionId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -76,21 +78,27 @@ struct Shared {
     children: Children,
     runs: RefCell<Runs>,
     instances: RefCell<Vec<Rc<Instance>>>,
-    /// The plan of the last prompt: an idle instance of another one is of no use any more.
-    latest: RefCell<Option<AgentPlan>>,
+    /// The plan of each agent's last prompt: an idle instance of another one is of no use any more.
+    latest: RefCell<BTreeMap<AgentId, AgentPlan>>,
+    /// The number of what was last wanted of each agent's process.
+    asked: RefCell<BTreeMap<AgentId, u32>>,
     started: Cell<u32>,
     stopping: Cell<bool>,
 }
 
 impl Shared {
-    /// The living instance of `plan`, started if there is none.
-    fn instance(self: &Rc<Self>, plan: &AgentPlan) -> Result<Rc<Instance>, failure::Failure> {
-        *self.latest.borrow_mut() = Some(plan.clone());
+    /// The living instance of an agent by `plan`, started if there is none.
+    fn instance(
+        self: &Rc<Self>,
+        agent: AgentId,
+        plan: &AgentPlan,
+    ) -> Result<Rc<Instance>, failure::Failure> {
+        self.latest.borrow_mut().insert(agent, plan.clone());
         let found = self
             .instances
             .borrow()
             .iter()
-            .find(|instance| instance.plan == *plan && instance.lives())
+            .find(|one| one.agent == agent && one.plan == *plan && one.lives())
             .cloned();
         if let Some(instance) = found {
             return Ok(instance);
@@ -99,7 +107,7 @@ impl Shared {
             return Err(failure::Failure::new(INTERRUPTED, "the shim is stopping"));
         }
         self.started.set(self.started.get() + 1);
-        let instance = Instance::start(self, plan.clone(), self.started.get())?;
+        let instance = Instance::start(self, agent, plan.clone(), self.started.get())?;
         self.instances.borrow_mut().push(Rc::clone(&instance));
         Ok(instance)
     }
@@ -114,7 +122,7 @@ impl Shared {
     fn tidy(&self) {
         let latest = self.latest.borrow();
         self.instances.borrow_mut().retain(|instance| {
-            let stale = latest.as_ref() != Some(&instance.plan) && instance.idle();
+            let stale = latest.get(&instance.agent) != Some(&instance.plan) && instance.idle();
             if stale {
                 let instance = Rc::clone(instance);
                 tokio::task::spawn_local(async move { instance.retire().await });
@@ -130,7 +138,7 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let children = Children::default();
-    let outbox = Outbox::new(boot.journal.clone().into());
+    let outbox = Outbox::new(boot.journal.clone().into(), Duration::from_millis(boot.report_millis));
     tokio::task::spawn_local(reaper::run(children.clone()));
     let shared = Rc::new(Shared {
         boot,
@@ -140,6 +148,7 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
         runs: RefCell::default(),
         instances: RefCell::default(),
         latest: RefCell::default(),
+        asked: RefCell::default(),
         started: Cell::new(0),
         stopping: Cell::new(false),
     });
@@ -199,14 +208,15 @@ fn carry_out(
 ) -> bool {
     match command {
         Command::Stop => return true,
+        Command::Process(command) => shared.obey(*command),
         Command::Cancel { session, run } => cancel(shared, session, run),
         Command::Prompt(prompt) => {
             let admitted = shared.runs.borrow_mut().admit(prompt.run);
             if let Some(cancelled) = admitted {
-                let session = prompt.session;
+                let (agent, session) = (prompt.agent_id, prompt.session);
                 let worker = sessions.entry(session).or_insert_with(|| {
                     let (jobs, queue) = mpsc::unbounded_channel();
-                    let session = Session::new(shared, session);
+                    let session = Session::new(shared, agent, session);
                     let stream = session.stream();
                     tokio::task::spawn_local(session.work(queue));
                     Worker { jobs, stream }

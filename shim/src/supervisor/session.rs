@@ -10,7 +10,7 @@ use agent_client_protocol_schema::v1::{
     CancelNotification, LoadSessionRequest, NewSessionRequest, PromptRequest, ResumeSessionRequest,
     SessionId as AcpSessionId,
 };
-use domain::SessionId;
+use domain::{AgentId, SessionId};
 use domain::agent::Driver;
 use domain::run::Usage;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use wire::shim::{Ended, Outcome, PromptCommand, failure};
 
-use super::Shared;
+use super::{Shared, setup};
 use super::failure::{Failure, cancelled};
 use super::instance::{Busy, Instance};
 use super::stream::Stream;
@@ -57,11 +57,12 @@ enum Stopping {
 }
 
 impl Session {
-    pub(super) fn new(shared: &Rc<Shared>, id: SessionId) -> Self {
+    pub(super) fn new(shared: &Rc<Shared>, agent: AgentId, id: SessionId) -> Self {
         Self {
             shared: Rc::clone(shared),
             stream: Stream::new(
                 Rc::clone(&shared.outbox),
+                agent,
                 id,
                 Duration::from_millis(shared.boot.live_millis),
             ),
@@ -159,7 +160,7 @@ impl Session {
 
     /// The instance and the agent's id of this conversation, started and opened where needed.
     async fn open(&mut self, prompt: &PromptCommand) -> Result<(Rc<Instance>, String), Failure> {
-        let instance = self.shared.instance(&prompt.agent)?;
+        let instance = self.shared.instance(prompt.agent_id, &prompt.agent)?;
         self.busy = Some(instance.hold());
         if let (Some(bound), Some(acp)) = (&self.bound, &self.acp)
             && Rc::ptr_eq(bound, &instance)
@@ -171,31 +172,37 @@ impl Session {
         let known = self.acp.clone().or_else(|| prompt.acp_session.clone());
         let reopened = match known {
             Some(acp) if can.resume || can.load => {
-                self.reopen(&instance, &acp, can.resume).await.then_some(acp)
+                self.reopen(&instance, &acp, can.resume, prompt).await.then_some(acp)
             }
             Some(_) | None => None,
         };
         let acp = match reopened {
             Some(acp) => acp,
-            None => self.create(&instance).await?,
+            None => self.create(&instance, prompt).await?,
         };
         self.acp = Some(acp.clone());
         self.bound = Some(Rc::clone(&instance));
         Ok((instance, acp))
     }
 
-    async fn reopen(&self, instance: &Instance, acp: &str, resume: bool) -> bool {
+    async fn reopen(
+        &self,
+        instance: &Instance,
+        acp: &str,
+        resume: bool,
+        prompt: &PromptCommand,
+    ) -> bool {
         let deadline = Instant::now() + self.shared.timing.start;
-        let workspace = &self.shared.boot.workspace;
+        let (place, servers) = (setup::place(instance, prompt), setup::servers(prompt));
         let id = AcpSessionId::new(acp);
         // What an agent replays is history already told.
         self.stream.mute(!resume);
         instance.listen(acp, &self.stream).await;
         let answer = if resume {
-            let request = ResumeSessionRequest::new(id, workspace);
+            let request = ResumeSessionRequest::new(id, place).mcp_servers(servers);
             instance.peer.call("session/resume", &request, deadline).await
         } else {
-            let request = LoadSessionRequest::new(id, workspace);
+            let request = LoadSessionRequest::new(id, place).mcp_servers(servers);
             instance.peer.call("session/load", &request, deadline).await
         };
         self.stream.mute(false);
@@ -205,14 +212,19 @@ impl Session {
         answer.is_ok()
     }
 
-    async fn create(&self, instance: &Rc<Instance>) -> Result<String, Failure> {
+    async fn create(
+        &self,
+        instance: &Rc<Instance>,
+        prompt: &PromptCommand,
+    ) -> Result<String, Failure> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Created {
             session_id: String,
         }
         let deadline = Instant::now() + self.shared.timing.start;
-        let request = NewSessionRequest::new(&self.shared.boot.workspace);
+        let request = NewSessionRequest::new(setup::place(instance, prompt))
+            .mcp_servers(setup::servers(prompt));
         let result = match instance.peer.call("session/new", &request, deadline).await {
             Ok(result) => result,
             Err(CallError::Fault(fault)) => return Err(Failure::from_fault(&fault)),

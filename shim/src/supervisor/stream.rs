@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use domain::run::{PermissionAnswer, PermissionOption, Usage};
-use domain::{RunId, SessionId};
+use domain::{AgentId, RunId, SessionId};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -38,6 +38,7 @@ const THOUGHT: &str = "agent_thought_chunk";
 #[derive(Debug)]
 pub(super) struct Stream {
     outbox: Rc<Outbox>,
+    agent: AgentId,
     session: SessionId,
     /// The least time between two live pieces of a message.
     pace: Duration,
@@ -99,9 +100,15 @@ struct Content {
 
 impl Stream {
     /// Live pieces of a message are sent at least `pace` apart.
-    pub(super) fn new(outbox: Rc<Outbox>, session: SessionId, pace: Duration) -> Rc<Self> {
+    pub(super) fn new(
+        outbox: Rc<Outbox>,
+        agent: AgentId,
+        session: SessionId,
+        pace: Duration,
+    ) -> Rc<Self> {
         Rc::new(Self {
             outbox,
+            agent,
             session,
             pace,
             state: RefCell::default(),
@@ -357,8 +364,8 @@ impl Stream {
             text.said.offset += piece.chars().count() as u64;
             let data = json!({ "messageId": text.said.message, "text": piece });
             if let (Some(run), Ok(data)) = (run, to_raw_value(&data)) {
-                let (session, kind) = (self.session, kind.to_owned());
-                self.outbox.live(Live { session, run, kind, offset, data });
+                let (agent, session, kind) = (self.agent, self.session, kind.to_owned());
+                self.outbox.live(Live { agent, session, run, kind, offset, data });
             }
         }
     }

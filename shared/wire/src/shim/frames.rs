@@ -137,7 +137,7 @@ mod tests {
     use domain::agent::{Driver, Permissions, RunLimits};
     use domain::id::Ulid;
     use domain::plan::AgentPlan;
-    use domain::{RunId, SessionId};
+    use domain::{AgentId, RunId, SessionId};
 
     use super::super::PromptCommand;
     use super::*;
@@ -156,7 +156,10 @@ mod tests {
             session: SessionId::new(Ulid::from_parts(1, n)),
             run: RunId::new(Ulid::from_parts(1, n)),
             prompt: text.to_owned(),
+            agent_id: AgentId::new(Ulid::from_parts(1, 1)),
             agent,
+            working_dir: None,
+            mcp_servers: Vec::new(),
             acp_session: None,
         }))
     }

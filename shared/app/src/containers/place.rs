@@ -1,0 +1,320 @@
+//! Where an agent is put, and what is made on the way to a session with it.
+//!
+//! What holds here: an agent is put into a container once, for good, by the commit that makes or changes
+//! it. A container is chosen among those of its realm that are like the profile asked for, take agents
+//! of any session, and have room: running ones first. What is looked at is bounded, however many there
+//! are.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use domain::agent::{Agent, AgentSpec, AgentState, Labels};
+use domain::container::{CAPACITY, Container, MAX_AGENTS, Profile};
+use domain::instance::Instance;
+use domain::session::{Session, SessionState};
+use domain::text::{Argument, Name, VariableName};
+use domain::{AgentId, ContainerId, SessionId};
+use sha2::{Digest, Sha256};
+use store::container::Bounds;
+use store::document::{self, Loaded};
+use store::realm::{Counter, count};
+use store::{Direction, Expect, Query, Range, Write, keys};
+use wire::container::{AgentName, InstallAgent, InstanceView, ManualAgent, NewContainer};
+use wire::session::{NewSession, SessionView};
+
+use super::Containers;
+use crate::agents::check_spec;
+use crate::caller::hexadecimal;
+use crate::commit::retry_conflict;
+use crate::{Caller, Error};
+
+/// The most containers that are looked at for one agent.
+const LOOKED_AT: usize = 20;
+
+/// An agent that is to be made, as somebody described it.
+struct Described {
+    name: Name,
+    spec: AgentSpec,
+    /// The digest of all that was said.
+    made_of: String,
+}
+
+impl Containers<'_> {
+    /// Puts an agent into a container that takes any. It may be started and prompted at once, also
+    /// where the container runs already. Two reads at most; one commit, in which the realm's quota of
+    /// agents is counted.
+    pub async fn install(
+        &self,
+        caller: &Caller,
+        id: ContainerId,
+        new: &InstallAgent,
+    ) -> Result<InstanceView, Error> {
+        let described =
+            described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &new.env)?;
+        retry_conflict(self.0, || async {
+            let container = self.there(caller, id).await?;
+            if let Some(described) = &described {
+                let (agent, writes) = self.made(caller, described, &container)?;
+                let (next, mut all) = self.with(&container, agent.id, Some(&described.made_of))?;
+                all.extend(writes);
+                return self.installed(caller, (&next, agent.id), all).await;
+            }
+            let Some(AgentName::Ours(agent)) = new.agent_id else {
+                return Err(nobody());
+            };
+            let before = self.0.agents().load(caller, agent).await?;
+            if let Some(place) = before.value.container {
+                return Err(Error::Placed(place));
+            }
+            let now = self.0.now();
+            let after = Agent { container: Some(id), updated_at: now, ..before.value.clone() };
+            let (next, mut writes) = self.with(&container, agent, None)?;
+            writes.extend(store::agent::update(&before, &after, now));
+            // A container of its own would come with the first prompt.
+            let own = crate::turn::container_id(agent);
+            let key = keys::container(caller.scope, own);
+            writes.push(Write::Check { key, expect: Expect::Absent });
+            self.installed(caller, (&next, agent), writes).await
+        })
+        .await
+    }
+
+    async fn installed(
+        &self,
+        caller: &Caller,
+        (container, agent): (&Container, AgentId),
+        writes: Vec<Write>,
+    ) -> Result<InstanceView, Error> {
+        let instance = container.agents.get(&agent).ok_or(Error::Bug("it was just put there"))?;
+        let view = InstanceView::new(container.id, agent, instance);
+        self.0.commit(caller, "instance.install", view.id, writes, &view).await?;
+        Ok(view)
+    }
+
+    /// A container with one agent more, and the writes that make it so.
+    fn with(
+        &self,
+        before: &Loaded<Container>,
+        agent: AgentId,
+        made_of: Option<&str>,
+    ) -> Result<(Container, Vec<Write>), Error> {
+        if !before.value.is_shared() {
+            return Err(Error::Owned(before.value.owner()));
+        }
+        if before.value.agents.len() >= MAX_AGENTS {
+            let limit = u32::try_from(MAX_AGENTS).unwrap_or(u32::MAX);
+            return Err(Error::QuotaReached { what: "agents in one container", limit });
+        }
+        let now = self.0.now();
+        let mut next = before.value.clone();
+        next.agents.insert(agent, Instance::installed(made_of.map(str::to_owned), now));
+        let writes = store::container::write(Some(before), &next, Bounds::NONE, now);
+        Ok((next, writes))
+    }
+
+    /// A new agent in a container, with the writes that make it.
+    fn made(
+        &self,
+        caller: &Caller,
+        described: &Described,
+        container: &Loaded<Container>,
+    ) -> Result<(Agent, Vec<Write>), Error> {
+        let app = self.0;
+        let now = app.now();
+        let id = AgentId::new(app.ulid(now));
+        let plan = app.plans().of_spec(&caller.realm, id, &described.spec);
+        let agent = Agent {
+            id,
+            realm: caller.realm(),
+            name: described.name.clone(),
+            labels: Labels::new(),
+            spec: described.spec.clone(),
+            template: None,
+            state: AgentState::Active,
+            container: Some(container.value.id),
+            reclaim_at: None,
+            reclaimed_at: None,
+            plan: plan.as_ref().map(|plan| plan.hash),
+            created_at: now,
+            updated_at: now,
+        };
+        let limit = i64::from(caller.realm.limits.max_agents);
+        let mut writes = vec![count(caller.scope, Counter::Agents, 1, limit)];
+        writes.extend(store::agent::create(&agent));
+        writes.extend(plan.as_ref().map(crate::plans::write));
+        Ok((agent, writes))
+    }
+
+    /// Opens a session with an agent of the realm: one read. With one that has to be put somewhere
+    /// first: reads which containers could take it, and them. One commit in any case.
+    pub async fn open(&self, caller: &Caller, new: &NewSession) -> Result<SessionView, Error> {
+        if let Some((field, detail)) = new.session.broken_rule() {
+            return Err(Error::Invalid { field, detail: detail.to_owned() });
+        }
+        let none = BTreeMap::new();
+        let described = described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &none)?;
+        retry_conflict(self.0, || async {
+            let (agent, container, mut writes) = match &described {
+                Some(described) => self.found(caller, new, described).await?,
+                None => self.ours(caller, new).await?,
+            };
+            let now = self.0.now();
+            let session = Session {
+                id: SessionId::new(self.0.ulid(now)),
+                realm: caller.realm(),
+                agent,
+                container,
+                setup: new.session.clone(),
+                title: new.title.clone(),
+                state: SessionState::Active,
+                active: None,
+                held: false,
+                queue: VecDeque::new(),
+                last_seq: 0,
+                reports: None,
+                acp_session: None,
+                created_at: now,
+                updated_at: now,
+            };
+            let view = SessionView::from(&session);
+            writes.push(document::put(&session, Expect::Absent));
+            self.0.commit(caller, "session.create", session.id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
+    }
+
+    /// An agent of the realm, where it is.
+    async fn ours(
+        &self,
+        caller: &Caller,
+        new: &NewSession,
+    ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
+        let Some(AgentName::Ours(id)) = new.agent_id else { return Err(nobody()) };
+        let agent = self.0.agents().load(caller, id).await?;
+        agent.value.has_workspace()?;
+        let place = agent.value.container.unwrap_or(crate::turn::container_id(id));
+        if new.container_id.is_some_and(|asked| asked != place) {
+            return match agent.value.container {
+                Some(place) => Err(Error::Placed(place)),
+                None => Err(Error::Invalid {
+                    field: "containerId",
+                    detail: "is of a container that the agent has not been put into".to_owned(),
+                }),
+            };
+        }
+        // An agent that is deleted at this moment would leave the session behind.
+        Ok((id, agent.value.container, vec![document::check(&agent)]))
+    }
+
+    /// A described agent, in the container that was asked for or in the best there is: found there, or
+    /// put there, with a new container where none takes it.
+    async fn found(
+        &self,
+        caller: &Caller,
+        new: &NewSession,
+        described: &Described,
+    ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
+        let container = match new.container_id {
+            Some(id) => Some(self.there(caller, id).await?),
+            None => {
+                let profile = new.container_profile.clone().unwrap_or_default();
+                self.choose(caller, &profile, &described.made_of).await?
+            }
+        };
+        let Some(container) = container else {
+            let seats = self.0.admission().seats(caller.scope, caller.realm.limits).await?;
+            seats.one_more()?;
+            let new = NewContainer {
+                profile: new.container_profile.clone().unwrap_or_default(),
+                metadata: Labels::new(),
+                capacity: CAPACITY,
+                pinned: false,
+            };
+            let container = Loaded { value: self.pooled(caller, &new)?, version: 0 };
+            let (agent, mut writes) = self.made(caller, described, &container)?;
+            let mut next = container.value;
+            let now = self.0.now();
+            let made_of = Some(described.made_of.clone());
+            next.agents.insert(agent.id, Instance::installed(made_of, now));
+            writes.extend(store::container::write(None, &next, seats.bounds(), now));
+            writes.extend(store::pool::join(&next));
+            return Ok((agent.id, Some(next.id), writes));
+        };
+        let id = container.value.id;
+        if let Some(agent) = container.value.made_of(&described.made_of) {
+            let agent = self.0.agents().load(caller, agent).await?;
+            agent.value.has_workspace()?;
+            return Ok((agent.value.id, Some(id), vec![document::check(&agent)]));
+        }
+        let (agent, mut writes) = self.made(caller, described, &container)?;
+        writes.extend(self.with(&container, agent.id, Some(&described.made_of))?.1);
+        Ok((agent.id, Some(id), writes))
+    }
+
+    /// The best container like `profile` for an agent that is made of this. Two reads.
+    async fn choose(
+        &self,
+        caller: &Caller,
+        profile: &Profile,
+        made_of: &str,
+    ) -> Result<Option<Loaded<Container>>, Error> {
+        let query = Query {
+            pk: keys::pool(caller.scope, &super::manage::class(profile)),
+            on_index: false,
+            range: Range::Prefix(String::new()),
+            direction: Direction::Descending,
+            after: None,
+            limit: LOOKED_AT,
+        };
+        let marks = self.0.table().query(query).await?.items;
+        let ids = marks.iter().filter_map(|mark| mark.key.sk.parse().ok());
+        let keys: Vec<_> = ids.map(|id| keys::container(caller.scope, id)).collect();
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let found = self.0.table().batch_get(&keys).await?;
+        let found = found.iter().flatten().map(document::read::<Container>);
+        let all = found.collect::<Result<Vec<_>, _>>()?;
+        let fit = |one: &Loaded<Container>| one.value.fitness(profile, made_of);
+        Ok(all.into_iter().filter(|one| fit(one).is_some()).max_by_key(|one| fit(one)))
+    }
+}
+
+fn nobody() -> Error {
+    Error::Invalid { field: "agentId", detail: "or manualAgent must be given".to_owned() }
+}
+
+/// The agent that is to be made; none where it is one of the realm, or nobody.
+fn described(
+    caller: &Caller,
+    manual: Option<&ManualAgent>,
+    named: Option<&AgentName>,
+    env: &BTreeMap<VariableName, Argument>,
+) -> Result<Option<Described>, Error> {
+    let name = |name: Option<Name>, otherwise: String| {
+        name.or_else(|| Name::new(otherwise).ok()).ok_or(Error::Bug("an agent without a name"))
+    };
+    let (name, spec, said) = match (manual, named) {
+        (Some(manual), _) => {
+            if !caller.realm.policy.manual_agents {
+                return Err(Error::Policy(
+                    "manualAgents is off: add no agent that no registry lists",
+                ));
+            }
+            let said = serde_json::to_vec(manual).map_err(|_| Error::Bug("it was JSON before"))?;
+            (name(manual.title(), "agent".to_owned())?, manual.spec(env), said)
+        }
+        (None, Some(AgentName::Catalog(reference))) => {
+            let mut spec = AgentSpec::of(domain::agent::Driver::Acp);
+            spec.registry_agent = Some(reference.clone());
+            spec.env = env.clone();
+            let said = reference.to_string();
+            (name(None, said.chars().take(120).collect())?, spec, said.into_bytes())
+        }
+        (None, Some(AgentName::Ours(_)) | None) => return Ok(None),
+    };
+    check_spec(&spec)?;
+    let env = serde_json::to_vec(env).map_err(|_| Error::Bug("an environment serialises"))?;
+    let made_of = hexadecimal(&Sha256::new().chain_update(said).chain_update(env).finalize());
+    Ok(Some(Described { name, spec, made_of }))
+}

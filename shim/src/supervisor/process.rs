@@ -1,0 +1,75 @@
+//! What is wanted of agents' processes beside prompts, and what is told of them.
+//!
+//! What holds here: what somebody wants is done once, in order, however often it is repeated; what
+//! becomes of a process is told with the number of what was done before, so an old word about it is
+//! known to be old.
+
+use std::rc::Rc;
+
+use domain::AgentId;
+use wire::shim::{Process, ProcessCommand, ProcessState, failure};
+
+use super::Shared;
+use super::failure::Failure;
+
+impl Shared {
+    /// Carries out what is wanted of an agent's process, unless it has been.
+    pub(super) fn obey(self: &Rc<Self>, command: ProcessCommand) {
+        let ProcessCommand { agent, asked, end, start } = command;
+        if self.asked.borrow().get(&agent).is_some_and(|&done| done >= asked) {
+            return;
+        }
+        self.asked.borrow_mut().insert(agent, asked);
+        let shared = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if end {
+                shared.end_all_of(agent).await;
+            }
+            // Somebody may want something else by now.
+            if shared.asked.borrow().get(&agent) != Some(&asked) {
+                return;
+            }
+            match start.map(|plan| shared.instance(agent, &plan)) {
+                // It tells when it has been greeted; one that has been tells again.
+                Some(Ok(instance)) => match instance.ready().await {
+                    Ok(_) => shared.tell(agent, ProcessState::Ready, None),
+                    Err(why) => shared.tell_end(agent, &why),
+                },
+                Some(Err(why)) => shared.tell_end(agent, &why),
+                None => shared.tell(agent, ProcessState::Exited, None),
+            }
+        });
+    }
+
+    async fn end_all_of(&self, agent: AgentId) {
+        let of = |instance: &&Rc<_>| -> bool {
+            let instance: &Rc<super::Instance> = instance;
+            instance.agent == agent
+        };
+        let instances: Vec<_> = self.instances.borrow().iter().filter(of).cloned().collect();
+        let why = || Failure::new(failure::AGENT_EXITED, "somebody stopped the agent");
+        futures::future::join_all(instances.iter().map(|instance| instance.kill(why()))).await;
+        self.tidy();
+    }
+
+    /// Tells what an agent's process is now.
+    pub(super) fn tell(&self, agent: AgentId, state: ProcessState, detail: Option<String>) {
+        let asked = self.asked.borrow().get(&agent).copied().unwrap_or_default();
+        self.outbox.process(Process { agent, asked, state, detail });
+    }
+
+    /// Tells that an agent's process ended, or never was, because of `why`. One that has another by now
+    /// is not at its end.
+    pub(super) fn tell_end(&self, agent: AgentId, why: &Failure) {
+        let lives = |instance: &Rc<super::Instance>| instance.agent == agent && instance.lives();
+        if self.instances.borrow().iter().any(lives) {
+            return;
+        }
+        let state = match why.code {
+            failure::AUTH_REQUIRED => ProcessState::AuthRequired,
+            failure::AGENT_UNAVAILABLE => ProcessState::Failed,
+            _ => ProcessState::Exited,
+        };
+        self.tell(agent, state, Some(why.detail.clone()));
+    }
+}
