@@ -44,6 +44,8 @@ struct Server {
     peer: Rc<Peer>,
     /// The sessions that are open, each with what cancels its turn.
     sessions: RefCell<BTreeMap<String, watch::Sender<u64>>>,
+    /// What a script that belongs to no turn hears no cancel from.
+    moments: watch::Sender<u64>,
 }
 
 #[derive(Deserialize)]
@@ -78,8 +80,13 @@ pub(crate) async fn serve(kind: &str) -> ExitCode {
         crate::boot::note("the standard streams of an agent are pipes");
         return ExitCode::FAILURE;
     };
-    let server =
-        Rc::new(Server { settings, peer: Peer::new(output), sessions: RefCell::default() });
+    let server = Rc::new(Server {
+        settings,
+        peer: Peer::new(output),
+        sessions: RefCell::default(),
+        moments: watch::Sender::new(0),
+    });
+    server.aside("start").await;
     let mut lines = Lines::new(BufReader::with_capacity(8 * 1024, input));
     while let Ok(line) = lines.next().await {
         match message::read(line) {
@@ -95,8 +102,13 @@ pub(crate) async fn serve(kind: &str) -> ExitCode {
                 tokio::task::spawn_local(async move { server.prompt(id, turn).await });
             }
             Some(Incoming::Request { id, method, params }) => {
-                let result = server.answer(&method, &params).await;
+                let result = match server.moment(&method).await {
+                    None => continue,
+                    Some(Ok(_)) => server.answer(&method, &params).await,
+                    Some(Err(fault)) => Err(fault),
+                };
                 drop(server.peer.answer(&id, result).await);
+                server.aside(&format!("{method} answered")).await;
             }
         }
     }
@@ -189,6 +201,29 @@ impl Server {
             Some(Err(fault)) => Err(fault),
         };
         drop(self.peer.answer(&id, answer).await);
+        self.aside("session/prompt answered").await;
+    }
+
+    /// Plays what is to be played between two messages. An agent that is to answer no more never comes
+    /// back from it.
+    async fn aside(&self, name: &str) {
+        if self.moment(name).await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Plays what is to be played at a moment that belongs to no turn. None where nothing is to be
+    /// answered then.
+    async fn moment(&self, name: &str) -> Option<Result<Done, Fault>> {
+        let script = self.settings.scripts.get(name).map_or("", String::as_str);
+        if !script.is_empty() {
+            // What was said before is written first.
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let turn = Turn::new(Rc::clone(&self.peer), String::new(), self.moments.subscribe());
+        script::play(&turn, 0, script).await
     }
 }
 

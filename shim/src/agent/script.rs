@@ -1,5 +1,8 @@
 //! Scripts of the echo agent: a turn that does what a test wants to see.
 //!
+//! A prompt that begins with `!` is one. So is what `ECHO_SCRIPTS` (an object of JSON) has under the name
+//! of a moment: `start`, the name of a method (before it is answered), or that name and ` answered`.
+//!
 //! One directive per line:
 //!
 //! | directive | what it does |
@@ -20,6 +23,10 @@
 //! | `!halfline` | half of a message, without the end of its line |
 //! | `!longline BYTES` | one line of so many bytes |
 //! | `!wrongid` | an answer to a request nobody made |
+//! | `!raw LINE` | this line, as it is |
+//! | `!flood [requests]` | updates, or requests, without an end, until cancelled |
+//! | `!mutter BYTES` | so many bytes on standard error |
+//! | `!zombies N` | N processes that end and are not waited for |
 //! | `!wait` | nothing, until cancelled |
 //! | `!silence` | never answers this prompt, but takes a cancel |
 //! | `!ignorecancel` | does not answer this prompt, whatever happens |
@@ -28,6 +35,7 @@
 //! | `!exit CODE`, `!kill9` | ends the process |
 //! | `!error CODE MESSAGE`, `!refuse` | ends the turn so |
 
+use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -144,6 +152,18 @@ async fn fault(turn: &Turn, verb: &str, rest: &str) -> Step {
             turn.raw(line).await;
         }
         "!wrongid" => turn.answer_nobody().await,
+        "!raw" => turn.raw(format!("{rest}\n").into_bytes()).await,
+        "!flood" => flood(turn, rest == "requests").await,
+        "!mutter" => {
+            let text = vec![b'm'; usize::try_from(number(rest, 0)).unwrap_or_default()];
+            std::io::stderr().write_all(&text).unwrap_or_default();
+        }
+        "!zombies" => {
+            for _ in 0..number(rest, 0) {
+                // Never waited for: that is the point.
+                drop(std::process::Command::new("/bin/true").spawn());
+            }
+        }
         "!silence" => {
             turn.cancellation().await;
             return Step::Ended(Ok("cancelled"));
@@ -169,6 +189,16 @@ async fn fault(turn: &Turn, verb: &str, rest: &str) -> Step {
         _ => turn.say(&format!("there is no directive {verb}")).await,
     }
     Step::Next
+}
+
+async fn flood(turn: &Turn, requests: bool) {
+    while !turn.cancelled() {
+        if requests {
+            turn.raw(message::call(Some(1), "from/the/future", &json!({}))).await;
+        } else {
+            turn.update("plan", &json!({ "entries": [] })).await;
+        }
+    }
 }
 
 async fn events(turn: &Turn, count: u64, per_second: Option<u64>) {

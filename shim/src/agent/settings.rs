@@ -1,5 +1,6 @@
 //! What a built-in agent is told by its environment, read once.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use domain::agent::RunLimits;
@@ -45,6 +46,8 @@ pub(super) struct Settings {
     pub(super) egress: Option<Egress>,
     /// `ECHO_CAPABILITIES`: `load` or `none` make the echo agent a lesser one.
     lesser: Option<String>,
+    /// `ECHO_SCRIPTS`: what the echo agent plays at a moment of the protocol, by its name.
+    pub(super) scripts: BTreeMap<String, String>,
 }
 
 impl Settings {
@@ -59,6 +62,12 @@ impl Settings {
             Ok(text) => serde_json::from_str(&text).map_err(|why| format!("REEVE_AGENT: {why}"))?,
             Err(_) => Plan::default(),
         };
+        let scripts = match std::env::var("ECHO_SCRIPTS") {
+            Ok(text) => {
+                serde_json::from_str(&text).map_err(|why| format!("ECHO_SCRIPTS: {why}"))?
+            }
+            Err(_) => BTreeMap::new(),
+        };
         Ok(Self {
             kind,
             home: std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into()).into(),
@@ -67,6 +76,7 @@ impl Settings {
             limits: plan.limits,
             egress: plan.egress,
             lesser: std::env::var("ECHO_CAPABILITIES").ok(),
+            scripts,
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::agent::{Driver, Permissions, RunLimits};
 use domain::id::Ulid;
 use domain::plan::AgentPlan;
-use domain::{ContainerId, RunId, SessionId};
+use domain::{AgentId, ContainerId, RunId, SessionId};
 use wire::shim::{Command, PromptCommand};
 
 pub(crate) fn session(n: u128) -> SessionId {
@@ -18,6 +18,11 @@ pub(crate) fn run(n: u128) -> RunId {
 
 pub(crate) fn container() -> ContainerId {
     ContainerId::new(Ulid::from_parts(1_700_000_000_000, 1))
+}
+
+/// The agent whose container it is.
+pub(crate) fn agent_id() -> AgentId {
+    AgentId::new(Ulid::from_parts(1_700_000_000_000, 1))
 }
 
 pub(crate) fn echo() -> AgentPlan {
@@ -50,7 +55,10 @@ pub(crate) fn prompt_to(
         session: session(session_number),
         run: run(run_number),
         prompt: text.to_owned(),
+        agent_id: agent_id(),
         agent,
+        working_dir: None,
+        mcp_servers: Vec::new(),
         acp_session: None,
     }))
 }

@@ -9,6 +9,7 @@ mod faults;
 mod given;
 mod link;
 mod live;
+mod misbehaviour;
 mod model;
 mod plane;
 mod turns;

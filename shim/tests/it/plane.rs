@@ -211,6 +211,7 @@ impl Plane {
             orphan_seconds: setup.orphan_seconds,
             heartbeat_seconds: 5,
             live_millis: setup.live_millis,
+            report_millis: 0,
             walls: Walls::default(),
             limits: setup.limits,
         };

@@ -5,7 +5,7 @@ use domain::plan::AgentPlan;
 use serde_json::{Value, json};
 use wire::shim::{Command, Down, Outcome, PromptCommand};
 
-use crate::given::{cancel, echo, prompt, prompt_to, run, session};
+use crate::given::{agent_id, cancel, echo, prompt, prompt_to, run, session};
 use crate::plane::{Plane, Setup, descendants};
 
 #[tokio::test]
@@ -160,7 +160,10 @@ async fn a_conversation_outlives_its_container() {
                 session: session(number),
                 run: run(number),
                 prompt: "!count".to_owned(),
+                agent_id: agent_id(),
                 agent: echo(),
+                working_dir: None,
+                mcp_servers: Vec::new(),
                 acp_session,
             })))
             .await;

@@ -6,7 +6,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use wire::shim::{Command, Outcome, PromptCommand, failure};
 
-use crate::given::{cancel, echo, prompt_to, run, session};
+use crate::given::{agent_id, cancel, echo, prompt_to, run, session};
 use crate::model::{Asked, SHAPES, Say, Shape, model};
 use crate::plane::{Plane, Setup};
 
@@ -211,7 +211,10 @@ async fn a_conversation_is_taken_up_where_it_was() {
             session: session(1),
             run: run(2),
             prompt: "and now".to_owned(),
+            agent_id: agent_id(),
             agent: vanilla(),
+            working_dir: None,
+            mcp_servers: Vec::new(),
             acp_session: Some(acp),
         })))
         .await;
