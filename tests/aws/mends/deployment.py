@@ -138,6 +138,25 @@ def ecs(module):
     module._build_run_kwargs = mended
 
 
+def lambda_logs(module):
+    """A function makes no log group that its role may not make: where it is gone, nothing is logged.
+
+    The emulator makes it anew for a function that is invoked while its stack goes.
+    """
+    emit = module._emit_lambda_logs
+
+    def mended(func, *rest, **named):
+        from ministack.services import cloudwatch_logs
+
+        config = func.get("config") or func
+        named_group = (config.get("LoggingConfig") or {}).get("LogGroup")
+        if named_group and named_group not in cloudwatch_logs._log_groups:
+            return None
+        return emit(func, *rest, **named)
+
+    module._emit_lambda_logs = mended
+
+
 def iam_actions(module):
     """What a policy is asked about, as the real services ask."""
     extract, context = module.extract_iam_action, module.request_tag_context

@@ -1,4 +1,4 @@
-"""What the managed services take no more of, and what the emulator takes all the same.
+"""What the managed services take no more of, and do when something fails, and the emulator does not.
 
 Each of these is applied by sitecustomize.py to the module it is named after.
 """
@@ -66,6 +66,26 @@ def apigateway(module):
 
     module.handle_connections_api = mended
     module._invoke_lambda_proxy = bounded
+
+
+def batches(module):
+    """ReportBatchItemFailures: what a function says has failed of a batch of changes comes again.
+
+    Our functions name the first of a batch: all of it comes again, as of one that failed. The emulator
+    reads no such answer.
+    """
+    execute = module._execute_function
+
+    def mended(func, event):
+        result = execute(func, event)
+        records = event.get("Records") if isinstance(event, dict) else None
+        if records and records[0].get("eventSource") == "aws:dynamodb":
+            body = result.get("body")
+            if isinstance(body, dict) and body.get("batchItemFailures"):
+                return {**result, "error": True}
+        return result
+
+    module._execute_function = mended
 
 
 def lambda_svc(module):

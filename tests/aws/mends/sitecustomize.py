@@ -172,7 +172,9 @@ MENDS = {
     "samcli.lib.utils.s3": [deployment.sam_s3],
     "ministack.services.ecs": [ecs, deployment.ecs],
     "ministack.services.apigateway": [limits.apigateway],
-    "ministack.services.lambda_svc": [limits.lambda_svc],
+    "ministack.services.lambda_svc": [
+        deployment.lambda_logs, limits.lambda_svc, limits.batches,
+    ],
     "hypercorn.protocol.ws_stream": [limits.ws_stream],
     "ministack.services.secretsmanager": [secretsmanager],
 }

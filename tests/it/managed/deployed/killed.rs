@@ -97,6 +97,21 @@ async fn a_change_whose_nudge_was_not_sent_comes_again() {
 }
 
 #[tokio::test]
+async fn a_change_whose_nudge_was_refused_comes_again() {
+    let (platform, account, proxy) = disturbed().await;
+    let client = platform.realm(json!({})).await;
+    let session = client.conversation().await;
+    let _changes = account.through("workers.changes", &proxy).await;
+    proxy.fault("SendMessageBatch", Fault::error(400, "InvalidParameterValueException"), 1);
+    let run = client.prompt(&session, "!count").await;
+    assert_eq!(client.ended(&run).await["state"], "completed");
+    ran_once(&client, &session, &run).await;
+    let nudges = proxy.calls("SendMessageBatch");
+    assert!(nudges.len() > 1, "{} nudges", nudges.len());
+    assert_eq!(nudges[0].body["Entries"], nudges[1].body["Entries"], "the same once more");
+}
+
+#[tokio::test]
 async fn a_change_that_was_told_to_a_client_is_told_once() {
     // The client has the frame, and nobody knows: the batch comes again, and so does the client.
     let connections = "/_aws/execute-api/";

@@ -8,7 +8,16 @@ use tests::platform::Platform;
 async fn what_is_no_route_is_a_problem_of_ours() {
     let platform = Platform::deployed().await;
     let client = platform.realm(json!({})).await;
-    for path in ["/v1/nowhere", "/v1/agents/x/y/z", "/v1/sessions/ses_1:fly", "/api/nowhere"] {
+    for path in [
+        "/v1/nowhere",
+        "/v1/agents/x/y/z",
+        "/v1/sessions/ses_1:fly",
+        "/api/nowhere",
+        "/nowhere",
+        "/nowhere/agents",
+        // Without the version it is none, either.
+        "/agents",
+    ] {
         let lost = client.get(path).await;
         assert_eq!(lost.headers["content-type"], "application/problem+json", "{path}");
         let id = lost.headers["x-request-id"].to_str().unwrap().to_owned();
