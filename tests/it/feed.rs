@@ -42,7 +42,7 @@ async fn append(table: &SqliteTable, session: SessionId, seqs: std::ops::RangeIn
             Event { seq, kind, run_id: run, time: Timestamp::from_millis(seq), data }
         })
         .collect();
-    let writes = store::event::append(scope(), AGENT, session, &events).into_iter().collect();
+    let writes = store::event::append(scope(), AGENT, session, &events, None).into_iter().collect();
     table.commit(Commit { name: "test.append", writes }).await.unwrap();
 }
 
@@ -105,7 +105,7 @@ async fn a_refused_commit_is_not_seen() {
         time: Timestamp::default(),
         data: RawValue::from_string("{}".to_owned()).unwrap(),
     };
-    let writes = store::event::append(scope(), AGENT, ONE, &[again]).into_iter().collect();
+    let writes = store::event::append(scope(), AGENT, ONE, &[again], None).into_iter().collect();
     table.commit(Commit { name: "test.append", writes }).await.unwrap_err();
     assert_eq!(waiting(&mut seen), [""; 0]);
 }

@@ -6,8 +6,9 @@
 //!   and one more ("DynamoDB item sizes and formats").
 //! - A write takes a unit for each KB begun of the item, before or behind it, whichever is larger;
 //!   in a transaction two ("DynamoDB read and write operations", "Capacity management for
-//!   transactions"). All our commits are transactions: see `aws::table`. A check takes what a write
-//!   would that changes nothing, and a refused write what one would that is not.
+//!   transactions"). All our commits are transactions, but for those of one put, which says in its item
+//!   whose it is: see `aws::table`. A check takes what a write would that changes nothing, and a refused
+//!   write what one would that is not.
 //! - An index takes a unit for each KB begun of what is written into it or removed from it, both
 //!   where an item moves in it, and none where what is in it stays. That is not part of the
 //!   transaction ("Using global secondary indexes: write capacity").
@@ -45,6 +46,8 @@ struct Stored {
     count: Option<i64>,
     index: Option<Index>,
     expires: Option<Timestamp>,
+    /// Whether it says whose it is.
+    signed: bool,
 }
 
 impl Stored {
@@ -64,6 +67,9 @@ impl Stored {
             bytes += number("expires", expires.as_secs_ceil());
             bytes += number("expires_ms", expires.as_millis());
         }
+        if self.signed {
+            bytes += text("by", 16);
+        }
         bytes
     }
 }
@@ -78,8 +84,8 @@ fn units(bytes: usize) -> u64 {
     u64::try_from(bytes.div_ceil(KB).max(1)).unwrap_or(u64::MAX)
 }
 
-/// What is there once a write has happened.
-fn behind(before: Option<&Stored>, write: &Write) -> Option<Stored> {
+/// What is there once a write has happened, of which it is said whether it was `alone`.
+fn behind(before: Option<&Stored>, write: &Write, alone: bool) -> Option<Stored> {
     match write {
         Write::Put { body, index, expires, expect, .. } => Some(Stored {
             version: match expect {
@@ -90,11 +96,19 @@ fn behind(before: Option<&Stored>, write: &Write) -> Option<Stored> {
             count: None,
             index: index.clone(),
             expires: *expires,
+            signed: alone,
         }),
         Write::Delete { .. } => None,
         Write::Check { .. } => before.cloned(),
         Write::Add { delta, .. } => {
-            let absent = Stored { version: 0, body: 0, count: None, index: None, expires: None };
+            let absent = Stored {
+                version: 0,
+                body: 0,
+                count: None,
+                index: None,
+                expires: None,
+                signed: false,
+            };
             let before = before.cloned().unwrap_or(absent);
             Some(Stored {
                 version: before.version + 1,
@@ -105,10 +119,17 @@ fn behind(before: Option<&Stored>, write: &Write) -> Option<Stored> {
     }
 }
 
-/// What a write takes in the table and, where it happens, in the index.
-fn cost(key: &Key, before: Option<&Stored>, behind: Option<&Stored>, changes: bool) -> u64 {
+/// What a write takes in the table, `times` as much as outside a transaction, and, where it happens, in
+/// the index.
+fn cost(
+    key: &Key,
+    before: Option<&Stored>,
+    behind: Option<&Stored>,
+    changes: bool,
+    times: u64,
+) -> u64 {
     let bytes = |stored: Option<&Stored>| stored.map_or(0, |stored| stored.bytes(key));
-    let table = 2 * units(bytes(before).max(bytes(behind)));
+    let table = times * units(bytes(before).max(bytes(behind)));
     let place = |stored: Option<&Stored>| stored.and_then(|stored| stored.index.clone());
     let index = match (place(before), place(behind)) {
         _ if !changes => 0,
@@ -144,14 +165,16 @@ impl<T: Table> WriteUnits<T> {
 
     fn count(&self, name: &'static str, writes: &[Write], happened: bool) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = matches!(writes, [Write::Put { .. }]);
+        let times = if alone { 1 } else { 2 };
         let mut sum = 0;
         for write in writes {
             let key = write.key();
             let before = counted.items.get(key).cloned();
-            let behind = behind(before.as_ref(), write);
+            let behind = behind(before.as_ref(), write, alone);
             let changes = happened && !matches!(write, Write::Check { .. });
             let paid = if happened { behind.as_ref() } else { before.as_ref() };
-            sum += cost(key, before.as_ref(), paid, changes);
+            sum += cost(key, before.as_ref(), paid, changes, times);
             if changes {
                 match behind {
                     Some(stored) => counted.items.insert(key.clone(), stored),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::SessionId;
 use domain::event::Event;
 use futures::stream::{self, BoxStream, StreamExt};
+use store::event::Stretch;
 use store::{Cursor, Scope};
 use wire::Page;
 use wire::event::EventView;
@@ -39,8 +40,9 @@ pub enum Told {
 const CHUNK: usize = 200;
 
 impl Events<'_> {
-    /// A page of the durable past behind `after`, or behind `cursor` where one is given. One read; where
-    /// it is empty, another for whether the session exists.
+    /// A page of the durable past behind `after`, or behind `cursor` where one is given. One read from the
+    /// beginning on, two at once from elsewhere; where nothing is found, another for whether the session
+    /// exists.
     pub async fn list(
         &self,
         caller: &Caller,
@@ -56,9 +58,9 @@ impl Events<'_> {
                 .and_then(|cursor| cursor.sk().parse().ok())
                 .ok_or(Error::Cursor)?,
         };
-        let (events, more) =
-            store::event::read(self.0.table(), caller.scope, session, after, limit).await?;
-        if events.is_empty() {
+        let Stretch { events, more, found, .. } =
+            store::event::read(self.0.table(), caller.scope, session, after, false, limit).await?;
+        if !found {
             self.0.sessions().load(caller, session).await?;
         }
         let next = events.last().filter(|_| more).map(|last| store::keys::seq(last.seq));
@@ -85,6 +87,7 @@ impl Events<'_> {
             scope: caller.scope,
             session,
             last: after,
+            whole: false,
             ready: VecDeque::new(),
             behind: true,
             present,
@@ -112,6 +115,8 @@ struct Follower {
     scope: Scope,
     session: SessionId,
     last: u64,
+    /// Whether a batch is known to end with the last of `ready`, or at `last` where it is empty.
+    whole: bool,
     ready: VecDeque<Event>,
     behind: bool,
     present: BoxStream<'static, Seen>,
@@ -125,16 +130,17 @@ impl Follower {
                 return Ok(Some((Told::Event(Arc::new(event)), self)));
             }
             if self.behind {
-                let (events, more) = store::event::read(
+                let Stretch { events, more, whole, .. } = store::event::read(
                     self.app.table(),
                     self.scope,
                     self.session,
                     self.last,
+                    self.whole,
                     CHUNK,
                 )
                 .await?;
                 self.ready = events.into();
-                self.behind = more;
+                (self.behind, self.whole) = (more, whole);
                 continue;
             }
             match self.present.next().await {
@@ -143,7 +149,7 @@ impl Follower {
                 Some(Seen::Live(live)) => return Ok(Some((Told::Live(live), self))),
                 Some(Seen::Event(event)) if event.seq <= self.last => {}
                 Some(Seen::Event(event)) if event.seq == self.last + 1 => {
-                    self.last = event.seq;
+                    (self.last, self.whole) = (event.seq, false);
                     return Ok(Some((Told::Event(event), self)));
                 }
                 // Something was missed: the table has it.

@@ -280,6 +280,10 @@ impl World {
             compute: Arc::new(Nowhere),
             push: Arc::clone(&sockets) as _,
             feed: Arc::new(LocalFeed::default()),
+            blobs: Arc::<tests::blobs::Memory>::default(),
+            workspaces: Arc::new(app::ports::Elsewhere),
+            fetch: Arc::new(app::ports::NoFetch),
+            bundles: Arc::new(app::ports::NoBundles),
             clock: Arc::clone(&clock) as _,
             ids: Arc::clone(&ids) as _,
         };
@@ -369,7 +373,7 @@ impl World {
             })
             .collect();
         *last += count;
-        let write = store::event::append(scope, *agent, *session, &events).unwrap();
+        let write = store::event::append(scope, *agent, *session, &events, None).unwrap();
         self.table.apply(&[write]).unwrap();
     }
 

@@ -9,6 +9,8 @@ use app::{App, Ports, Settings};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use aws::Sdk;
+use aws::blobs::Bucket;
 use domain::event::Event;
 use domain::key::PresentedKey;
 use domain::plan::ContainerPlan;
@@ -19,10 +21,15 @@ use gate::{Gate, Route};
 use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
 use store::{Commit, Table, Write};
-use tests::emulator::{Emulator, dynamo};
+use tests::emulator::{Emulator, dynamo, environment};
 use tests::sample::{self, Ids};
 use tests::table::fresh;
 use tower::ServiceExt;
+
+/// The bucket of the account of these names.
+fn bucket(names: &str) -> String {
+    names.to_lowercase()
+}
 
 /// The key that signs the tokens of shims.
 const SIGNING_KEY: [u8; 32] = [7; 32];
@@ -90,6 +97,8 @@ impl World {
             (fresh(), Arc::new(SystemClock::default()), Arc::new(OsIds::default()));
         let table = dynamo(emulator.endpoint(), &names, clock.clone());
         table.create().await.unwrap();
+        let told = environment(emulator.endpoint(), &[("REEVE_BUCKET", &bucket(&names))]);
+        let blobs = Bucket::new(&Sdk::new(&told).unwrap(), &told).unwrap();
         let key = KeyId::new(ids.ulid(clock.now()));
         let wishes = Arc::<Wishes>::default();
         let ports = Ports {
@@ -97,6 +106,10 @@ impl World {
             compute: wishes.clone(),
             push: Arc::new(LocalPush::default()),
             feed: Arc::new(LocalFeed::default()),
+            blobs: Arc::new(blobs),
+            workspaces: Arc::new(app::ports::Elsewhere),
+            fetch: Arc::new(app::ports::NoFetch),
+            bundles: Arc::new(app::ports::NoBundles),
             clock: clock.clone(),
             ids,
         };
@@ -113,6 +126,9 @@ impl World {
     async fn account(&self) {
         let names = &self.names;
         let call = async |target: &str, body: Value| self.aws(target, body).await;
+        let made = format!("{}/{}", self.emulator.endpoint(), bucket(names));
+        let made = tests::http::connector().put(made).send().await.unwrap();
+        assert!(made.status().is_success(), "{made:?}");
         call("AmazonSQS.CreateQueue", json!({ "QueueName": names })).await;
         call("AmazonEC2ContainerServiceV20141113.CreateCluster", json!({ "clusterName": names }))
             .await;
@@ -157,6 +173,7 @@ impl World {
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ENDPOINT_URL", endpoint.clone()),
             ("REEVE_TABLE", self.names.clone()),
+            ("REEVE_BUCKET", bucket(&self.names)),
             ("REEVE_CLUSTER", self.names.clone()),
             ("REEVE_SUBNETS", "subnet-1".to_owned()),
             ("REEVE_SECURITY_GROUPS", "sg-1".to_owned()),
@@ -202,7 +219,7 @@ impl World {
         let table = dynamo(self.emulator.endpoint(), &self.names, self.clock.clone());
         for seq in 1..=count {
             let event = self.event(seq, text);
-            let written = store::event::append(self.scope(), agent, session, &[event]);
+            let written = store::event::append(self.scope(), agent, session, &[event], None);
             let writes = written.into_iter().collect();
             table.commit(Commit { name: "test.tell", writes }).await.unwrap();
         }
@@ -218,7 +235,7 @@ impl World {
     pub(crate) fn change_of(&self, ids: &Ids, seq: u64) -> String {
         let event = self.event(seq, "later");
         let (agent, session) = (ids["agentId"].parse().unwrap(), ids["sessionId"].parse().unwrap());
-        let write = store::event::append(self.scope(), agent, session, &[event]);
+        let write = store::event::append(self.scope(), agent, session, &[event], None);
         let Some(Write::Put { key, body, .. }) = write else { panic!("an event is put") };
         let text = |text: &str| json!({ "S": text });
         let image = json!({ "pk": text(&key.pk), "sk": text(&key.sk), "body": text(&body) });
@@ -248,6 +265,27 @@ impl World {
             ("sessionId", session.clone()),
         ]);
         let template = json!({ "name": "t", "driver": "acp" });
+        if route.id.starts_with("files.") {
+            let file = format!("/v1/agents/{}/files/raw?path={}", ids["agentId"], sample::FILE);
+            self.send("PUT", &file, Value::Null).await;
+            let snapshots = format!("/v1/agents/{}/snapshots", ids["agentId"]);
+            ids.insert("snapshotId", self.made(&snapshots, Value::Null).await);
+        }
+        if sample::variables(route.path).any(|name| ["digest", "registryAgentId"].contains(&name))
+            || route.id == "registry.resolve"
+        {
+            let listed = sample::catalogued(&self.realm.to_string());
+            let listed = self.made("/v1/registry/agents", listed).await;
+            let asked = json!({ "registryAgent": listed });
+            ids.insert("digest", self.made("/v1/bundles", asked).await);
+            ids.insert("registryAgentId", listed.clone());
+            ids.insert("registryAgent", listed);
+        }
+        let agent = format!("/v1/agents/{}", ids["agentId"]);
+        if route.id == "registry.plan" {
+            let plan = self.send("GET", &agent, Value::Null).await["plan"].clone();
+            ids.insert("hash", plan.as_str().unwrap().to_owned());
+        }
         ids.insert("templateId", self.made("/v1/templates", template).await);
         if sample::variables(route.path).any(|name| name == "runId") || route.id.ends_with("cancel")
         {
@@ -294,9 +332,21 @@ impl World {
         let events = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
         let path = events.join(format!("{name}.json"));
         let mut event = std::fs::read_to_string(&path).expect("every function has a sample event");
-        for id in ids.values() {
-            let (prefix, _) = id.split_once('_').expect("a prefix");
-            event = event.replace(&format!("{prefix}_{SAMPLE}"), id);
+        for (name, id) in ids {
+            event = match *name {
+                "digest" | "hash" => event.replace(DIGEST, id),
+                "registryAgentId" => event
+                    .replace("/registry/agents/sample", &format!("/registry/agents/{id}"))
+                    .replace("\"registryAgentId\": \"sample\"", &format!("\"registryAgentId\": \"{id}\"")),
+                "registryAgent" => event.replace(
+                    "\\\"registryAgent\\\":\\\"sample\\\"",
+                    &format!("\\\"registryAgent\\\":\\\"{id}\\\""),
+                ),
+                _ => {
+                    let (prefix, _) = id.split_once('_').expect("a prefix");
+                    event.replace(&format!("{prefix}_{SAMPLE}"), id)
+                }
+            };
         }
         event.replace(&format!("rk_{SAMPLE}_{}", "x".repeat(43)), &self.key)
     }

@@ -27,6 +27,7 @@ pub(super) async fn settle(world: &World) {
     world.fate.revive();
     world.take(&Step::Suspend(false)).await;
     world.take(&Step::Mood(Mood::Willing)).await;
+    world.take(&Step::Limit(2)).await;
     let deadline = world.clock.now().after(SETTLING);
     let mut rounds = 0;
     while open(world) > 0 || !world.outside.lock().unwrap().exits.is_empty() {
@@ -113,8 +114,13 @@ pub(super) async fn vanish(world: &World) {
     let (model, ledger) = &*world.table.kept.lock().unwrap();
     assert!(ledger.dues.is_empty(), "{:?}", ledger.dues.values());
     let kinds = ["#AUD", "REALM", "KEY"];
+    for (key, row) in model.0.iter().filter(|(key, _)| key.sk.starts_with("COUNT#")) {
+        assert_eq!(row.item.count, 0, "{key:?} when nothing is left");
+    }
+    let now = world.clock.now();
     let left = model.0.keys().filter(|key| {
-        !kinds.iter().any(|kind| key.pk.ends_with(kind) || key.sk.ends_with(kind))
+        model.find(key, now).is_some()
+            && !kinds.iter().any(|kind| key.pk.ends_with(kind) || key.sk.ends_with(kind))
             && !key.sk.starts_with("COUNT#")
     });
     assert_eq!(left.collect::<Vec<_>>(), Vec::<&store::Key>::new());

@@ -17,7 +17,7 @@ use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use store::{Commit, Error, Expect, Index, Query, Table, Write};
 use tests::emulator::{Emulator, dynamo};
-use tests::fault_proxy::{Fault, FaultProxy};
+use tests::fault_proxy::{Fault, FaultProxy, Held};
 use tests::table::{add, all, commit, fill, fresh, key, put, put_until, sks};
 use tests::write_units::WriteUnits;
 use tower::ServiceExt;
@@ -41,7 +41,7 @@ struct Bad {
     table: DynamoTable,
     proxy: FaultProxy,
     name: String,
-    _emulator: Emulator,
+    emulator: Emulator,
 }
 
 async fn bad() -> Bad {
@@ -50,7 +50,7 @@ async fn bad() -> Bad {
     let name = fresh();
     let table = dynamo(&proxy.endpoint(), &name, Arc::new(SystemClock::default()));
     table.create().await.unwrap();
-    Bad { table, proxy, name, _emulator: emulator }
+    Bad { table, proxy, name, emulator }
 }
 
 impl Bad {
@@ -119,21 +119,73 @@ async fn what_passes_by_itself_is_waited_for_and_a_commit_happens_once() {
 async fn an_answer_that_was_lost_is_no_conflict() {
     let bad = bad().await;
     fill(&bad.table, "p", &["put", "deleted"]).await;
-    for write in [
-        put(key("p", "new"), "x", Expect::Absent),
-        put(key("p", "put"), "x", Expect::Version(1)),
-        Write::Delete { key: key("p", "deleted"), expect: Expect::Version(1) },
-        add(key("p", "counted"), 1, 0, 1),
+    for (call, write) in [
+        ("PutItem", put(key("p", "new"), "x", Expect::Absent)),
+        ("PutItem", put(key("p", "put"), "x", Expect::Version(1))),
+        (
+            "TransactWriteItems",
+            Write::Delete { key: key("p", "deleted"), expect: Expect::Version(1) },
+        ),
+        ("TransactWriteItems", add(key("p", "counted"), 1, 0, 1)),
     ] {
-        bad.proxy.fault("TransactWriteItems", Fault::LoseAnswer, 1);
+        let before = bad.proxy.calls(call).len();
+        bad.proxy.fault(call, Fault::LoseAnswer, 2);
         commit(&bad.table, vec![write]).await.unwrap();
+        assert_eq!(bad.proxy.calls(call).len(), before + 3, "{call}");
     }
     assert_eq!(sks(&bad.table, all("p")).await, ["counted", "new", "put"]);
     assert_eq!(bad.table.get(&key("p", "counted")).await.unwrap().unwrap().count, 1);
+    for (sk, version) in [("new", 1), ("put", 2)] {
+        assert_eq!(bad.table.get(&key("p", sk)).await.unwrap().unwrap().version, version);
+    }
     // It is one all the same where somebody else was faster.
-    bad.proxy.fault("TransactWriteItems", Fault::LoseAnswer, 1);
+    bad.proxy.fault("PutItem", Fault::LoseAnswer, 1);
     let late = commit(&bad.table, vec![put(key("p", "put"), "y", Expect::Version(1))]).await;
     assert!(matches!(late, Err(Error::Conflict(conflict)) if conflict.index == 0), "{late:?}");
+    let late = commit(&bad.table, vec![put(key("p", "new"), "y", Expect::Absent)]).await;
+    assert!(matches!(late, Err(Error::Conflict(conflict)) if conflict.index == 0), "{late:?}");
+    assert_eq!(bad.table.get(&key("p", "put")).await.unwrap().unwrap().body, "x");
+}
+
+/// Whether a put happened whose answer was lost cannot be known once somebody has built on what is
+/// there, or has taken it away: then it is not said.
+#[tokio::test]
+async fn what_cannot_be_known_of_a_lost_answer_is_not_said() {
+    let bad = bad().await;
+    fill(&bad.table, "p", &["built on", "removed"]).await;
+    let direct = dynamo(bad.emulator.endpoint(), &bad.name, Arc::new(SystemClock::default()));
+    let second = Expect::Version(2);
+    for (sk, theirs) in [
+        ("built on", put(key("p", "built on"), "theirs", second)),
+        ("removed", Write::Delete { key: key("p", "removed"), expect: second }),
+    ] {
+        let held = Held::default();
+        bad.proxy.fault("PutItem", Fault::HoldAnswer(held.clone()), 1);
+        let ours = commit(&bad.table, vec![put(key("p", sk), "ours", Expect::Version(1))]);
+        let others = async {
+            held.came(1).await;
+            // Carried out before its answer is held; asked for again when that does not come.
+            commit(&direct, vec![theirs.clone()]).await.unwrap();
+        };
+        let (ours, ()) = futures::future::join(ours, others).await;
+        assert!(matches!(ours, Err(Error::Unavailable(_))), "{sk}: {ours:?}");
+        held.let_go();
+    }
+}
+
+#[tokio::test]
+async fn a_put_alone_is_tried_again_until_it_is_known() {
+    let bad = bad().await;
+    for (round, fault) in passing().into_iter().enumerate() {
+        bad.proxy.fault("PutItem", fault.clone(), 2);
+        let expect = if round == 0 { Expect::Absent } else { Expect::Version(round as u64) };
+        commit(&bad.table, vec![put(key("p", "a"), "x", expect)]).await.unwrap();
+        let item = bad.table.get(&key("p", "a")).await.unwrap().unwrap();
+        assert_eq!(item.version, round as u64 + 1, "{fault:?}");
+    }
+    assert!(bad.tokens().is_empty(), "no transaction was needed");
+    bad.proxy.fault("PutItem", Fault::error(400, "TransactionConflictException"), 1);
+    commit(&bad.table, vec![put(key("p", "b"), "x", Expect::Absent)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -229,7 +281,7 @@ async fn what_does_not_pass_is_unavailable_before_long() {
     let bad = bad().await;
     let deadline = Duration::from_millis(500);
     let table = bad.table.clone().within(deadline);
-    for call in ["GetItem", "BatchGetItem", "Query", "TransactWriteItems"] {
+    for call in ["GetItem", "BatchGetItem", "Query", "PutItem", "TransactWriteItems"] {
         bad.proxy.fault(call, Fault::throttling(), ALWAYS);
     }
     let began = Instant::now();
@@ -241,8 +293,13 @@ async fn what_does_not_pass_is_unavailable_before_long() {
     assert!(matches!(page, Err(Error::Unavailable(_))), "{page:?}");
     let written = commit(&table, vec![put(key("p", "a"), "x", Expect::Absent)]).await;
     assert!(matches!(written, Err(Error::Unavailable(_))), "{written:?}");
+    let both =
+        vec![put(key("p", "a"), "x", Expect::Absent), put(key("p", "b"), "x", Expect::Absent)];
+    let written = commit(&table, both).await;
+    assert!(matches!(written, Err(Error::Unavailable(_))), "{written:?}");
     // None began an attempt behind its deadline.
-    assert!(began.elapsed() < 4 * deadline + Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < 5 * deadline + Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(bad.proxy.calls("PutItem").len() > 2, "it was tried again");
     assert!(bad.tokens().len() > 2, "it was tried again");
 }
 
@@ -308,7 +365,9 @@ async fn a_caller_is_told_to_come_again() {
 async fn a_commit_takes_the_units_that_are_counted() {
     let bad = bad().await;
     let meter = |body: &mut Value| body["ReturnConsumedCapacity"] = "INDEXES".into();
-    bad.proxy.fault("TransactWriteItems", Fault::Rewrite(meter), ALWAYS);
+    for call in ["PutItem", "TransactWriteItems"] {
+        bad.proxy.fault(call, Fault::Rewrite(meter), ALWAYS);
+    }
     let table = WriteUnits::new(bad.table.clone());
     let (small, large) = ("x".repeat(100), "x".repeat(10_000));
     let indexed = |sk: &str, body: &str, place: &str, expect| Write::Put {
@@ -339,9 +398,15 @@ async fn a_commit_takes_the_units_that_are_counted() {
         ("removes", vec![Write::Delete { key: key("p", "l"), expect: version(3) }]),
     ] {
         let before = table.total();
+        let call = match writes.as_slice() {
+            [Write::Put { .. }] => "PutItem",
+            _ => "TransactWriteItems",
+        };
         table.commit(Commit { name, writes }).await.unwrap();
-        let calls = bad.proxy.calls("TransactWriteItems");
-        let consumed: u64 = calls.last().unwrap().answer["ConsumedCapacity"]
+        let consumed = bad.proxy.calls(call).last().unwrap().answer["ConsumedCapacity"].clone();
+        // Of a transaction one for each table, of a put the one.
+        let consumed = if consumed.is_array() { consumed } else { json!([consumed]) };
+        let consumed: u64 = consumed
             .as_array()
             .unwrap()
             .iter()
@@ -351,7 +416,7 @@ async fn a_commit_takes_the_units_that_are_counted() {
             .sum();
         assert_eq!(table.total() - before, consumed, "{name}");
     }
-    assert_eq!(table.units()["small"], 2);
+    assert_eq!(table.units()["small"], 1);
 }
 
 /// What of the template says what of the definition: everything the definition has, exactly.

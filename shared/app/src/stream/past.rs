@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::{AgentId, SessionId};
 use store::Scope;
+use store::event::Stretch;
 use store::log::{self, Entry, Place};
 
 use super::Stream;
@@ -32,6 +33,8 @@ pub(super) enum Past {
         agent: AgentId,
         /// The number of the last event that was read.
         after: u64,
+        /// Whether a batch ends there.
+        whole: bool,
     },
     /// Of a realm, or of one agent in it.
     Log {
@@ -66,9 +69,10 @@ impl Past {
     pub(super) async fn read(&mut self, stream: Stream<'_>) -> Result<Read, Error> {
         let table = stream.0.table();
         match self {
-            Self::Session { scope, session, agent, after } => {
-                let (events, more) =
-                    store::event::read(table, *scope, *session, *after, EVENTS).await?;
+            Self::Session { scope, session, agent, after, whole } => {
+                let read = store::event::read(table, *scope, *session, *after, *whole, EVENTS);
+                let Stretch { events, more, whole: ends, .. } = read.await?;
+                *whole = ends;
                 let (Some(first), Some(last)) = (events.first(), events.last()) else {
                     return Ok(Read { pieces: Vec::new(), end: !more });
                 };

@@ -35,11 +35,11 @@ impl Stream<'_> {
         let mut realms = BTreeMap::<RealmId, Vec<New>>::new();
         for change in changes {
             let Change::Events(batch) = change else { continue };
-            let (Some(agent), Some(last)) = (batch.agent, batch.events.last()) else { continue };
+            let (Some(agent), Some(first)) = (batch.agent, batch.events.first()) else { continue };
             realms.entry(batch.realm).or_default().push(New {
-                place: Place { agent, session: batch.session, last: last.seq },
+                place: Place { agent, session: batch.session, first: first.seq },
                 count: batch.events.len() as u64,
-                time: last.time,
+                time: first.time,
             });
         }
         for (realm, batches) in realms {
@@ -55,11 +55,18 @@ impl Stream<'_> {
         let skew = u64::try_from(SKEW.as_millis()).unwrap_or_default();
         let oldest = Timestamp::from_millis(oldest.saturating_sub(skew));
         let (mut known, mut head, mut before) = (BTreeSet::new(), None, None);
+        // Which agents a stretch has something of: the tail holds the last one whole.
+        let mut begun = BTreeSet::new();
         // An entry of a batch is not older than the batch: what comes before that needs no look.
         loop {
             let tail = log::tail(self.0.table(), scope(realm), before, TAIL).await?;
             head = head.or_else(|| tail.first().map(Entry::last));
-            known.extend(tail.iter().filter_map(|entry| entry.batch));
+            for entry in &tail {
+                if let Some(batch) = entry.batch {
+                    known.insert(batch);
+                    begun.insert((log::stretch(entry.first), batch.agent));
+                }
+            }
             match tail.last() {
                 Some(last) if tail.len() == TAIL && last.time >= oldest => {
                     before = Some(last.first);
@@ -71,7 +78,9 @@ impl Stream<'_> {
         let time = self.0.now();
         for New { place, count, .. } in batches {
             if known.insert(*place) {
-                let entry = Entry { realm, first: next, count: *count, time, batch: Some(*place) };
+                let shown = begun.insert((log::stretch(next), place.agent));
+                let (first, count, batch) = (next, *count, Some(*place));
+                let entry = Entry { realm, first, count, time, batch, shown };
                 writes.push(log::append(&entry));
                 next += count;
             }

@@ -138,9 +138,13 @@ impl Stream<'_> {
             }
             Topic::Session(session) => {
                 let item = thing.ok_or(Error::NotFound("session"))?;
-                let Session { agent, last_seq, .. } = document::read::<Session>(&item)?.value;
-                let after = after.unwrap_or(last_seq);
-                return Ok(Some((realm, Past::Session { scope, session, agent, after })));
+                let Session { agent, .. } = document::read::<Session>(&item)?.value;
+                let (after, whole) = if let Some(after) = after {
+                    (after, false)
+                } else {
+                    (store::event::tail(self.0.table(), scope, session).await?.last, true)
+                };
+                return Ok(Some((realm, Past::Session { scope, session, agent, after, whole })));
             }
         };
         let (after, whole) = if let Some(after) = after {

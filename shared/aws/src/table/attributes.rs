@@ -9,6 +9,7 @@
 //! | `count`      | N    | its counter, once something was added                                |
 //! | `expires_ms` | N    | when it stops being found, where it does: milliseconds since 1970    |
 //! | `expires`    | N    | the same in seconds, rounded up: when DynamoDB may remove it (TTL)   |
+//! | `by`         | B    | the commit that put it, where it put nothing else                    |
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
@@ -75,6 +76,11 @@ pub(super) fn is_expired(item: &Attributes, now: Timestamp) -> Result<bool, Erro
     Ok(integer::<u64>(item, "expires_ms")?.is_some_and(|expires| expires <= now.as_millis()))
 }
 
+/// An item's version.
+pub(super) fn version(item: &Attributes) -> Result<Option<u64>, Error> {
+    integer(item, "version")
+}
+
 /// Where in the table or the index an item stands.
 pub(super) fn place(item: &Attributes, on_index: bool) -> Result<&str, Error> {
     string(item, key_names(on_index).1)
@@ -87,7 +93,7 @@ pub(super) fn live(item: Option<Attributes>, now: Timestamp) -> Result<Option<It
         return Ok(None);
     }
     let version =
-        integer(&item, "version")?.ok_or_else(|| super::unavailable(Malformed("version")))?;
+        version(&item)?.ok_or_else(|| super::unavailable(Malformed("version")))?;
     let count = integer(&item, "count")?.unwrap_or(0);
     // The one that may be long is not copied.
     let Some(AttributeValue::S(body)) = item.remove("body") else {

@@ -211,18 +211,14 @@ impl<'a> Transaction<'a> {
     }
 }
 
-fn condition(expect: Expect) -> &'static str {
+pub(super) fn condition(expect: Expect) -> &'static str {
     match expect {
         Expect::Absent => ABSENT,
         Expect::Version(_) => VERSION,
     }
 }
 
-/// A name for one commit that nobody else's has.
+/// The token of a transaction, as DynamoDB takes it.
 fn token() -> String {
-    let mut token = [0; 16];
-    // Linux fails this only where the system call itself is forbidden. A token that is not its own
-    // would make DynamoDB take one commit for another.
-    getrandom::fill(&mut token).expect("the operating system gives random bytes");
-    format!("{:032x}", u128::from_be_bytes(token))
+    format!("{:032x}", u128::from_be_bytes(super::token()))
 }
