@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tests::compute::{Platform, observed, plan};
 use tests::fault_proxy::Fault;
+pub(crate) use world::image;
 use world::{World, next};
 
 mod emulated {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use app::registry::Sources;
 use clap::{Args, Parser, Subcommand};
 use domain::key::PresentedKey;
 use domain::limits::Limits;
@@ -46,14 +48,48 @@ pub(crate) struct Up {
     /// reads the one called `checkout`, which is this checkout where it is not given.
     #[arg(long, value_name = "NAME=PATH", value_parser = repository)]
     pub(crate) repository: Vec<(String, PathBuf)>,
+    /// Where agents run: in sandboxes of this machine, or in containers of the Docker engine that
+    /// DOCKER_HOST names.
+    #[arg(long, value_enum, default_value_t = Kind::Sandbox)]
+    pub(crate) compute: Kind,
+    /// The image of `--compute docker`; `infra/aws/images/build` makes it.
+    #[arg(long, default_value = "reeve-shim")]
+    pub(crate) image: String,
     /// What each agent may take of this machine, as NAME=VALUE: memory, disk or scratch in bytes (K, M
     /// and G are understood), processes, files (open ones, of each process) or inodes. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
     pub(crate) limit: Vec<String>,
+    /// The registry of agents: the URL of a document of the official form, or `file:` and the path of
+    /// one; synced at the start and then every `--registry-interval`. Left out: the official one, when
+    /// somebody asks for it. `REEVE_REGISTRY_KEY` is shown to it, where it is another Reeve.
+    #[arg(long, value_name = "URL", env = "REEVE_REGISTRY")]
+    pub(crate) registry: Option<String>,
+    /// Seconds from one sync of the registry to the next; 0 for none.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) registry_interval: u64,
+    /// The npm registry that packages come from.
+    #[arg(long, value_name = "URL", env = "REEVE_NPM_REGISTRY")]
+    pub(crate) npm_registry: Option<String>,
+    /// The Python package index that packages come from.
+    #[arg(long, value_name = "URL", env = "REEVE_PYTHON_INDEX")]
+    pub(crate) python_index: Option<String>,
+    /// A server that may be downloaded from though it is not on the internet, or over plain http: its
+    /// URL. The three above are vouched for by being named. May be repeated.
+    #[arg(long, value_name = "URL")]
+    pub(crate) vouch: Vec<String>,
     /// The first key: `rk_<ULID>_<at least 16 of A-Z a-z 0-9 - _>`. Made and kept in the data
     /// directory where it is not given.
     #[arg(long, env = "REEVE_BOOTSTRAP_KEY", hide_env_values = true, value_parser = key)]
     pub(crate) bootstrap_key: Option<Key>,
+}
+
+/// Where agents run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Linux namespaces, without a daemon.
+    Sandbox,
+    /// Containers of a Docker engine.
+    Docker,
 }
 
 /// A key on the command line: as it was typed, and never shown by `Debug`.
@@ -89,6 +125,21 @@ impl Up {
     pub(crate) fn limits(&self) -> Limits {
         let with = |limits: Limits, text: &String| limits.with(text).unwrap_or(limits);
         self.limit.iter().fold(Limits::default(), with)
+    }
+
+    /// Where agents of the catalog come from.
+    pub(crate) fn sources(&self) -> Sources {
+        let official = Sources::official();
+        let base = |named: &Option<String>, official: String| {
+            named.as_ref().map_or(official, |url| url.trim_end_matches('/').to_owned())
+        };
+        Sources {
+            registry: self.registry.clone().unwrap_or(official.registry),
+            interval: (self.registry_interval > 0)
+                .then(|| Duration::from_secs(self.registry_interval)),
+            npm: base(&self.npm_registry, official.npm),
+            pypi: base(&self.python_index, official.pypi),
+        }
     }
 
     /// The repositories by name; the last of two with one name counts.

@@ -5,6 +5,7 @@
 
 mod api_gateway;
 mod cli;
+mod compute;
 mod console;
 mod demo;
 mod egress_socket;

@@ -1,24 +1,26 @@
 //! `reeve up`: starts everything, says that it is ready, and stops when it is told to.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::ports::{Clock, Feed, Ids, Observed, Push};
+use app::ports::{Clock, Feed, Fetch, Ids, Observed, Push};
+use app::registry::Sources;
 use app::{App, Ports, Settings};
 use axum::Router;
 use axum::serve::ListenerExt;
 use domain::RealmId;
 use domain::key::PresentedKey;
 use embedded::blobs::FileBlobs;
+use embedded::bundles::{BundleStore, Config as BundleConfig};
 use embedded::feed::{LocalFeed, Nudge};
 use embedded::lock::{ClaimError, DataDir};
 use embedded::push::LocalPush;
-use embedded::sandbox::{Config as SandboxConfig, Sandbox};
 use embedded::sqlite::{OpenError, SqliteTable};
 use embedded::workspaces::FileWorkspaces;
+use host::fetch::{HttpFetch, Reach};
 use host::{OsIds, SystemClock};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::{Key, Up};
+use crate::compute::{self, Chosen};
 use crate::egress_socket::Socket;
 use crate::stream_socket::{Changes, Streams};
 use crate::{api_gateway, demo, egress_socket, installation, scheduler, stream_socket};
@@ -62,9 +65,12 @@ pub(crate) enum UpError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Sandboxes cannot be set up.
-    #[error("cannot set up sandboxes: {0}")]
-    Sandbox(#[source] io::Error),
+    /// Where agents run cannot be set up.
+    #[error("cannot set up containers: {0}")]
+    Compute(#[source] io::Error),
+    /// There is no TLS with this machine's roots.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
     /// The model gateway does not start.
     #[error("cannot set up the way out: {0}")]
     Egress(String),
@@ -86,9 +92,6 @@ const STOP: Duration = Duration::from_secs(4);
 /// How long a stop waits for errands that are being carried out.
 const ERRANDS: Duration = Duration::from_millis(1500);
 
-/// Seconds after which a shim whose control plane does not come back ends by itself.
-const ORPHAN_SECONDS: u64 = 120;
-
 /// Starts everything and returns when it has stopped.
 pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     // From the first moment on: a signal that comes while we start is not lost.
@@ -107,6 +110,9 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     let egress = egress::Config { scripted: options.demo, ..egress::Config::from_vars(variable) };
     let models = demo::models(&egress);
     let egress = egress::router(egress).map_err(|error| UpError::Egress(error.to_string()))?;
+    if options.registry.is_some() {
+        machine.app.registry().schedule(realm).await?;
+    }
     let clock = Arc::clone(&machine.clock);
     let running = machine.start(egress).await?;
     running.tasks.spawn(scheduler::upkeep(metrics.clone(), clock, running.stop.clone()));
@@ -154,7 +160,7 @@ struct Machine {
     push: Arc<LocalPush>,
     nudge: Arc<Nudge>,
     changes: Changes,
-    sandbox: Sandbox,
+    compute: Chosen,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     sockets: mpsc::UnboundedReceiver<Socket>,
@@ -178,27 +184,39 @@ impl Machine {
                 ear.observe(commit);
             }
         });
-        let (sandbox, sockets, exits) = sandbox(options, data).map_err(UpError::Sandbox)?;
+        let (compute, sockets, exits) = compute::open(options, data).map_err(UpError::Compute)?;
         let signing_key = installation::signing_key(data.path(), &*ids).map_err(file)?;
         let stream_url = format!("ws://{address}{}", stream_socket::PATH);
-        let settings = Settings { stream_url, ..Settings::new(Some(signing_key)) };
+        let sources = options.sources();
+        let fetch = Arc::new(HttpFetch::new(reach(options, &sources)).map_err(UpError::Tls)?);
+        let bundles = BundleConfig {
+            dir: data.path().join("bundles"),
+            npm: sources.npm.clone(),
+            pypi: sources.pypi.clone(),
+            environment: installers(),
+            limits: embedded::bundles::Limits::default(),
+        };
+        let bundles = BundleStore::open(bundles, Arc::clone(&fetch) as Arc<dyn Fetch>);
+        let settings = Settings { stream_url, sources, ..Settings::new(Some(signing_key)) };
         let ports = Ports {
             table: Arc::clone(&table) as _,
-            compute: Arc::new(sandbox.clone()),
+            compute: compute.port(),
             push: Arc::clone(&push) as Arc<dyn Push>,
             feed: feed as Arc<dyn Feed>,
             blobs: Arc::new(FileBlobs::open(data.path().join("blobs")).map_err(file)?),
             workspaces: Arc::new(FileWorkspaces::new(data.path(), Arc::clone(&clock))),
+            fetch,
+            bundles: Arc::new(bundles.map_err(file)?),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
         };
         let app = App::new(ports, settings);
-        Ok(Self { app, table, push, nudge, changes, sandbox, clock, ids, sockets, exits })
+        Ok(Self { app, table, push, nudge, changes, compute, clock, ids, sockets, exits })
     }
 
     /// Takes over what an earlier process left, and begins to carry out what is due.
     async fn start(self, egress: Router) -> Result<Running, UpError> {
-        let Self { app, table, push, nudge, changes, sandbox, clock, ids, sockets, mut exits } =
+        let Self { app, table, push, nudge, changes, compute, clock, ids, sockets, mut exits } =
             self;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(changes.publish(app.clone(), stop.clone()));
@@ -218,7 +236,7 @@ impl Machine {
             }
         });
         // Before anybody can ask for more.
-        sandbox.adopt().await.map_err(UpError::Sandbox)?;
+        compute.adopt().await.map_err(UpError::Compute)?;
         let kept = app.containers().reconcile().await?;
         app.errands().take_over().await?;
         if kept > 0 {
@@ -272,37 +290,28 @@ impl Running {
     }
 }
 
-type SandboxParts = (Sandbox, mpsc::UnboundedReceiver<Socket>, mpsc::UnboundedReceiver<Observed>);
-
-fn sandbox(options: &Up, data: &DataDir) -> io::Result<SandboxParts> {
-    let mut repositories = options.repositories();
-    if options.demo {
-        demo::offer_checkout(&mut repositories);
+/// Whom the operator's own words vouch for.
+fn reach(options: &Up, sources: &Sources) -> Reach {
+    let named = [&options.registry, &options.npm_registry, &options.python_index];
+    let vouched = named.into_iter().flatten().chain(&options.vouch);
+    let reach = vouched.fold(Reach::default(), |reach, url| reach.vouch(url));
+    match variable("REEVE_REGISTRY_KEY") {
+        Some(key) => reach.with_key(&sources.registry, &key),
+        None => reach,
     }
-    let (tell, sockets) = mpsc::unbounded_channel();
-    let (exit, exits) = mpsc::unbounded_channel();
-    let open = tell.clone();
-    let sandbox = Sandbox::new(SandboxConfig {
-        data: data.path().to_owned(),
-        repositories,
-        helper: PathBuf::from("/proc/self/exe"),
-        shim: None,
-        orphan_seconds: ORPHAN_SECONDS,
-        limits: options.limits(),
-        before_start: Arc::new(move |place, path| {
-            let listener = std::os::unix::net::UnixListener::bind(path)?;
-            listener.set_nonblocking(true)?;
-            // Nobody listens any more only where everything stops.
-            drop(open.send(Socket::Open(*place, listener)));
-            Ok(())
-        }),
-        after_end: Arc::new(move |place| drop(tell.send(Socket::Closed(place)))),
-        on_exit: Arc::new(move |observed| {
-            // As above: nobody asks any more.
-            exit.send(observed).ok();
-        }),
-    })?;
-    Ok((sandbox, sockets, exits))
+}
+
+/// What installers are started with: where programs are, and whom they trust.
+fn installers() -> BTreeMap<String, String> {
+    let names = [
+        "PATH",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "NODE_EXTRA_CA_CERTS",
+        "PIP_CERT",
+        "REQUESTS_CA_BUNDLE",
+    ];
+    names.into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?))).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "configuration is read where the process starts")]

@@ -6,6 +6,8 @@
 //! Deliberately absent: rules, routes, key shapes.
 
 pub mod blobs;
+pub mod bundles;
+pub mod docker;
 mod durable;
 pub mod faults;
 pub mod feed;
@@ -14,3 +16,4 @@ pub mod push;
 pub mod sandbox;
 pub mod sqlite;
 pub mod vault;
+pub mod workspaces;

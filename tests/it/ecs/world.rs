@@ -255,7 +255,12 @@ fn docker(arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
-/// Makes the image, which the engine does once.
+/// The name of an image with the shim and nothing else, which the engine makes once.
+pub(crate) fn image() -> &'static str {
+    build();
+    IMAGE
+}
+
 fn build() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("Dockerfile"), DOCKERFILE).unwrap();

@@ -44,11 +44,13 @@ use tokio::sync::OnceCell;
 
 use crate::faults;
 use life::Held;
-use spec::{Failure, Layout, Spec};
+use spec::{Failure, Spec};
 use start::Outside;
 
 pub use spec::Place;
-pub(crate) use tree::remove as remove_tree;
+pub(crate) use spec::{Layout, SOCKET};
+pub(crate) use start::private;
+pub(crate) use tree::{each, remove as remove_tree};
 pub use supervise::supervise;
 
 /// What the directory is called that an agent works in, in the directory of the agent.
@@ -336,7 +338,10 @@ impl Inner {
             generation: plan.generation,
         };
         let dir = self.layout.container(plan.container);
-        let spec = self.spec(Some(place), dir.clone(), repositories);
+        let spec = Spec {
+            bundles: self.bundles(plan),
+            ..self.spec(Some(place), dir.clone(), repositories)
+        };
         let started = async {
             start::prepare(&spec, Some((plan, &self.config)), self.outside)
                 .map_err(unavailable)?;
@@ -365,7 +370,18 @@ impl Inner {
         dir: PathBuf,
         repositories: Vec<(String, PathBuf)>,
     ) -> Spec {
-        Spec { place, data: self.layout.data.clone(), dir, shim: self.shim.clone(), repositories }
+        let (data, shim) = (self.layout.data.clone(), self.shim.clone());
+        Spec { place, data, dir, shim, repositories, bundles: Vec::new() }
+    }
+
+    /// Where the bundles of a plan are seen, and where they are.
+    fn bundles(&self, plan: &ContainerPlan) -> Vec<(String, PathBuf)> {
+        let kept = self.layout.bundles();
+        let placed = plan.bundles.iter().map(|&content| {
+            let target = domain::plan::bundle_path(content).trim_start_matches('/').to_owned();
+            (target, crate::bundles::BundleStore::tree(&kept, content))
+        });
+        placed.collect()
     }
 
     fn repositories(&self, plan: &ContainerPlan) -> Result<Vec<(String, PathBuf)>, ComputeError> {
@@ -436,6 +452,11 @@ impl Compute for Sandbox {
         remove(self.0.layout.agent(agent)).await.map_err(unavailable)?;
         faults::point("sandbox.forget", "after");
         Ok(())
+    }
+
+    async fn evict(&self, container: ContainerId, agent: AgentId) -> Result<(), ComputeError> {
+        let owner = self.0.layout.agent(AgentId::new(container.ulid()));
+        remove(owner.join("agents").join(agent.to_string())).await.map_err(unavailable)
     }
 
     async fn ready(&self) -> Result<(), ComputeError> {

@@ -23,6 +23,8 @@ pub(super) const BOOT: &str = "/run/reeve/boot.json";
 pub(super) const JOURNAL: &str = "/run/journal";
 /// Where the shim mounts what its agents have in memory.
 pub(super) const MOUNTS: &str = "/run/agents";
+/// Where the workspaces and homes of agents are that are in a container of no one of them.
+pub(super) const AGENTS: &str = "/agents";
 pub(super) const WORKSPACE: &str = "/workspace";
 pub(super) const HOME: &str = "/home/agent";
 
@@ -121,6 +123,7 @@ impl Sources {
             };
             writable(&agent.join("workspace"), WORKSPACE)?;
             writable(&agent.join("home"), HOME)?;
+            writable(&agent.join("agents"), AGENTS)?;
             writable(&dir.join("run"), RUN)?;
             writable(&dir.join("journal"), JOURNAL)?;
             sources.bind(Step::Mounts, &spec.shim, &SHIM[1..], Access::ReadOnly)?;
@@ -128,6 +131,9 @@ impl Sources {
         for (name, path) in &spec.repositories {
             let target = format!("repositories/{name}");
             sources.bind(Step::Repository, path, &target, Access::ReadOnly)?;
+        }
+        for (target, path) in &spec.bundles {
+            sources.bind(Step::Repository, path, target, Access::ReadOnly)?;
         }
         Ok(sources)
     }

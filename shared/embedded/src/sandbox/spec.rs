@@ -46,15 +46,18 @@ pub(super) struct Spec {
     pub(super) shim: PathBuf,
     /// Names and host paths of the repositories to mount.
     pub(super) repositories: Vec<(String, PathBuf)>,
+    /// Where bundles are seen, without the leading slash, and their host paths.
+    #[serde(default)]
+    pub(super) bundles: Vec<(String, PathBuf)>,
 }
 
 /// The name of the socket that is the way out, in a sandbox's `run` directory.
-pub(super) const SOCKET: &str = "egress.sock";
+pub(crate) const SOCKET: &str = "egress.sock";
 
 /// Where things lie in the data directory.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
-    pub(super) data: PathBuf,
+pub(crate) struct Layout {
+    pub(crate) data: PathBuf,
 }
 
 impl Layout {
@@ -62,11 +65,16 @@ impl Layout {
         self.data.join("containers")
     }
 
-    pub(super) fn container(&self, id: ContainerId) -> PathBuf {
+    pub(crate) fn container(&self, id: ContainerId) -> PathBuf {
         self.containers().join(id.to_string())
     }
 
-    pub(super) fn agent(&self, id: AgentId) -> PathBuf {
+    /// Where bundles are kept: see [`bundles`](crate::bundles).
+    pub(super) fn bundles(&self) -> PathBuf {
+        self.data.join("bundles")
+    }
+
+    pub(crate) fn agent(&self, id: AgentId) -> PathBuf {
         self.data.join("agents").join(id.to_string())
     }
 }

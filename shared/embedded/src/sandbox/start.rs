@@ -119,6 +119,10 @@ pub(super) fn prepare(
             private(&path)?;
             outside.give(&path, plan.agent)?;
         }
+        // The shim makes what is in it, and gives it away.
+        let agents = agent.join("agents");
+        private(&agents)?;
+        outside.own(&agents)?;
         let journal = spec.dir.join("journal");
         private(&journal)?;
         outside.own(&journal)?;
@@ -134,9 +138,11 @@ pub(super) fn prepare(
             journal: root::JOURNAL.to_owned(),
             workspace: root::WORKSPACE.to_owned(),
             home: root::HOME.to_owned(),
+            agents: root::AGENTS.to_owned(),
             orphan_seconds: config.orphan_seconds,
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
+            report_millis: 0,
             walls: Walls {
                 mounts: Some(root::MOUNTS.to_owned()),
                 uid: outside.inside(plan.agent),
@@ -153,7 +159,7 @@ pub(super) fn prepare(
 }
 
 /// Makes a directory that nobody else may enter, and those above it.
-pub(super) fn private(path: &Path) -> io::Result<()> {
+pub(crate) fn private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -44,6 +44,7 @@ pub(super) const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::NET_ADMIN)
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::CHOWN)
     .union(CapabilitySet::DAC_OVERRIDE);
 
 /// The whole of `reeve sandbox <document>`: call it before anything else, while the process has one

@@ -20,7 +20,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 
 /// Does `work` on `path` and all below it, what is above first. Follows no symlink. Nothing may be
 /// writing to it.
-pub(super) fn each(path: &Path, work: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn each(path: &Path, work: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     work(path)?;
     if fs::symlink_metadata(path)?.is_dir() {
         for entry in fs::read_dir(path)? {

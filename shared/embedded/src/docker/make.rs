@@ -1,0 +1,197 @@
+//! Making one container: its directories on this machine, and what the engine is told.
+
+use std::collections::HashMap;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+
+use app::ports::ComputeError;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+use domain::plan::ContainerPlan;
+use wire::shim::{BOOT_VARIABLE, Boot, Egress, Walls, uid_of};
+
+use super::{Config, OWNER, PLACE, is, name, unavailable};
+use crate::sandbox::{Layout, Place, SOCKET, each, private};
+
+/// Directories of the image.
+const RUN: &str = "/run/reeve";
+const JOURNAL: &str = "/journal";
+const WORKSPACE: &str = "/workspace";
+const HOME: &str = "/home/agent";
+const AGENTS: &str = "/agents";
+
+/// With these the shim starts agents as others than itself, gives them what is theirs, and ends them.
+const CAPABILITIES: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID"];
+
+/// What the shim itself may take beside its agents.
+const SHIM_MEMORY: u64 = 64 << 20;
+const SHIM_PROCESSES: u64 = 64;
+
+/// Frames cost nothing here.
+const HEARTBEAT_SECONDS: u64 = 5;
+const LIVE_MILLIS: u64 = 20;
+
+/// The uid of a container's agent, where this process may give its files to another.
+fn uid(plan: &ContainerPlan) -> Option<u32> {
+    rustix::process::geteuid().is_root().then(|| uid_of(plan.agent))
+}
+
+/// The repositories of a plan and where they are.
+pub(super) fn repositories(
+    config: &Config,
+    plan: &ContainerPlan,
+) -> Result<Vec<(String, PathBuf)>, ComputeError> {
+    let find = |name: &str| match config.repositories.get(name) {
+        Some(path) => Ok((name.to_owned(), path.clone())),
+        None => Err(ComputeError::Refused(format!(
+            "no repository `{name}` is configured on this machine"
+        ))),
+    };
+    plan.repositories.iter().map(|name| find(name.as_str())).collect()
+}
+
+/// Makes the directories of a container as they are at its start.
+pub(super) fn prepare(layout: &Layout, plan: &ContainerPlan) -> io::Result<()> {
+    let agent = layout.agent(plan.agent);
+    private(&agent)?;
+    for name in ["workspace", "home"] {
+        let path = agent.join(name);
+        private(&path)?;
+        if let Some(uid) = uid(plan)
+            && fs::symlink_metadata(&path)?.uid() != uid
+        {
+            each(&path, &|path| lchown(path, Some(uid), Some(uid)))?;
+        }
+    }
+    private(&agent.join("agents"))?;
+    let run = layout.container(plan.container).join("run");
+    private(&run)?;
+    fs::set_permissions(&run, Permissions::from_mode(0o711))?;
+    let passwd = uid(plan).unwrap_or_else(|| rustix::process::geteuid().as_raw());
+    fs::write(
+        layout.container(plan.container).join("passwd"),
+        format!(
+            "root:x:0:0:root:/:/sbin/nologin\nagent:x:{passwd}:{passwd}:agent:{HOME}:/bin/sh\n\
+             nobody:x:65534:65534:nobody:/:/sbin/nologin\n"
+        ),
+    )
+}
+
+/// Lets whoever is in a container connect to the socket that was made for it.
+pub(super) fn open_to_all(socket: &Path) -> io::Result<()> {
+    match fs::set_permissions(socket, Permissions::from_mode(0o666)) {
+        // Nobody listens: the shim will say so.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Has the engine make the container and start it.
+pub(super) async fn start(
+    engine: &bollard::Docker,
+    config: &Config,
+    layout: &Layout,
+    plan: &ContainerPlan,
+    place: &Place,
+    repositories: Vec<(String, PathBuf)>,
+) -> Result<(), ComputeError> {
+    let name = name(plan.container);
+    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+    let body = body(config, layout, plan, place, repositories).map_err(unavailable)?;
+    match engine.create_container(Some(options), body).await {
+        Ok(_) => {}
+        Err(error) if is(&error, 404) || is(&error, 400) => {
+            return Err(ComputeError::Refused(error.to_string()));
+        }
+        Err(error) => return Err(unavailable(error)),
+    }
+    engine.start_container(&name, None).await.map_err(unavailable)
+}
+
+fn body(
+    config: &Config,
+    layout: &Layout,
+    plan: &ContainerPlan,
+    place: &Place,
+    repositories: Vec<(String, PathBuf)>,
+) -> serde_json::Result<ContainerCreateBody> {
+    let boot = serde_json::to_string(&boot(config, plan))?;
+    let (agent, own) = (layout.agent(plan.agent), layout.container(plan.container));
+    let mut binds = vec![
+        bind(&agent.join("workspace"), WORKSPACE, "rw"),
+        bind(&agent.join("home"), HOME, "rw"),
+        bind(&agent.join("agents"), AGENTS, "rw"),
+        bind(&own.join("run"), RUN, "ro"),
+        bind(&own.join("passwd"), "/etc/passwd", "ro"),
+    ];
+    binds.extend(
+        repositories.iter().map(|(name, path)| bind(path, &format!("/repositories/{name}"), "ro")),
+    );
+    let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let limits = &config.limits;
+    let tmpfs = HashMap::from([
+        (JOURNAL.to_owned(), format!("mode=0700,uid={},gid={},nosuid,nodev", me.0, me.1)),
+        (
+            "/tmp".to_owned(),
+            format!("mode=1777,exec,nosuid,nodev,size={},nr_inodes=128k", limits.scratch),
+        ),
+    ]);
+    let capabilities = if me.0 == 0 { &CAPABILITIES[..] } else { &[] };
+    let memory = number(limits.memory + limits.scratch + SHIM_MEMORY);
+    let host = HostConfig {
+        binds: Some(binds),
+        tmpfs: Some(tmpfs),
+        shm_size: Some(number(limits.scratch)),
+        network_mode: Some("none".to_owned()),
+        readonly_rootfs: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(capabilities.iter().map(|&name| name.to_owned()).collect()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        pids_limit: Some(number(limits.processes + SHIM_PROCESSES)),
+        memory: Some(memory),
+        // As much as memory: none beside it.
+        memory_swap: Some(memory),
+        ..HostConfig::default()
+    };
+    let labels = HashMap::from([
+        (OWNER.to_owned(), layout.data.display().to_string()),
+        (PLACE.to_owned(), serde_json::to_string(place)?),
+    ]);
+    Ok(ContainerCreateBody {
+        image: Some(config.image.clone()),
+        user: Some(format!("{}:{}", me.0, me.1)),
+        env: Some(vec![format!("{BOOT_VARIABLE}={boot}")]),
+        labels: Some(labels),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    })
+}
+
+fn bind(path: &Path, target: &str, access: &str) -> String {
+    format!("{}:{target}:{access}", path.display())
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn boot(config: &Config, plan: &ContainerPlan) -> Boot {
+    Boot {
+        container: plan.container,
+        generation: plan.generation,
+        token: plan.token.clone(),
+        egress: Egress::Unix(format!("{RUN}/{SOCKET}")),
+        journal: JOURNAL.to_owned(),
+        workspace: WORKSPACE.to_owned(),
+        home: HOME.to_owned(),
+        agents: AGENTS.to_owned(),
+        orphan_seconds: config.orphan_seconds,
+        heartbeat_seconds: HEARTBEAT_SECONDS,
+        live_millis: LIVE_MILLIS,
+        report_millis: 0,
+        walls: Walls { mounts: None, uid: uid(plan) },
+        limits: config.limits,
+    }
+}
