@@ -81,10 +81,15 @@ const ORPHAN_SECONDS: u64 = 300;
 const HEARTBEAT_SECONDS: u64 = 60;
 const LIVE_MILLIS: u64 = 250;
 
+/// How long durable events are gathered: a report is paid for, and a tool that is quick has answered by
+/// then.
+const REPORT_MILLIS: u64 = 750;
+
 /// Directories of the image.
 const JOURNAL: &str = "/journal";
 const WORKSPACE: &str = "/workspace";
 const HOME: &str = "/home/agent";
+const AGENTS: &str = "/workspace/.agents";
 
 /// The Compute port on ECS.
 #[derive(Clone, Debug)]
@@ -180,9 +185,11 @@ impl Ecs {
             journal: JOURNAL.to_owned(),
             workspace: WORKSPACE.to_owned(),
             home: HOME.to_owned(),
+            agents: AGENTS.to_owned(),
             orphan_seconds: ORPHAN_SECONDS,
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
+            report_millis: REPORT_MILLIS,
             walls: Walls::default(),
             limits: Limits::default(),
         };
