@@ -8,6 +8,7 @@ use app::{App, Ports, Settings};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use domain::container::{Container, ContainerState};
 use domain::key::PresentedKey;
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, KeyId, RealmId};
@@ -17,7 +18,7 @@ use embedded::sqlite::SqliteTable;
 use gate::{Gate, Route};
 use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
-use store::{Commit, Error, Item, Key, Page, Query, Table};
+use store::{Commit, Error, Item, Key, Page, Query, Scope, Table, document};
 use tempfile::TempDir;
 use tests::sample::{self, Ids as Given};
 use tower::ServiceExt;
@@ -91,6 +92,10 @@ pub(crate) fn app_over(table: Arc<dyn Table>, clock: Arc<dyn Clock>) -> App {
         compute: Arc::new(Nowhere),
         push: Arc::new(LocalPush::default()),
         feed: Arc::new(LocalFeed::default()),
+        blobs: Arc::<tests::blobs::Memory>::default(),
+        workspaces: Arc::new(app::ports::Elsewhere),
+        fetch: Arc::new(app::ports::NoFetch),
+        bundles: Arc::new(app::ports::NoBundles),
         clock,
         ids: Arc::new(OsIds::default()),
     };
@@ -102,6 +107,7 @@ pub(crate) fn app_over(table: Arc<dyn Table>, clock: Arc<dyn Clock>) -> App {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
+    pub(crate) raw: Vec<u8>,
     pub(crate) reads: usize,
     pub(crate) commits: usize,
 }
@@ -153,13 +159,39 @@ impl InProcess {
         let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let after = count();
         let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Answer { status, body, reads: after.0 - before.0, commits: after.1 - before.1 }
+        let (reads, commits) = (after.0 - before.0, after.1 - before.1);
+        Answer { status, body, raw: bytes.to_vec(), reads, commits }
     }
 
     /// Calls a route as it should be called.
     pub(crate) async fn call(&self, route: &Route, ids: &Given) -> Answer {
         let body = sample::body(route, ids);
         self.send(route.verb.as_str(), &sample::path(route, ids), body.as_ref()).await
+    }
+
+    /// Gives a session a prompt, and lets its container run, as if its shim had connected.
+    pub(crate) async fn run_container(&self, session: &str) {
+        let prompt = format!("/v1/sessions/{session}/prompt");
+        self.made(&prompt, json!({ "prompt": "hello" })).await;
+        let session = self.send("get", &format!("/v1/sessions/{session}"), None).await;
+        let agent: AgentId = session.body["agentId"].as_str().unwrap().parse().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "stands for the shim")]
+        let scope = Scope::grant(self.realm);
+        let key = store::keys::container(scope, ContainerId::new(agent.ulid()));
+        let loaded = document::get::<Container>(&*self.table, &key).await.unwrap().unwrap();
+        let running = Container { state: ContainerState::Busy, ..loaded.value.clone() };
+        let writes = vec![document::put(&running, loaded.expect())];
+        self.table.commit(Commit { name: "test.run_container", writes }).await.unwrap();
+    }
+
+    /// Has a container failed, as if its platform had.
+    pub(crate) async fn fail_container(&self, id: &str) {
+        #[expect(clippy::disallowed_methods, reason = "stands for the platform")]
+        let key = store::keys::container(Scope::grant(self.realm), id.parse().unwrap());
+        let loaded = document::get::<Container>(&*self.table, &key).await.unwrap().unwrap();
+        let failed = Container { state: ContainerState::Failed, ..loaded.value.clone() };
+        let writes = vec![document::put(&failed, loaded.expect())];
+        self.table.commit(Commit { name: "test.fail_container", writes }).await.unwrap();
     }
 
     async fn made(&self, path: &str, body: Value) -> String {
@@ -176,7 +208,25 @@ impl InProcess {
         let prompt = format!("/v1/sessions/{working}/prompt");
         let run = self.made(&prompt, json!({ "prompt": "hello" })).await;
         let template = json!({ "name": "t", "driver": "acp" });
+        let file = format!("/v1/agents/{idle}/files/raw?path={}", sample::FILE);
+        assert_eq!(self.send("put", &file, None).await.status, 204);
+        let snapshot = format!("/v1/agents/{idle}/snapshots");
+        let snapshot = self.send("post", &snapshot, None).await.id();
+        let container = self.made("/v1/containers", json!({})).await;
+        let install = format!("/v1/containers/{container}/agents");
+        let instance = self.made(&install, json!({ "manualAgent": sample::manual() })).await;
+        let listed = sample::catalogued(&self.realm.to_string());
+        let listed = self.made("/v1/registry/agents", listed).await;
+        let bundle = self.made("/v1/bundles", json!({ "registryAgent": listed })).await;
+        let plan = self.send("get", &format!("/v1/agents/{idle}"), None).await.body["plan"].clone();
         Given::from([
+            ("registryAgentId", listed.clone()),
+            ("registryAgent", listed),
+            ("digest", bundle),
+            ("hash", plan.as_str().unwrap().to_owned()),
+            ("snapshotId", snapshot),
+            ("containerId", container),
+            ("instanceId", instance),
             ("realmId", self.made("/v1/realms", json!({ "name": "other" })).await),
             ("keyId", self.made("/v1/keys", json!({ "name": "k" })).await),
             ("templateId", self.made("/v1/templates", template).await),

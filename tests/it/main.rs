@@ -33,6 +33,7 @@ mod outside;
 mod permissions;
 mod push;
 mod queue;
+mod real_agents;
 mod registry;
 mod round_trips;
 mod sam;

@@ -22,10 +22,19 @@ const AUTHENTICATION: usize = 2;
 /// Routes that read more than once, and why. What reads, reads once; what writes, reads once and
 /// commits once.
 const EXCEPTIONS: &[(&str, usize, &str)] = &[
+    ("registry.agents", 2, "the realm's own and the registry's are two lists"),
+    ("registry.resolve", 2, "the catalog says which bundle is meant"),
+    ("files.rollback", 2, "the snapshot is read before the workspace is held"),
+    ("agents.recover", 2, "what is started needs room"),
+    ("containers.install", 2, "the container takes the agent, and the agent has no other"),
+    ("containers.recover", 2, "what is started needs room"),
+    ("containers.restart", 3, "what is started needs room, and wakes its agent"),
+    ("containers.start", 3, "what is started needs room, and wakes its agent"),
+    ("containers.wake", 2, "what is started needs room"),
     ("runs.cancel", 2, "the run says which session it is in, and the session decides"),
     ("sessions.cancel", 2, "without a run, the session says which one is in flight"),
     ("sessions.events", 2, "an empty page asks whether there is such a session"),
-    ("sessions.prompt", 2, "the session says which agent it is with"),
+    ("sessions.prompt", 3, "the session says which agent it is with, and that what it needs to start"),
     ("sessions.runs", 2, "an empty page asks whether there is such a session"),
 ];
 
@@ -36,6 +45,11 @@ async fn costs(reeve: &InProcess) -> BTreeMap<&'static str, (usize, usize)> {
         let mut ids = reeve.everything().await;
         if route.id == "sessions.cancel" {
             ids.insert("sessionId", ids["busySessionId"].clone());
+        } else if route.id == "containers.recover" {
+            reeve.fail_container(&ids["containerId"]).await;
+        } else if route.id == "agents.recover" {
+            reeve.run_container(&ids["sessionId"]).await;
+            reeve.fail_container(&ids["agentId"].replace("agt_", "ctr_")).await;
         } else if route.id == "runs.answer" {
             ids.insert("requestId", ask(reeve, &ids["runId"]).await);
         }

@@ -14,6 +14,9 @@ use crate::http::{Client, Reply};
 pub static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| api::openapi("Reeve", "0", &routes::routes()));
 
+/// The file that a workspace has: the example of a path in the document.
+pub const FILE: &str = "notes/sample.txt";
+
 /// One id for each variable of a path, and for fields of bodies of the same name.
 pub type Ids = BTreeMap<&'static str, String>;
 
@@ -27,14 +30,55 @@ pub async fn everything(client: &Client) -> Ids {
     let run = client.prompt(&session, "hello").await;
     client.ended(&run).await;
     let me = client.get("/v1/me").await;
+    let listed = catalogued(&me.text("/realm/id"));
+    client.post("/v1/registry/agents", listed.clone()).await.is(201);
+    // Nobody may be led to such an address: it fails at once, and stays so.
+    let bundle = json!({ "registryAgent": listed["id"] });
+    let bundle = client.post("/v1/bundles", bundle).await.text("/id");
+    let path = format!("/v1/bundles/{bundle}");
+    let settled = async || client.get(&path).await.is(200)["state"] == "failed";
+    crate::given::at_last("the bundle is settled", settled).await;
+    let plan = client.get(&format!("/v1/agents/{agent}")).await.text("/plan");
+    client.put_file(&agent, FILE, b"a sample\n").await;
+    let snapshot = client.made(&format!("/v1/agents/{agent}/snapshots"), Value::Null).await;
+    let container = client.made("/v1/containers", json!({})).await;
+    let install = format!("/v1/containers/{container}/agents");
+    let instance = client.made(&install, json!({ "manualAgent": manual() })).await;
     Ids::from([
         ("realmId", me.text("/realm/id")),
         ("keyId", key),
         ("templateId", template),
+        ("registryAgentId", text(&listed["id"])),
+        ("registryAgent", text(&listed["id"])),
+        ("digest", bundle),
+        ("hash", plan),
         ("agentId", agent),
         ("sessionId", session),
         ("runId", run),
+        ("snapshotId", snapshot),
+        ("instanceId", instance),
+        ("containerId", container),
     ])
+}
+
+/// An agent for the catalog of a realm, whose id no other realm's has.
+pub fn catalogued(realm: &str) -> Value {
+    let place = json!({ "archive": "https://127.0.0.1/agent", "cmd": "agent" });
+    json!({
+        "id": realm.to_lowercase().replace('_', "-"),
+        "name": "Sample",
+        "distribution": { "binary": { "linux-x86_64": place, "linux-aarch64": place } },
+    })
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+/// An agent as it is described where it is needed: the echo agent.
+pub fn manual() -> Value {
+    let binary = json!({ "executable": "builtin:echo" });
+    json!({ "id": "echo-local", "distribution": { "type": "binary", "binary": binary } })
 }
 
 /// One of everything, in the realm of `client`, where the route will do what it does.
@@ -44,6 +88,15 @@ pub async fn everything_for(client: &Client, route: &Route) -> Ids {
         let run = client.prompt(&ids["sessionId"], "!wait").await;
         client.reaches(&run, "streaming").await;
         ids.insert("runId", run);
+    } else if route.id == "containers.install" {
+        ids.insert("agentId", client.agent().await);
+    } else if route.id.ends_with(".recover") {
+        let agent = client.agent_with(json!({ "repositories": ["there-is-none"] })).await;
+        let session = client.session(&agent).await;
+        let run = client.prompt(&session, "hello").await;
+        assert_eq!(client.ended(&run).await["code"], "container_unavailable");
+        ids.insert("containerId", agent.replace("agt_", "ctr_"));
+        ids.insert("agentId", agent);
     } else if route.id == "runs.answer" {
         let agent = client.agent_with(json!({ "permissions": "ask" })).await;
         let session = client.session(&agent).await;
@@ -95,7 +148,20 @@ pub fn path(route: &Route, ids: &Ids) -> String {
         });
         path = path.replace(&format!("{{{variable}}}"), id);
     }
+    let parameters = operation(route)["parameters"].as_array().into_iter().flatten();
+    let required = parameters.filter(|one| one["in"] == "query" && one["required"] == true);
+    for parameter in required {
+        let name = parameter["name"].as_str().expect("a name");
+        let value = example(&parameter["schema"]);
+        path = with(&path, &format!("{name}={}", value.as_str().unwrap_or_default()));
+    }
     path
+}
+
+/// The path with one more parameter.
+pub fn with(path: &str, parameter: &str) -> String {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{separator}{parameter}")
 }
 
 fn operation(route: &Route) -> &'static Value {
@@ -133,7 +199,7 @@ pub fn body(route: &Route, ids: &Ids) -> Option<Value> {
     let properties = schema(route)?["properties"].as_object()?;
     let required = &schema(route)?["required"];
     let wanted = |name: &str| {
-        ["name", "driver"].contains(&name)
+        ["name", "driver", "agentId"].contains(&name)
             || required.as_array().is_some_and(|required| required.contains(&json!(name)))
     };
     let given = properties.iter().filter(|(name, _)| wanted(name)).map(|(name, schema)| {

@@ -25,5 +25,5 @@ async fn create(
     api::Caller(caller): Caller,
     Body(new): Body<NewSession>,
 ) -> Result<Created<SessionView>, Failure> {
-    Ok(Created(app.containers().open(&caller, &new).await?))
+    Ok(Created(app.sessions().create(&caller, new).await?))
 }

@@ -101,7 +101,7 @@ impl Document {
         let schema = self.resolve(schema);
         let required = schema["required"].as_array();
         let wanted = |name: &str| {
-            ["name", "driver"].contains(&name)
+            ["name", "driver", "agentId"].contains(&name)
                 || required.is_some_and(|required| required.contains(&name.into()))
         };
         let given = schema["properties"].as_object()?.iter().filter(|(name, _)| wanted(name));

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH, USER_AGENT};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -168,7 +168,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 pub enum Wants {
     /// `application/json`, and whoever does not say.
     Json,
-    /// `text/event-stream`.
+    /// `text/event-stream`, and `*/*` of curl.
     Stream,
 }
 
@@ -184,6 +184,11 @@ impl<S: Sync> FromRequestParts<S> for Wants {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let Some(accept) = parts.headers.get(ACCEPT) else { return Ok(Self::Json) };
         let accept = accept.to_str().unwrap_or_default();
+        // Who watches with curl and says nothing of forms wants to see what happens.
+        let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        if accept == "*/*" && agent.is_some_and(|agent| agent.starts_with("curl/")) {
+            return Ok(Self::Stream);
+        }
         // The first form that both sides know; quality values are not weighed.
         accept
             .split(',')

@@ -12,7 +12,7 @@ use std::time::Duration;
 use store::document::{self, Loaded};
 use store::{Expect, Query, keys};
 use wire::Page;
-use wire::session::{NewPrompt, RunView, SessionView};
+use wire::session::{NewPrompt, NewSession, RunView, SessionView};
 
 use crate::commit::retry_conflict;
 use crate::turn::{Turn, container_id, load_run};
@@ -30,6 +30,12 @@ impl App {
 }
 
 impl Sessions<'_> {
+    /// Opens a session, and puts its agent somewhere first where it has no place: as
+    /// [`Containers::open`](crate::containers::Containers::open) does.
+    pub async fn create(&self, caller: &Caller, new: NewSession) -> Result<SessionView, Error> {
+        self.0.containers().open(caller, &new).await
+    }
+
     /// A page of sessions, of one agent or of all. One read.
     pub async fn list(
         &self,

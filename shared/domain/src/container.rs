@@ -620,10 +620,13 @@ impl Container {
             InstanceEvent::Ready if running => InstanceEvent::Run,
             other => other,
         };
-        if asked >= instance.asked
-            && let Ok(next) = instance.apply(event, detail, now)
-        {
-            *instance = next;
+        if asked >= instance.asked {
+            // A word about the processes before may have come between: the shim knows.
+            let started = || instance.apply(InstanceEvent::Start, None, now);
+            let next = instance.apply(event, detail.clone(), now);
+            if let Ok(next) = next.or_else(|_| started()?.apply(event, detail, now)) {
+                *instance = next;
+            }
         }
         *instance != before
     }

@@ -100,6 +100,8 @@ impl Shim {
     fn obey(&mut self, command: Command, given: &mut BTreeMap<RunId, u32>) -> bool {
         match command {
             Command::Stop => return true,
+            // Its processes are no part of this.
+            Command::Process(_) => {}
             Command::Prompt(prompt) => {
                 if self.known.insert(prompt.run) {
                     *given.entry(prompt.run).or_default() += 1;

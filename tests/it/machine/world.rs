@@ -18,6 +18,9 @@ use super::fate::{Count, Fate, Hand};
 use super::outside::{Outside, Platform};
 use super::watched::Watched;
 
+/// How many containers run at once, where nobody says otherwise: fewer than there are agents.
+pub(super) const MOST: u32 = 2;
+
 pub(super) struct World {
     pub(super) app: App,
     pub(super) table: Arc<Watched>,
@@ -51,6 +54,10 @@ impl World {
             compute: Arc::new(platform.clone()),
             push: Arc::new(platform),
             feed: Arc::new(LocalFeed::default()),
+            blobs: Arc::<tests::blobs::Memory>::default(),
+            workspaces: Arc::new(app::ports::Elsewhere),
+            fetch: Arc::new(app::ports::NoFetch),
+            bundles: Arc::new(app::ports::NoBundles),
             clock: Arc::clone(&clock) as _,
             ids: Arc::clone(&ids) as _,
         };
@@ -58,7 +65,7 @@ impl World {
         let operator = PresentedKey::spell(KeyId::new(ids.ulid(clock.now())), &"s".repeat(32));
         app.realms().bootstrap(&operator.parse().unwrap()).await.unwrap();
         let caller = app.authenticate(Some(&operator)).await.unwrap();
-        let limits = json!({ "maxQueuedRuns": 3, "maxAgents": 3, "idleSeconds": 30 });
+        let limits = Self::limits(MOST);
         let new = serde_json::from_value(json!({ "name": "theirs", "limits": limits })).unwrap();
         let made = app.realms().create(&caller, new).await.unwrap();
         Self {
@@ -74,6 +81,13 @@ impl World {
             connections: Mutex::default(),
             accepted: Mutex::new(1),
         }
+    }
+
+    fn limits(running: u32) -> serde_json::Value {
+        json!({
+            "maxQueuedRuns": 3, "maxAgents": 3, "idleSeconds": 30,
+            "maxRunningContainers": running, "maxWaiting": 1,
+        })
     }
 
     pub(super) fn agents(&self) -> Vec<AgentId> {
@@ -113,6 +127,15 @@ impl World {
                 } else {
                     realms.resume(&operator, self.realm).await
                 };
+                *self.accepted.lock().unwrap() += usize::from(done.is_ok());
+            }
+            Step::Limit(running) => {
+                let Ok(operator) = self.app.authenticate(Some(&self.operator)).await else {
+                    return;
+                };
+                let patch = json!({ "limits": Self::limits(u32::from(*running)) });
+                let patch = serde_json::from_value(patch).unwrap();
+                let done = self.app.realms().update(&operator, self.realm, patch).await;
                 *self.accepted.lock().unwrap() += usize::from(done.is_ok());
             }
             Step::Tick(most) => self.tick(usize::from(*most)).await,

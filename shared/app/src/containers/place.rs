@@ -146,7 +146,7 @@ impl Containers<'_> {
 
     /// Opens a session with an agent of the realm: one read. With one that has to be put somewhere
     /// first: reads which containers could take it, and them. One commit in any case.
-    pub async fn open(&self, caller: &Caller, new: &NewSession) -> Result<SessionView, Error> {
+    pub(crate) async fn open(&self, caller: &Caller, new: &NewSession) -> Result<SessionView, Error> {
         if let Some((field, detail)) = new.session.broken_rule() {
             return Err(Error::Invalid { field, detail: detail.to_owned() });
         }

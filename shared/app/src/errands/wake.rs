@@ -37,7 +37,7 @@ impl Errands<'_> {
         }
         if state.is_being_started() {
             // Asked for by somebody who may not have lived to see it: asking again is asking once.
-            return self.provision(scope, &container.value, attempt.min(1)).await;
+            return self.provision(scope, &container.value, attempt).await;
         }
         if state != ContainerState::Failed || starts >= STARTS {
             return Ok(Outcome::Done);

@@ -1,0 +1,247 @@
+//! Containers that callers make: several agents and sessions in one, their processes, and what becomes
+//! of a container that fails.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tests::given::at_last;
+use tests::http::Client;
+use tests::reeve::{Options, Reeve};
+use tests::sample;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+/// The lines that the document of agentd prints, in its order.
+const AGENTD: &str = include_str!("containers/agentd.sh");
+
+/// A container with as many echo agents as are asked for, and their ids.
+async fn shared(client: &Client, fields: Value, agents: usize) -> (String, Vec<String>) {
+    let container = client.made("/v1/containers", fields).await;
+    let install = format!("/v1/containers/{container}/agents");
+    let mut all = Vec::new();
+    for number in 0..agents {
+        let agent = if number == 0 {
+            let agent = client.agent().await;
+            client.post(&install, json!({ "agent_id": agent })).await.is(201);
+            agent
+        } else {
+            let mut manual = sample::manual();
+            manual["id"] = format!("echo-{number}").into();
+            client.post(&install, json!({ "manual_agent": manual })).await.text("/agentId")
+        };
+        all.push(agent);
+    }
+    (container, all)
+}
+
+async fn detail(client: &Client, container: &str) -> Value {
+    client.get(&format!("/v1/containers/{container}")).await.is(200)
+}
+
+fn state(detail: &Value, agent: &str) -> String {
+    let of = |one: &&Value| one["agentId"] == agent;
+    let found = detail["agents"].as_array().unwrap().iter().find(of);
+    found.expect("the agent is in it")["state"].as_str().unwrap().to_owned()
+}
+
+/// One line of the document, of the installation that is there: its address, its key, and what the
+/// lines before have answered.
+fn line(reeve: &Reeve, number: usize, put: &[(&str, &str)]) -> Command {
+    let mut lines = AGENTD.split("\ncurl").map(|line| line.trim_start_matches("curl"));
+    let mut line = format!("curl {}", lines.nth(number).expect("so many lines"));
+    line = line.replace("http://127.0.0.1:8080", &reeve.url);
+    line = line.replacen("curl ", "curl -H \"authorization: Bearer $KEY\" ", 1);
+    for (blank, text) in put {
+        line = line.replace(blank, text);
+    }
+    let mut command = Command::new("bash");
+    command.args(["-c", &line]).env("KEY", &reeve.key).kill_on_drop(true);
+    command
+}
+
+async fn answer(mut command: Command) -> Value {
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+}
+
+#[tokio::test]
+async fn the_lines_of_agentds_document_work_as_they_are_printed() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let container = answer(line(&reeve, 0, &[])).await;
+    assert_eq!((&container["capacity"], &container["state"]), (&json!(4), &json!("requested")));
+    let path = [("./var/echo-agent", "builtin:echo")];
+    let session = answer(line(&reeve, 1, &path)).await;
+    assert_eq!(session["containerId"], container["id"], "like the profile, and with room");
+    let again = answer(line(&reeve, 1, &path)).await;
+    assert_eq!(again["agentId"], session["agentId"], "the same description is the same agent");
+    let session = session["id"].as_str().unwrap();
+    let mut run = answer(line(&reeve, 2, &[("<session-id>", session)])).await;
+    let first = run["id"].as_str().unwrap().to_owned();
+    let mut tail = line(&reeve, 3, &[("<session-id>", session)]);
+    let mut tail = tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let told = loop {
+        let line = lines.next_line().await.unwrap().expect("it goes on");
+        if line.starts_with("data:") && line.contains("\"completed\"") {
+            break line;
+        }
+    };
+    assert!(told.contains(&first), "{told}");
+    tail.kill().await.unwrap();
+    assert_eq!(client.said(session, &first).await, "hello");
+    run = client
+        .post(&format!("/v1/sessions/{session}:prompt"), json!({ "prompt": "!wait" }))
+        .await
+        .is(202);
+    let run = run["id"].as_str().unwrap();
+    client.reaches(run, "streaming").await;
+    let cancelled = line(&reeve, 4, &[("<session-id>", session), ("<run-id>", run)]);
+    assert_eq!(answer(cancelled).await["id"], run);
+    assert_eq!(client.ended(run).await["state"], "cancelled");
+}
+
+#[tokio::test]
+async fn agents_share_a_container_and_nothing_else() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let (container, agents) = shared(&client, json!({}), 2).await;
+    let (one, other) = (client.session(&agents[0]).await, client.session(&agents[1]).await);
+    let keep = "!shell echo mine > kept; echo mine > ~/kept; pwd; echo $HOME";
+    let said = client.ask(&one, keep).await;
+    assert!(said.contains("/workspace") && said.contains("/home/agent"), "{said}");
+    let said = client.ask(&other, "!shell cat kept ~/kept; ls /agents; ls -A . ~; true").await;
+    assert!(!said.contains("mine") && !said.contains(&agents[0]), "{said}");
+    // Installed while it runs, and prompted at once.
+    let install = format!("/v1/containers/{container}/agents");
+    let third = client.post(&install, json!({ "manualAgent": sample::manual() })).await;
+    let third = client.session(&third.text("/agentId")).await;
+    assert!(!client.ask(&third, "!shell cat kept; true").await.contains("mine"));
+    let detail = detail(&client, &container).await;
+    assert_eq!(detail["container"]["starts"], 1, "all of it in one start");
+    assert_eq!(detail["agents"].as_array().unwrap().len(), 3);
+    // It is in the container for good, with what it kept.
+    let stop = client.post(&format!("/v1/containers/{container}:hibernate"), Value::Null).await;
+    stop.is(200);
+    let stopped =
+        async || self::detail(&client, &container).await["container"]["state"] == "stopped";
+    at_last("the container stops", stopped).await;
+    assert!(client.ask(&one, "!shell cat kept ~/kept").await.contains("mine\nmine"));
+    client.delete(&format!("/v1/containers/{container}")).await.is(204);
+    assert_eq!(client.get(&format!("/v1/containers/{container}")).await.text("/code"), "not_found");
+    let gone = async || {
+        client.get(&format!("/v1/agents/{}", agents[0])).await.text("/code") == "not_found"
+    };
+    at_last("its agents go with it", gone).await;
+}
+
+#[tokio::test]
+async fn a_container_does_as_many_runs_as_it_takes_and_the_next_in_order() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let (container, agents) = shared(&client, json!({ "capacity": 2 }), 2).await;
+    let mut runs = Vec::new();
+    for number in 0..4 {
+        let session = client.session(&agents[number % 2]).await;
+        runs.push(client.prompt(&session, if number < 2 { "!wait" } else { "hello" }).await);
+    }
+    for run in &runs[..2] {
+        client.reaches(run, "streaming").await;
+    }
+    for run in &runs[2..] {
+        let waits = client.get(&format!("/v1/runs/{run}")).await.is(200);
+        assert_eq!(
+            (&waits["state"], &waits["reason"]),
+            (&json!("queued"), &json!("container_full")),
+            "{waits:#}"
+        );
+    }
+    let shown = detail(&client, &container).await;
+    assert_eq!(
+        (&shown["container"]["currentRuns"], &shown["container"]["waiting"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(shown["sessions"].as_array().unwrap().len(), 4);
+    client.post(&format!("/v1/runs/{}/cancel", runs[0]), Value::Null).await.is(202);
+    let (third, fourth) = (client.ended(&runs[2]).await, client.ended(&runs[3]).await);
+    assert_eq!((&third["state"], &fourth["state"]), (&json!("completed"), &json!("completed")));
+    assert!(third["startedAt"].as_str() <= fourth["startedAt"].as_str(), "in order");
+    client.post(&format!("/v1/runs/{}/cancel", runs[1]), Value::Null).await.is(202);
+    client.ended(&runs[1]).await;
+}
+
+#[tokio::test]
+async fn an_instance_stops_starts_and_is_another_after_a_restart() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let (container, agents) = shared(&client, json!({ "pinned": true }), 2).await;
+    let agent = &agents[1];
+    let instance = agent.replace("agt_", "ins_");
+    let path = format!("/v1/containers/{container}/agents/{instance}");
+    let becomes = async |wanted: &str| {
+        let there = async || client.get(&path).await.is(200)["state"] == wanted;
+        at_last(&format!("the instance is {wanted}"), there).await;
+    };
+    assert_eq!(client.get(&path).await.is(200)["state"], "installed");
+    client.post(&format!("{path}:start"), Value::Null).await.is(202);
+    becomes("ready").await;
+    let session = client.session(agent).await;
+    let pid =
+        client.ask(&session, "!shell echo $PPID $$ > pids; cat /proc/self/stat | wc -c").await;
+    assert!(!pid.is_empty());
+    becomes("ready").await;
+    client.post(&format!("{path}/restart"), Value::Null).await.is(202);
+    becomes("ready").await;
+    client.post(&format!("{path}/stop"), Value::Null).await.is(202);
+    becomes("exited").await;
+    assert_eq!(state(&detail(&client, &container).await, &agents[0]), "installed");
+    let run = client.prompt(&session, "!wait").await;
+    becomes("running").await;
+    let busy = client.post(&format!("{path}/stop"), Value::Null).await;
+    assert_eq!(busy.text("/code"), "agent_busy");
+    client.post(&format!("{path}/stop"), json!({ "force": true })).await.is(202);
+    assert_eq!(client.ended(&run).await["code"], "agent_exited");
+    becomes("exited").await;
+}
+
+#[tokio::test]
+async fn what_failed_is_recovered_or_has_a_clear_end() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let agent = client.agent_with(json!({ "repositories": ["there-is-none"] })).await;
+    let path = format!("/v1/agents/{agent}");
+    assert_eq!(
+        client.post(&format!("{path}/recover"), Value::Null).await.text("/code"),
+        "state_refused"
+    );
+    let session = client.session(&agent).await;
+    let run = client.prompt(&session, "hello").await;
+    assert_eq!(client.ended(&run).await["code"], "container_unavailable");
+    let container = agent.replace("agt_", "ctr_");
+    let starts = detail(&client, &container).await["container"]["starts"].as_u64().unwrap();
+    client.post(&format!("{path}/recover"), Value::Null).await.is(202);
+    let tried = async || {
+        let shown = detail(&client, &container).await["container"].clone();
+        shown["state"] == "failed" && shown["starts"] == starts + 3
+    };
+    at_last("three starts were tried", tried).await;
+    let shown = detail(&client, &container).await["container"].clone();
+    assert_eq!(shown["code"], "container_unavailable");
+    assert!(shown["detail"].as_str().unwrap().contains("there-is-none"), "{shown:#}");
+    client.patch(&path, json!({ "repositories": [] })).await.is(200);
+    let asked = (0..8).map(|_| client.post(&path_of(&container, "recover"), Value::Null));
+    for reply in futures::future::join_all(asked).await {
+        assert!([202, 409].contains(&reply.status), "{reply:?}");
+    }
+    let up = async || detail(&client, &container).await["container"]["state"] == "ready";
+    at_last("it is up", up).await;
+    let shown = detail(&client, &container).await["container"].clone();
+    assert_eq!(shown["starts"], starts + 4, "however many ask, it is started once");
+    assert_eq!(client.ask(&session, "again").await, "again");
+}
+
+fn path_of(container: &str, verb: &str) -> String {
+    format!("/v1/containers/{container}:{verb}")
+}
