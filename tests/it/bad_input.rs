@@ -172,6 +172,10 @@ async fn a_malformed_path_or_query_changes_nothing() {
                 "' OR 1=1 --",
                 "%F0%9F%98%80",
             ] {
+                if bad == ids[variable] {
+                    // Written in lower case as it is.
+                    continue;
+                }
                 let mut ids = ids.clone();
                 ids.insert(
                     sample::variables(route.path).find(|v| v == &variable).map(known).unwrap(),
@@ -213,18 +217,18 @@ async fn a_malformed_path_or_query_changes_nothing() {
             ("after", "18446744073709551616"),
         ] {
             if asked.contains(&name) {
-                let reply = client.get(&format!("{path}?{name}={bad}")).await;
+                let reply = client.get(&sample::with(&path, &format!("{name}={bad}"))).await;
                 refused(&reply, &format!("{} with {name}={bad:.40}", route.id));
                 let code = if name == "cursor" { "invalid_cursor" } else { "invalid_parameter" };
                 assert_eq!(reply.body["code"], code, "{} with {name}={bad:.40}", route.id);
             }
         }
         for name in &asked {
-            let twice = client.get(&format!("{path}?{name}=1&{name}=1")).await;
+            let twice = client.get(&sample::with(&path, &format!("{name}=1&{name}=1"))).await;
             refused(&twice, &format!("{} with {name} twice", route.id));
         }
         if !asked.is_empty() {
-            refused(&client.get(&format!("{path}?surprise=1")).await, route.id);
+            refused(&client.get(&sample::with(&path, "surprise=1")).await, route.id);
         }
     }
     let long = client.get(&format!("/v1/agents?limit={}", "1".repeat(60_000))).await;
@@ -238,7 +242,7 @@ async fn a_malformed_path_or_query_changes_nothing() {
 }
 
 fn known(variable: &str) -> &'static str {
-    ["realmId", "keyId", "templateId", "agentId", "sessionId", "runId"]
+    ["realmId", "keyId", "templateId", "agentId", "sessionId", "runId", "registryAgentId", "digest", "hash", "snapshotId"]
         .into_iter()
         .find(|known| *known == variable)
         .expect("tests/src/sample.rs knows the variable")

@@ -93,6 +93,9 @@ async fn fill(reeve: &InProcess, agents: u64) {
             template: None,
             state: AgentState::Active,
             container: None,
+            plan: None,
+            reclaim_at: None,
+            reclaimed_at: None,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         })

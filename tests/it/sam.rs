@@ -164,7 +164,8 @@ fn no_policy_is_wider_than_what_the_function_declares() {
                 Grant::TableRead | Grant::TableWrite => services.extend(["dynamodb", "kms"]),
                 Grant::Compute => services.extend(["ecs", "iam"]),
                 Grant::Push => services.extend(["execute-api"]),
-                Grant::Feed => {}
+                Grant::BlobRead | Grant::BlobWrite => services.extend(["s3", "kms"]),
+                Grant::Feed | Grant::WorkspaceRead | Grant::WorkspaceWrite | Grant::Outside => {}
             }
         }
         for need in needs {

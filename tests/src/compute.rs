@@ -58,6 +58,7 @@ pub fn plan() -> ContainerPlan {
         generation: 1,
         token: "a token".to_owned(),
         repositories: Vec::new(),
+        bundles: Vec::new(),
     }
 }
 

@@ -12,7 +12,16 @@ use gate::{Function, Need, Trigger};
 pub const FUNCTIONS: &[Function] = &[
     Function::new("workers.scheduler", &[Trigger::Nudges, Trigger::Every("rate(1 minute)")])
         .summary("Carry out what is due")
-        .grants(&[Grant::TableRead, Grant::TableWrite, Grant::Compute, Grant::Push])
+        .grants(&[
+            Grant::TableRead,
+            Grant::TableWrite,
+            Grant::Compute,
+            Grant::Push,
+            Grant::Outside,
+            Grant::BlobRead,
+            Grant::BlobWrite,
+            Grant::WorkspaceRead,
+        ])
         .needs(&[Need::SigningKey])
         // An errand may wait until a task has stopped.
         .timeout(120),

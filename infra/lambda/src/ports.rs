@@ -1,11 +1,13 @@
 //! The ports of one function: those that its grants name, and refusals for the rest.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::Access;
-use app::ports::{Compute, ComputeError, Feed, Gone, LiveEvent, Observed, Push, Seen};
+use app::ports::{BlobError, BlobId, Blobs, Compute, ComputeError, Elsewhere, Feed, Gone, LiveEvent, NoBundles, NoFetch, Observed, Push, Seen};
 use app::{App, Grant, Ports, Settings};
+use aws::blobs::Bucket;
 use aws::compute::Ecs;
 use aws::push::Connections;
 use aws::{DynamoTable, PolledFeed, Secret};
@@ -13,7 +15,8 @@ use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, RealmId, SessionId};
 use futures::stream::{self, BoxStream, StreamExt};
 use gate::{Function, Need, Route};
-use store::{Commit, Item, Key, Page, Query, Table};
+use host::fetch::{HttpFetch, Reach};
+use store::{Commit, Item, Key, Page, Query, Scope, Table};
 
 use crate::Error;
 use crate::process::Process;
@@ -83,6 +86,19 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
         } else {
             Arc::new(Ungranted)
         },
+        blobs: match sdk(&[Grant::BlobRead, Grant::BlobWrite])? {
+            Some(sdk) => Arc::new(Bucket::new(sdk, environment)?),
+            None => Arc::new(Ungranted),
+        },
+        // While a container has a workspace, only its shim can reach it.
+        workspaces: Arc::new(Elsewhere),
+        fetch: if wanted.any(&[Grant::Outside]) {
+            Arc::new(HttpFetch::new(Reach::default())?)
+        } else {
+            Arc::new(NoFetch)
+        },
+        // Tasks start from an image: what is pinned is built into it.
+        bundles: Arc::new(NoBundles),
         clock: Arc::clone(clock),
         ids: Arc::clone(&process.ids),
     };
@@ -179,6 +195,40 @@ impl Compute for Ungranted {
 
     async fn ready(&self) -> Result<(), ComputeError> {
         Self::compute()
+    }
+}
+
+impl Ungranted {
+    fn blobs<T>() -> Result<T, BlobError> {
+        Err(BlobError::Unavailable(UNGRANTED.into()))
+    }
+}
+
+#[async_trait::async_trait]
+impl Blobs for Ungranted {
+    async fn put(&self, _: Scope, _: Vec<u8>) -> Result<BlobId, BlobError> {
+        Self::blobs()
+    }
+
+    async fn get(&self, _: Scope, _: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        Self::blobs()
+    }
+
+    async fn get_part(
+        &self,
+        _: Scope,
+        _: BlobId,
+        _: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, BlobError> {
+        Self::blobs()
+    }
+
+    async fn size(&self, _: Scope, _: BlobId) -> Result<Option<u64>, BlobError> {
+        Self::blobs()
+    }
+
+    async fn delete(&self, _: Scope, _: BlobId) -> Result<(), BlobError> {
+        Self::blobs()
     }
 }
 

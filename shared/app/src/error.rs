@@ -1,11 +1,12 @@
 //! How a use case fails, without a word of HTTP, and the one place where that becomes a problem.
 
 use domain::Refused;
+use domain::agent::Reclaimed;
 use domain::key::Scope;
 use domain::session::NotQueued;
 use wire::{Problem, ProblemKind};
 
-use crate::ports::ComputeError;
+use crate::ports::{BlobError, ComputeError, WorkspaceError};
 
 /// Why a use case did not do it. Nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum Error {
     /// Somebody else was faster, again and again.
     #[error("somebody else changed it at the same moment; read it again and retry")]
     Conflict,
+    /// The realm's policy does not let it.
+    #[error("{0}")]
+    Policy(&'static str),
     /// It is built in.
     #[error("a built-in template does not change; clone it")]
     BuiltIn,
@@ -56,6 +60,18 @@ pub enum Error {
     /// As many prompts as the realm allows wait already.
     #[error("{0} prompts wait already; try again when one has ended")]
     QueueFull(usize),
+    /// The agent is in a container for good.
+    #[error("the agent is in {0}, and its workspace with it")]
+    Placed(domain::ContainerId),
+    /// The container was made for one agent, which has to go first or with it.
+    #[error("the container belongs to the agent {0}: delete that")]
+    Owned(domain::AgentId),
+    /// The realm runs as many containers as it may, and as many wait as may.
+    #[error("the realm runs as many containers as it may, and no more may wait; try again later")]
+    CapacityExhausted,
+    /// The agent has nothing left to work with.
+    #[error(transparent)]
+    Reclaimed(#[from] Reclaimed),
     /// A value breaks a rule.
     #[error("{field} {detail}")]
     Invalid {
@@ -64,6 +80,30 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// There is something else than a file.
+    #[error("{0} is not a file")]
+    NotAFile(String),
+    /// There is something where it should go, or where a directory of its path should be.
+    #[error("{0} is in the way")]
+    InTheWay(String),
+    /// The workspace is in a container, which would not see what changes.
+    #[error("the agent's container has the workspace; pause the agent or wait until it is idle")]
+    WorkspaceInUse,
+    /// Runs work with it.
+    #[error("the agent has {0} runs in flight; wait for their end or cancel them")]
+    RunsInFlight(usize),
+    /// More than one transfer moves.
+    #[error("one file or archive has at most 500 MiB")]
+    TransferTooLarge,
+    /// More than a snapshot holds.
+    #[error("a snapshot holds at most 100000 entries and 10 GiB")]
+    WorkspaceTooLarge,
+    /// The archive is refused as a whole.
+    #[error("{0}")]
+    InvalidArchive(String),
+    /// Nothing has such paths.
+    #[error("nothing matches {}", .0.join(", "))]
+    Unmatched(Vec<String>),
     /// A query parameter is malformed.
     #[error("{field} {detail}")]
     Parameter {
@@ -111,6 +151,23 @@ impl From<ComputeError> for Error {
     }
 }
 
+impl From<WorkspaceError> for Error {
+    fn from(error: WorkspaceError) -> Self {
+        match error {
+            WorkspaceError::NotAFile(path) => Self::NotAFile(path.to_string()),
+            WorkspaceError::InTheWay(path) => Self::InTheWay(path.to_string()),
+            WorkspaceError::NotHere => Self::Bug("nobody asks for a directory that is not here"),
+            WorkspaceError::Unavailable(source) => Self::Unavailable(Box::new(source)),
+        }
+    }
+}
+
+impl From<BlobError> for Error {
+    fn from(error: BlobError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
 impl From<NotQueued> for Error {
     fn from(error: NotQueued) -> Self {
         match error {
@@ -131,11 +188,21 @@ impl From<Error> for Problem {
             Error::Refused(_) => K::StateRefused,
             Error::VersionMismatch { .. } => K::VersionMismatch,
             Error::Conflict => K::Conflict,
+            Error::Policy(_) => K::PolicyRefused,
             Error::BuiltIn => K::BuiltIn,
             Error::AgentBusy(_) => K::AgentBusy,
             Error::QuotaReached { .. } => K::QuotaReached,
             Error::QueueFull(_) => K::QueueFull,
-            Error::NotAsked => K::StateRefused,
+            Error::NotAFile(_) => K::NotAFile,
+            Error::InTheWay(_) => K::InTheWay,
+            Error::WorkspaceInUse | Error::RunsInFlight(_) => K::AgentBusy,
+            Error::TransferTooLarge => K::TransferTooLarge,
+            Error::WorkspaceTooLarge => K::WorkspaceTooLarge,
+            Error::InvalidArchive(_) => K::InvalidArchive,
+            Error::Unmatched(_) => K::UnmatchedExports,
+            Error::CapacityExhausted => K::CapacityExhausted,
+            Error::Reclaimed(_) => K::AgentReclaimed,
+            Error::NotAsked | Error::Placed(_) | Error::Owned(_) => K::StateRefused,
             Error::Invalid { .. } => K::InvalidValue,
             Error::Parameter { .. } => K::InvalidParameter,
             Error::Cursor => K::InvalidCursor,

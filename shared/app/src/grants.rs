@@ -1,14 +1,22 @@
 //! What a route may touch, and the decorators that hold it to that.
 
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
+use domain::Digest;
+use domain::bundle::{Content, Pinned};
 use domain::plan::ContainerPlan;
+use domain::workspace::WorkspacePath;
 use domain::{AgentId, ContainerId, RealmId, SessionId};
 use futures::stream::{self, BoxStream, StreamExt};
-use store::{Commit, Error, Item, Key, Page, Query, Table};
+use store::{Commit, Error, Item, Key, Page, Query, Scope, Table};
 
 use crate::Ports;
-use crate::ports::{Compute, ComputeError, Feed, Gone, LiveEvent, Observed, Push, Seen};
+use crate::ports::{
+    BlobError, BlobId, Blobs, Bundles, Compute, ComputeError, Feed, Fetch, FetchError, FetchRequest,
+    Fetched, Gone, KeptContent, LiveEvent, MakeError, Observed, Opened, Part, Push, Put, Seen, Walk, WorkspaceError, Workspaces,
+};
 
 /// One thing a route may touch. In the cloud each becomes a statement of the function's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +31,16 @@ pub enum Grant {
     Push,
     /// What happens in sessions, as it happens.
     Feed,
+    /// Reads of blobs.
+    BlobRead,
+    /// Keeping and removing blobs.
+    BlobWrite,
+    /// Looking at the files of agents.
+    WorkspaceRead,
+    /// Changing the files of agents.
+    WorkspaceWrite,
+    /// Servers outside, and bundles made of what they have.
+    Outside,
 }
 
 #[derive(Debug)]
@@ -49,6 +67,10 @@ pub(crate) fn narrow(ports: &Ports, grants: &'static [Grant]) -> Ports {
         compute: Arc::new(Granted { inner: Arc::clone(&ports.compute), grants }),
         push: Arc::new(Granted { inner: Arc::clone(&ports.push), grants }),
         feed: Arc::new(Granted { inner: Arc::clone(&ports.feed), grants }),
+        blobs: Arc::new(Granted { inner: Arc::clone(&ports.blobs), grants }),
+        workspaces: Arc::new(Granted { inner: Arc::clone(&ports.workspaces), grants }),
+        fetch: Arc::new(Granted { inner: Arc::clone(&ports.fetch), grants }),
+        bundles: Arc::new(Granted { inner: Arc::clone(&ports.bundles), grants }),
         clock: Arc::clone(&ports.clock),
         ids: Arc::clone(&ports.ids),
     }
@@ -121,6 +143,10 @@ impl Compute for Granted<Arc<dyn Compute>> {
         self.compute()?.forget(agent).await
     }
 
+    async fn evict(&self, container: ContainerId, agent: AgentId) -> Result<(), ComputeError> {
+        self.compute()?.evict(container, agent).await
+    }
+
     async fn ready(&self) -> Result<(), ComputeError> {
         self.compute()?.ready().await
     }
@@ -163,6 +189,124 @@ impl Feed for Granted<Arc<dyn Feed>> {
             self.inner.subscribe(realm, session)
         } else {
             stream::empty().boxed()
+        }
+    }
+}
+
+impl Granted<Arc<dyn Blobs>> {
+    fn blobs(&self, grant: Grant) -> Result<&dyn Blobs, BlobError> {
+        if self.allows(grant) {
+            Ok(&*self.inner)
+        } else {
+            Err(BlobError::Unavailable(UNDECLARED.into()))
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Blobs for Granted<Arc<dyn Blobs>> {
+    async fn put(&self, scope: Scope, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+        self.blobs(Grant::BlobWrite)?.put(scope, bytes).await
+    }
+
+    async fn get(&self, scope: Scope, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        self.blobs(Grant::BlobRead)?.get(scope, id).await
+    }
+
+    async fn get_part(
+        &self,
+        scope: Scope,
+        id: BlobId,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, BlobError> {
+        self.blobs(Grant::BlobRead)?.get_part(scope, id, range).await
+    }
+
+    async fn size(&self, scope: Scope, id: BlobId) -> Result<Option<u64>, BlobError> {
+        self.blobs(Grant::BlobRead)?.size(scope, id).await
+    }
+
+    async fn delete(&self, scope: Scope, id: BlobId) -> Result<(), BlobError> {
+        self.blobs(Grant::BlobWrite)?.delete(scope, id).await
+    }
+}
+
+impl Granted<Arc<dyn Workspaces>> {
+    fn workspaces(&self, grant: Grant) -> Result<&dyn Workspaces, WorkspaceError> {
+        if self.allows(grant) {
+            Ok(&*self.inner)
+        } else {
+            Err(WorkspaceError::Unavailable(io::Error::other(UNDECLARED)))
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Workspaces for Granted<Arc<dyn Workspaces>> {
+    fn are_here(&self) -> bool {
+        self.inner.are_here()
+    }
+
+    async fn walk(&self, agent: AgentId, part: Part) -> Result<Walk, WorkspaceError> {
+        self.workspaces(Grant::WorkspaceRead)?.walk(agent, part).await
+    }
+
+    async fn open(
+        &self,
+        agent: AgentId,
+        path: &WorkspacePath,
+    ) -> Result<Option<Opened>, WorkspaceError> {
+        self.workspaces(Grant::WorkspaceRead)?.open(agent, path).await
+    }
+
+    async fn put(
+        &self,
+        agent: AgentId,
+        path: &WorkspacePath,
+        what: Put,
+    ) -> Result<(), WorkspaceError> {
+        self.workspaces(Grant::WorkspaceWrite)?.put(agent, path, what).await
+    }
+
+    async fn remove(&self, agent: AgentId, path: &WorkspacePath) -> Result<bool, WorkspaceError> {
+        self.workspaces(Grant::WorkspaceWrite)?.remove(agent, path).await
+    }
+
+    async fn turn(&self, agent: AgentId) -> Box<dyn Send> {
+        self.inner.turn(agent).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Fetch for Granted<Arc<dyn Fetch>> {
+    async fn fetch(
+        &self,
+        request: &FetchRequest,
+        into: &mut (dyn io::Write + Send),
+    ) -> Result<Fetched, FetchError> {
+        if self.allows(Grant::Outside) {
+            self.inner.fetch(request, into).await
+        } else {
+            Err(FetchError::Forbidden(UNDECLARED.to_owned()))
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Bundles for Granted<Arc<dyn Bundles>> {
+    async fn make(&self, pinned: &Pinned) -> Result<Content, MakeError> {
+        if self.allows(Grant::Outside) {
+            self.inner.make(pinned).await
+        } else {
+            Err(MakeError::Passing(UNDECLARED.to_owned()))
+        }
+    }
+
+    async fn check(&self, content: Digest) -> Result<KeptContent, MakeError> {
+        if self.allows(Grant::Outside) {
+            self.inner.check(content).await
+        } else {
+            Err(MakeError::Passing(UNDECLARED.to_owned()))
         }
     }
 }

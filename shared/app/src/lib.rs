@@ -6,8 +6,10 @@
 //!
 //! Deliberately absent: HTTP, `SQLite`, DynamoDB, ECS, and anything that sleeps or spawns.
 
+mod admission;
 pub mod agents;
 pub mod audit;
+pub mod bundles;
 mod blob_id;
 mod caller;
 mod commit;
@@ -16,10 +18,14 @@ mod elsewhere;
 pub mod errands;
 mod error;
 pub mod events;
+pub mod files;
 mod grants;
 pub mod keys;
+mod outside;
+pub mod plans;
 pub mod ports;
 pub mod realms;
+pub mod registry;
 pub mod runs;
 pub mod secrets;
 pub mod sessions;
@@ -27,6 +33,7 @@ pub mod shim;
 pub mod stream;
 pub mod templates;
 mod turn;
+mod workspaces;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +47,7 @@ use store::Table;
 pub use caller::{Caller, Once};
 pub use error::Error;
 pub use grants::Grant;
-use ports::{Clock, Compute, Feed, Ids, Push};
+use ports::{Blobs, Bundles, Clock, Compute, Feed, Fetch, Ids, Push, Workspaces};
 
 /// What a platform gives the use cases.
 #[derive(Clone, Debug)]
@@ -53,6 +60,14 @@ pub struct Ports {
     pub push: Arc<dyn Push>,
     /// What happens in sessions, as it happens.
     pub feed: Arc<dyn Feed>,
+    /// Where what is large is kept.
+    pub blobs: Arc<dyn Blobs>,
+    /// The directories that agents work in.
+    pub workspaces: Arc<dyn Workspaces>,
+    /// Servers outside.
+    pub fetch: Arc<dyn Fetch>,
+    /// Bundles made of what they have.
+    pub bundles: Arc<dyn Bundles>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Ids and secrets.
@@ -77,6 +92,8 @@ pub struct Settings {
     pub replay: Duration,
     /// Where clients open streams: a WebSocket address.
     pub stream_url: String,
+    /// Where agents of the catalog come from, and what bundles are made of.
+    pub sources: registry::Sources,
     /// Where streams of events are followed, where that is somewhere else.
     pub events_url: Option<String>,
 }
@@ -89,7 +106,7 @@ impl fmt::Debug for Settings {
 
 impl Settings {
     /// The usual times, with this key, and nowhere to open streams.
-    pub const fn new(signing_key: Option<[u8; 32]>) -> Self {
+    pub fn new(signing_key: Option<[u8; 32]>) -> Self {
         Self {
             signing_key,
             silence: Duration::from_secs(20),
@@ -97,6 +114,7 @@ impl Settings {
             start_tries: 3,
             lease: Duration::from_secs(30),
             replay: Duration::from_secs(20),
+            sources: registry::Sources::official(),
             stream_url: String::new(),
             events_url: None,
         }

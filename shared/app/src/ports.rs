@@ -15,7 +15,13 @@ use store::Scope;
 use wire::event::LiveView;
 
 pub use crate::blob_id::BlobId;
+pub use crate::outside::{
+    Bundles, Fetch, FetchError, FetchRequest, Fetched, Kept as KeptContent, MakeError, NoBundles, NoFetch,
+};
 pub use crate::secrets::SecretValue;
+pub use crate::workspaces::{
+    Elsewhere, Found, Kind, Opened, Part, Pieces, Put, Walk, WorkspaceError, Workspaces,
+};
 
 /// Why the platform did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,12 @@ pub trait Compute: Send + Sync + fmt::Debug {
 
     /// Removes the agent's workspace and home for good. Idempotent.
     async fn forget(&self, agent: AgentId) -> Result<(), ComputeError>;
+
+    /// Removes the workspace and home of an agent that is in a container which others are in, too, and
+    /// of which no process runs any more. Idempotent. Nothing where those go with the container.
+    async fn evict(&self, _container: ContainerId, _agent: AgentId) -> Result<(), ComputeError> {
+        Ok(())
+    }
 
     /// Whether containers can be started here; the reason where they cannot.
     async fn ready(&self) -> Result<(), ComputeError>;

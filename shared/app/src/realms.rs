@@ -2,7 +2,9 @@
 
 use domain::due::Errand;
 use domain::key::{ApiKey, PresentedKey, Scope as KeyScope};
-use domain::realm::{Realm, RealmEvent, RealmLifecycle, RealmLimits, RealmState};
+use domain::realm::{
+    Realm, RealmEvent, RealmLifecycle, RealmLimits, RealmPolicy, RealmState,
+};
 use domain::text::Name;
 use domain::{Machine, RealmId};
 use store::document::{self, Loaded};
@@ -51,7 +53,7 @@ impl Realms<'_> {
                 realm.id
             } else {
                 let name = Name::new("default").map_err(|_| Error::Bug("a constant name"))?;
-                let realm = self.new_realm(name, RealmLimits::default());
+                let realm = self.new_realm(name, RealmLimits::default(), RealmPolicy::default());
                 writes.push(document::put(&realm, Expect::Absent));
                 realm.id
             };
@@ -73,13 +75,14 @@ impl Realms<'_> {
         .await
     }
 
-    fn new_realm(self, name: Name, limits: RealmLimits) -> Realm {
+    fn new_realm(self, name: Name, limits: RealmLimits, policy: RealmPolicy) -> Realm {
         let now = self.0.now();
         Realm {
             id: RealmId::new(self.0.ulid(now)),
             name,
             state: RealmState::Active,
             limits,
+            policy,
             created_at: now,
             updated_at: now,
         }
@@ -88,7 +91,7 @@ impl Realms<'_> {
     /// Makes a realm with its first key, which is shown once. Operators only. One commit.
     pub async fn create(&self, caller: &Caller, new: NewRealm) -> Result<CreatedRealm, Error> {
         check_limits(&new.limits)?;
-        let realm = self.new_realm(new.name, new.limits);
+        let realm = self.new_realm(new.name, new.limits, new.policy);
         let name = Name::new("first").map_err(|_| Error::Bug("a constant name"))?;
         let (key, api_key) = self.0.mint(realm.id, name, KeyScope::of_a_realm(), None);
         let created = CreatedRealm { realm: RealmView::from(&realm), api_key };
@@ -136,7 +139,7 @@ impl Realms<'_> {
         id: RealmId,
         patch: RealmPatch,
     ) -> Result<RealmView, Error> {
-        if !patch.limits.is_absent() {
+        if !patch.limits.is_absent() || !patch.policy.is_absent() {
             App::authorise(caller, KeyScope::Operator)?;
         }
         if let Field::Value(limits) = &patch.limits {
@@ -147,11 +150,17 @@ impl Realms<'_> {
             let realm = Realm {
                 name: patch.name.clone().unwrap_or_else(|| before.value.name.clone()),
                 limits: patch.limits.clone().overlay(before.value.limits, RealmLimits::default()),
+                policy: patch.policy.clone().overlay(before.value.policy, RealmPolicy::default()),
                 updated_at: self.0.now(),
                 ..before.value.clone()
             };
             let view = RealmView::from(&realm);
-            let writes = vec![document::put(&realm, before.expect())];
+            let mut writes = vec![document::put(&realm, before.expect())];
+            if realm.limits != before.value.limits {
+                // There may be room for who waits.
+                let errand = self.0.due(id, Errand::Admit, realm.updated_at);
+                writes.push(store::due::put(&errand));
+            }
             self.0.commit(caller, "realm.update", id, writes, &view).await?;
             Ok(view)
         })
@@ -186,9 +195,11 @@ impl Realms<'_> {
             let state = RealmLifecycle::step(before.value.state, event)?;
             let realm = Realm { state, updated_at: now, ..before.value.clone() };
             let mut writes = vec![document::put(&realm, before.expect())];
-            if state == RealmState::Suspended {
-                writes.push(store::due::put(&self.0.due(id, Errand::Quell, now)));
-            }
+            let errand = match state {
+                RealmState::Suspended => Errand::Quell,
+                RealmState::Active => Errand::Admit,
+            };
+            writes.push(store::due::put(&self.0.due(id, errand, now)));
             let view = RealmView::from(&realm);
             self.0.commit(caller, name, id, writes, &view).await?;
             Ok(view)
@@ -200,6 +211,11 @@ impl Realms<'_> {
 fn check_limits(limits: &RealmLimits) -> Result<(), Error> {
     let rules = [
         (limits.max_agents <= 1_000_000, "maxAgents must be at most 1000000"),
+        (limits.max_containers <= 1_000_000, "maxContainers must be at most 1000000"),
+        (limits.max_running_containers <= 100_000, "maxRunningContainers must be at most 100000"),
+        (limits.max_waiting <= 100_000, "maxWaiting must be at most 100000"),
+        (limits.archive_after_hours <= 87_600, "archiveAfterHours must be at most 87600"),
+        (limits.reclaim_after_days <= 3650, "reclaimAfterDays must be at most 3650"),
         (limits.max_queued_runs <= 1000, "maxQueuedRuns must be at most 1000"),
         ((10..=86_400).contains(&limits.idle_seconds), "idleSeconds must be 10 to 86400"),
         ((1..=3650).contains(&limits.retention_days), "retentionDays must be 1 to 3650"),

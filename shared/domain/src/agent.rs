@@ -4,13 +4,15 @@
 //! container; a prompt wakes either, reading never does.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
+use crate::registry::Reference;
 use crate::text::{Argument, Instructions, LabelKey, LabelValue, Name, Slug, VariableName};
-use crate::{AgentId, ContainerId, Machine, RealmId, TemplateId, Timestamp};
+use crate::{AgentId, ContainerId, Digest, Machine, RealmId, TemplateId, Timestamp};
 
 /// How an agent is driven. Whatever the driver, what it says is told in ACP's words.
 #[derive(
@@ -100,6 +102,10 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub command: Vec<Argument>,
+    /// The agent of the realm's catalog that it is, for the `acp` driver, instead of a command: its
+    /// bundle is downloaded, verified and mounted read-only.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "registry_agent")]
+    pub registry_agent: Option<Reference>,
     /// The model, for the `vanilla` driver. Without it, the first one the installation offers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Slug>,
@@ -132,6 +138,7 @@ impl AgentSpec {
         Self {
             driver,
             command: Vec::new(),
+            registry_agent: None,
             model: None,
             system_prompt: None,
             env: BTreeMap::new(),
@@ -149,6 +156,10 @@ impl AgentSpec {
             Some(("command", "must begin with a program"))
         } else if self.driver != Driver::Acp && !self.command.is_empty() {
             Some(("command", "only the acp driver runs a command"))
+        } else if self.registry_agent.is_some()
+            && (self.driver != Driver::Acp || !self.command.is_empty())
+        {
+            Some(("registryAgent", "is for the acp driver, and instead of a command"))
         } else if self.env.len() > 64 {
             Some(("env", "must have at most 64 variables"))
         } else if self.env.keys().any(|name| name.as_str().starts_with("REEVE_")) {
@@ -247,6 +258,11 @@ impl Machine for AgentLifecycle {
     }
 }
 
+/// The agent was archived for so long that its workspace was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the agent was archived for so long that its workspace was removed; make a new one")]
+pub struct Reclaimed;
+
 /// Free text by which agents are found again.
 pub type Labels = BTreeMap<LabelKey, LabelValue>;
 
@@ -273,10 +289,43 @@ pub struct Agent {
     pub state: AgentState,
     /// Its container, once it has had one.
     pub container: Option<ContainerId>,
+    /// The plan that its spec compiles to; none where that takes a bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Digest>,
+    /// When its workspace and home are to be removed, where it stays archived until then.
+    #[serde(default)]
+    pub reclaim_at: Option<Timestamp>,
+    /// When they were: there is nothing left to wake.
+    #[serde(default)]
+    pub reclaimed_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Agent {
+    /// The agent in `state`, at `now`. One that is archived is to be reclaimed after `reclaim_after`;
+    /// none: never.
+    #[must_use]
+    pub fn moved(&self, state: AgentState, now: Timestamp, reclaim_after: Option<Duration>) -> Self {
+        let reclaim_at = match state {
+            AgentState::Archived if self.reclaimed_at.is_none() => {
+                reclaim_after.map(|after| now.after(after))
+            }
+            AgentState::Archived
+            | AgentState::Active
+            | AgentState::Paused
+            | AgentState::Deleting
+            | AgentState::Deleted => None,
+        };
+        Self { state, reclaim_at, updated_at: now, ..self.clone() }
+    }
+
+    /// Fails where there is nothing left to work with.
+    pub fn has_workspace(&self) -> Result<(), Reclaimed> {
+        if self.reclaimed_at.is_some() { Err(Reclaimed) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ContainerId, DueId, KeyId, RealmId, RunId, SessionId, Timestamp};
+use crate::{AgentId, ContainerId, Digest, DueId, KeyId, RealmId, RunId, SessionId, Timestamp};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,18 @@ pub enum Errand {
         /// The container.
         container: ContainerId,
     },
+    /// See that a container comes up that was started for nobody's run.
+    Wake {
+        /// The container.
+        container: ContainerId,
+        /// How often it had been started before.
+        before: u32,
+    },
+    /// Take a deleted container apart.
+    Raze {
+        /// The container.
+        container: ContainerId,
+    },
     /// Take a deleted agent apart.
     Dismantle {
         /// The agent.
@@ -61,6 +73,38 @@ pub enum Errand {
     Disconnect {
         /// The key.
         key: KeyId,
+    },
+    /// See that the workspace of an agent has a snapshot of how a run left it.
+    Snapshot {
+        /// The agent.
+        agent: AgentId,
+        /// The run.
+        run: RunId,
+    },
+    /// Give what room there is to the containers of the realm that wait for it, and stop idle ones
+    /// where there is none.
+    Admit,
+    /// Archive the agents of a container that has been stopped long enough.
+    Archive {
+        /// The container.
+        container: ContainerId,
+    },
+    /// Remove the workspace and home of an agent that has been archived long enough.
+    Reclaim {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// Ask the registry whether it lists something new.
+    SyncRegistry {
+        /// Which sync this is. A later one has been planned where the registry's state says so.
+        round: u64,
+    },
+    /// Make a bundle of what is downloaded.
+    Resolve {
+        /// The bundle.
+        bundle: Digest,
+        /// Which attempt this is.
+        round: u32,
     },
     /// Remove the events of a session that has been closed long enough.
     Forget {
@@ -79,9 +123,17 @@ impl fmt::Display for Errand {
             Self::Look { container, generation } => write!(f, "look:{container}:{generation}"),
             Self::Settle { container } => write!(f, "settle:{container}"),
             Self::Stop { container } => write!(f, "stop:{container}"),
+            Self::Wake { container, before } => write!(f, "wake:{container}:{before}"),
+            Self::Raze { container } => write!(f, "raze:{container}"),
             Self::Dismantle { agent } => write!(f, "dismantle:{agent}"),
             Self::Quell => f.write_str("quell"),
             Self::Disconnect { key } => write!(f, "disconnect:{key}"),
+            Self::Snapshot { agent, .. } => write!(f, "snapshot:{agent}"),
+            Self::Admit => f.write_str("admit"),
+            Self::Archive { container } => write!(f, "archive:{container}"),
+            Self::Reclaim { agent } => write!(f, "reclaim:{agent}"),
+            Self::SyncRegistry { round } => write!(f, "sync_registry:{round}"),
+            Self::Resolve { bundle, round } => write!(f, "resolve:{bundle}:{round}"),
             Self::Forget { session } => write!(f, "forget:{session}"),
         }
     }

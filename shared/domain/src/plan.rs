@@ -5,11 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentSpec, Driver, Permissions, RunLimits};
-use crate::text::Slug;
-use crate::{AgentId, ContainerId, RealmId};
+use crate::bundle::{Bundle, BundleState};
+use crate::realm::RealmPolicy;
+use crate::registry::Platform;
+use crate::text::{RegistryId, Slug, Version};
+use crate::{AgentId, ContainerId, Digest, RealmId};
 
 /// What the platform needs to start one container, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +30,98 @@ pub struct ContainerPlan {
     pub token: String,
     /// Repositories the operator offers, to be mounted read-only at `/repositories/<name>`.
     pub repositories: Vec<Slug>,
+    /// Contents of bundles, to be mounted read-only at [`bundle_path`].
+    pub bundles: Vec<Digest>,
+}
+
+/// Where the files of a bundle are seen in a container.
+pub fn bundle_path(content: Digest) -> String {
+    format!("/bundles/{}", content.hex())
+}
+
+/// The bundle of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedBundle {
+    /// The bundle.
+    pub id: Digest,
+    /// The agent of the registry.
+    pub agent: RegistryId,
+    /// Its version.
+    pub version: Version,
+    /// For what it was made.
+    pub platform: Platform,
+    /// The digest of its files.
+    pub content: Digest,
+}
+
+/// Everything that decides how an agent runs: compiled from the agent, its bundle and its realm's
+/// policy, and from nothing that a caller sends. It never changes: its name is the SHA-256 of its
+/// canonical JSON. It holds no secret: what is secret is named, and added outside the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutionPlan {
+    /// The realm.
+    pub realm: RealmId,
+    /// The agent.
+    pub agent: AgentId,
+    /// The process: program, environment, model, instructions, limits, permissions.
+    pub process: AgentPlan,
+    /// The bundle the program is of, where it is of one.
+    pub bundle: Option<PlannedBundle>,
+    /// What is mounted besides, by name.
+    pub repositories: Vec<Slug>,
+    /// The realm's policy when it was compiled.
+    pub policy: RealmPolicy,
+}
+
+/// Why a plan cannot be compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlan {
+    /// The agent is one of the registry, and its bundle is not ready.
+    #[error("the agent's bundle is not ready")]
+    Bundle,
+}
+
+impl ExecutionPlan {
+    /// Compiles the plan of an agent. `bundle` is that of its `registryAgent`, where it has one.
+    pub fn compile(
+        realm: RealmId,
+        policy: RealmPolicy,
+        agent: AgentId,
+        spec: &AgentSpec,
+        bundle: Option<&Bundle>,
+    ) -> Result<Self, NoPlan> {
+        let mut process = AgentPlan::compile(spec);
+        let mut planned = None;
+        if spec.registry_agent.is_some() {
+            let bundle = bundle.filter(|bundle| bundle.state == BundleState::Ready);
+            let (bundle, content) = bundle
+                .and_then(|bundle| bundle.content.as_ref().map(|content| (bundle, content)))
+                .ok_or(NoPlan::Bundle)?;
+            let place = bundle_path(content.digest);
+            let (args, mut env) = bundle.source.started_with();
+            let own = content.env.iter();
+            env.extend(own.map(|(name, value)| (name.clone(), value.replace("{bundle}", &place))));
+            env.extend(std::mem::take(&mut process.env));
+            process.env = env;
+            process.command = content.entrypoint.iter().map(|p| p.replace("{bundle}", &place)).collect();
+            process.command.extend(args);
+            planned = Some(PlannedBundle {
+                id: bundle.id,
+                agent: bundle.agent.clone(),
+                version: bundle.version.clone(),
+                platform: bundle.platform,
+                content: content.digest,
+            });
+        }
+        let repositories = spec.repositories.clone();
+        Ok(Self { realm, agent, process, bundle: planned, repositories, policy })
+    }
 }
 
 /// What the shim needs to start an agent's process. Two plans that are equal make one process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPlan {
     /// How it is driven.

@@ -2,6 +2,8 @@
 //!
 //! Invariants: a suspended realm's keys are refused and nothing of it runs; nothing of it is lost.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
@@ -67,12 +69,29 @@ pub struct RealmLimits {
     /// Agents that exist, in any state.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub max_agents: u32,
+    /// Containers that exist, running or not. A reclaimed agent has none.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_containers: u32,
+    /// Containers that may run at once. Where all do, the one idle longest is stopped for the next;
+    /// where none is idle, runs wait. Lowering it stops nothing, and lets nothing more start.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_running_containers: u32,
+    /// Containers that may wait until another ends its work; a prompt that needs one more is refused.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_waiting: u32,
     /// Prompts that may wait behind the one in flight, per session.
     #[schemars(range(min = 0, max = 1000))]
     pub max_queued_runs: u32,
     /// Seconds a container may be idle before it is stopped.
     #[schemars(range(min = 10, max = 86_400))]
     pub idle_seconds: u32,
+    /// Hours after which an agent is archived whose container has stopped and was not needed again; 0:
+    /// never.
+    #[schemars(range(min = 0, max = 87_600))]
+    pub archive_after_hours: u32,
+    /// Days after which an archived agent's workspace and home are removed for good; 0: never.
+    #[schemars(range(min = 0, max = 3650))]
+    pub reclaim_after_days: u32,
     /// Days the events of a closed session are kept.
     #[schemars(range(min = 1, max = 3650))]
     pub retention_days: u32,
@@ -80,7 +99,49 @@ pub struct RealmLimits {
 
 impl Default for RealmLimits {
     fn default() -> Self {
-        Self { max_agents: 200_000, max_queued_runs: 100, idle_seconds: 1200, retention_days: 30 }
+        Self {
+            max_agents: 200_000,
+            max_containers: 2000,
+            max_running_containers: 200,
+            max_waiting: 1000,
+            max_queued_runs: 100,
+            idle_seconds: 1200,
+            archive_after_hours: 72,
+            reclaim_after_days: 30,
+            retention_days: 30,
+        }
+    }
+}
+
+/// What agents of a realm may be made of. Operators decide; no caller says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RealmPolicy {
+    /// Whether the realm may have agents in its catalog that no registry lists.
+    pub manual_agents: bool,
+    /// Whether a package may be resolved that names no exact version. What comes of it is pinned.
+    pub unpinned_packages: bool,
+    /// Whether a program may be downloaded for which nobody gives a digest.
+    pub undigested_binaries: bool,
+}
+
+impl Default for RealmPolicy {
+    fn default() -> Self {
+        Self { manual_agents: true, unpinned_packages: false, undigested_binaries: true }
+    }
+}
+
+impl RealmLimits {
+    /// How long a container may be stopped before its agents are archived; none: for ever.
+    pub fn archive_after(&self) -> Option<Duration> {
+        let hours = u64::from(self.archive_after_hours);
+        (hours > 0).then(|| Duration::from_secs(hours * 3600))
+    }
+
+    /// How long an agent may be archived before it is reclaimed; none: for ever.
+    pub fn reclaim_after(&self) -> Option<Duration> {
+        let days = u64::from(self.reclaim_after_days);
+        (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
     }
 }
 
@@ -96,6 +157,9 @@ pub struct Realm {
     pub state: RealmState,
     /// How much it may hold and do at once.
     pub limits: RealmLimits,
+    /// What its agents may be made of.
+    #[serde(default)]
+    pub policy: RealmPolicy,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.

@@ -27,7 +27,7 @@ use crate::{AgentId, Machine, RealmId, Refused, RunId, SessionId, Timestamp};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum RunState {
-    /// Waits behind another run of its session.
+    /// Waits: behind another run of its session, or for room to run.
     Queued,
     /// Is its session's turn; the agent has not begun.
     Dispatching,
@@ -112,6 +112,18 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
+}
+
+/// Why a run waits whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The realm runs as many containers as it may. The run starts when one of them ends or can be
+    /// stopped, after those who have waited longer.
+    WaitingForCapacity,
+    /// Its container does as many runs as it takes at once. The run starts when one of them ends, after
+    /// those who have waited longer.
+    ContainerFull,
 }
 
 /// How a run ended.
@@ -206,6 +218,12 @@ pub struct Run {
     pub state: RunState,
     /// Where it stops by itself.
     pub limits: RunLimits,
+    /// The plan it is executed by, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<crate::Digest>,
+    /// What it waits for, where it is its session's turn and the agent cannot begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// What its agent waits for; empty unless it is awaiting approval.
     #[serde(default)]
     pub permissions: Vec<PermissionRequest>,
@@ -237,6 +255,7 @@ impl Run {
         if state == RunState::Streaming && self.started_at.is_none() {
             next.started_at = Some(now);
         }
+        next.reason = None;
         if state.is_terminal() {
             next.permissions.clear();
             next.ended_at = Some(now);

@@ -101,6 +101,10 @@ fn prose(text: &str) -> Result<(), Unfit> {
     }
 }
 
+fn any_prose(text: &str) -> Result<(), Unfit> {
+    if text.is_empty() { Ok(()) } else { prose(text).or_else(|unfit| if unfit == Unfit::Blank { Ok(()) } else { Err(unfit) }) }
+}
+
 /// The most bytes of a prompt: a run and its sealed answer each fit one item of the table.
 const MAX_PROMPT: usize = 200_000;
 
@@ -134,6 +138,18 @@ fn value(text: &str) -> Result<(), Unfit> {
     if text.contains('\0') { Err(Unfit::Control) } else { Ok(()) }
 }
 
+fn registry_id(text: &str) -> Result<(), Unfit> {
+    let fits = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if fits { Ok(()) } else { Err(Unfit::Alphabet("must match ^[a-z][a-z0-9-]*$")) }
+}
+
+fn version(text: &str) -> Result<(), Unfit> {
+    let fits = text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+'));
+    if fits { Ok(()) } else { Err(Unfit::Alphabet("must match ^[0-9A-Za-z][0-9A-Za-z._+-]*$")) }
+}
+
 texts! {
     /// What people call a thing: one line, 1 to 120 characters.
     Name { max: 120, pattern: "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$", check: line }
@@ -153,6 +169,12 @@ texts! {
     VariableName { max: 128, pattern: "^[A-Za-z_][A-Za-z0-9_]*$", check: variable }
     /// The value of an environment variable or one argument of a command: up to 8,192 characters, no NUL.
     Argument { max: 8192, pattern: "^[^\\x00]*$", check: value }
+    /// The id of an agent in a registry: `^[a-z][a-z0-9-]*$`, 1 to 64 characters.
+    RegistryId { max: 64, pattern: "^[a-z][a-z0-9-]*$", check: registry_id }
+    /// The version of an agent in a registry: mostly `X.Y.Z`, compared for equality only.
+    Version { max: 64, pattern: "^[0-9A-Za-z][0-9A-Za-z._+-]*$", check: version }
+    /// A line or more about a thing from outside: up to 4,000 characters, may be empty.
+    Prose { max: 4000, pattern: "^[^\\x00-\\x08\\x0B\\x0C\\x0E-\\x1F\\x7F-\\x9F]*$", check: any_prose }
 }
 
 #[cfg(test)]

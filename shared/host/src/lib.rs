@@ -1,5 +1,8 @@
-//! Time and chance from the operating system, which every platform has. The only crate that asks it
-//! for either.
+//! What every platform has alike: time and chance from the operating system, which no other crate
+//! asks it for, and servers outside.
+
+mod address;
+pub mod fetch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -10,13 +10,20 @@
 //! | template    | `RLM#<rlm>#TPL`           | `<tpl>`              |                          |          | get, list |
 //! | agent       | `RLM#<rlm>#AGT`           | `<agt>`              | `RLM#<rlm>#AGT#<state>`  | `<agt>`  | get, list, list by state |
 //! | agent label | `RLM#<rlm>#LBL#<key>=<v>` | `<agt>`              |                          |          | list agents by label |
-//! | container   | `RLM#<rlm>#CTR`           | `<ctr>`              |                          |          | get; commands of a shim |
+//! | container   | `RLM#<rlm>#CTR`           | `<ctr>`              | `RLM#<rlm>#CTR#waiting`, or `#idle` | `<ms:013>#<ctr>` | get; commands of a shim; admission |
+//! | pooled      | `RLM#<rlm>#POOL#<class>`  | `<ctr>`              |                          |          | placing an agent |
 //! | session     | `RLM#<rlm>#SES`           | `<ses>`              | `RLM#<rlm>#AGT#<agt>#SES`| `<ses>`  | get, list, list by agent |
 //! | run         | `RLM#<rlm>#RUN`           | `<run>`              | `RLM#<rlm>#SES#<ses>#RUN`| `<run>`  | get, list, list by session |
-//! | events      | `RLM#<rlm>#SES#<ses>#EVT` | `<last seq:020>`     |                          |          | page and tail by session |
+//! | events      | `RLM#<rlm>#SES#<ses>#EVT` | `<first seq:020>`    |                          |          | page and tail by session |
 //! | log entry   | `RLM#<rlm>#LOG`           | `<first position:020>` | `RLM#<rlm>#AGT#<agt>#LOG` | same | streams of a realm or an agent |
 //! | snapshot    | `RLM#<rlm>#AGT#<agt>#SNP` | `<snp>`              |                          |          | get, list |
 //! | history     | `RLM#<rlm>#WSP`           | `<agt>`              |                          |          | files where no directory is; the next snapshot |
+//! | registry    | `REG`                     | `STATE`              |                          |          | get; sync |
+//! | its agents  | `REG#AGT`                 | `<registry id>`      |                          |          | get, list, mirror |
+//! | own catalog | `RLM#<rlm>#CAT`           | `<registry id>`      |                          |          | get, list |
+//! | bundle      | `RLM#<rlm>#BND`           | `<digest asked for>` |                          |          | get, list |
+//! | made bundle | `RLM#<rlm>#BNC`           | `<digest of content>`|                          |          | get |
+//! | plan        | `RLM#<rlm>#PLN`           | `<hash>`             |                          |          | get |
 //! | ticket      | `TKT#<wt>`                | `TICKET`             |                          |          | opening a stream |
 //! | connection  | `CON#<connection>`        | `CONNECTION`         | `RLM#<rlm>#CON`          | `<key>#<connection>` | every frame; a key's end |
 //! | subscription| `RLM#<rlm>#TOP#<topic>`   | `SUB#<sub>`          |                          |          | fan-out |
@@ -28,9 +35,9 @@
 
 use domain::due::Due;
 use domain::id::Ulid;
-use domain::text::{LabelKey, LabelValue};
+use domain::text::{LabelKey, LabelValue, RegistryId};
 use domain::{
-    AgentId, AuditId, ContainerId, KeyId, RealmId, RunId, SessionId, SnapshotId, SubscriptionId,
+    AgentId, AuditId, ContainerId, Digest, KeyId, RealmId, RunId, SessionId, SnapshotId, SubscriptionId,
     TemplateId, TicketId, Timestamp, Topic,
 };
 
@@ -153,9 +160,39 @@ pub fn container(scope: Scope, id: ContainerId) -> Key {
     Key { pk: containers(scope), sk: id.to_string() }
 }
 
+/// That a container takes agents of any session, and what it is like.
+pub fn pooled(scope: Scope, class: &str, id: ContainerId) -> Key {
+    Key { pk: pool(scope, class), sk: id.to_string() }
+}
+
+/// The partition of a realm's containers of one kind that take agents of any session.
+pub fn pool(scope: Scope, class: &str) -> String {
+    format!("RLM#{}#POOL#{class}", scope.0)
+}
+
 /// The partition of a realm's containers.
 pub fn containers(scope: Scope) -> String {
     format!("RLM#{}#CTR", scope.0)
+}
+
+/// Where containers that wait for room are found, by when they came.
+pub fn waiting_index(scope: Scope, since: Timestamp, id: ContainerId) -> Index {
+    Index { pk: containers_waiting(scope), sk: format!("{}#{id}", due_at(since)) }
+}
+
+/// The index partition of a realm's containers that wait for room.
+pub fn containers_waiting(scope: Scope) -> String {
+    format!("RLM#{}#CTR#waiting", scope.0)
+}
+
+/// Where idle containers are found, by since when they are.
+pub fn idle_index(scope: Scope, since: Timestamp, id: ContainerId) -> Index {
+    Index { pk: containers_idle(scope), sk: format!("{}#{id}", due_at(since)) }
+}
+
+/// The index partition of a realm's idle containers.
+pub fn containers_idle(scope: Scope) -> String {
+    format!("RLM#{}#CTR#idle", scope.0)
 }
 
 /// A session.
@@ -198,10 +235,10 @@ pub fn runs_of(scope: Scope, session: SessionId) -> String {
     format!("RLM#{}#SES#{session}#RUN", scope.0)
 }
 
-/// A batch of events, under the number of its last: the first batch at or behind a number is the
-/// one that holds it.
-pub fn events(scope: Scope, session: SessionId, last_seq: u64) -> Key {
-    Key { pk: events_of(scope, session), sk: seq(last_seq) }
+/// A batch of events, under the number of its first: two that continue a session at the same number
+/// want the same place.
+pub fn events(scope: Scope, session: SessionId, first_seq: u64) -> Key {
+    Key { pk: events_of(scope, session), sk: seq(first_seq) }
 }
 
 /// The partition of a session's events.
@@ -253,6 +290,51 @@ pub fn snapshots_of(scope: Scope, agent: AgentId) -> String {
 /// Where the history of an agent's workspace ends.
 pub fn history(scope: Scope, agent: AgentId) -> Key {
     Key { pk: format!("RLM#{}#WSP", scope.0), sk: agent.to_string() }
+}
+
+/// How far the registry is synced. The registry is the installation's, and nobody's secret.
+pub fn registry() -> Key {
+    Key { pk: "REG".to_owned(), sk: "STATE".to_owned() }
+}
+
+/// An agent that the registry lists.
+pub fn registry_agent(id: &RegistryId) -> Key {
+    Key { pk: registry_agents(), sk: id.to_string() }
+}
+
+/// The partition of the agents that the registry lists.
+pub fn registry_agents() -> String {
+    "REG#AGT".to_owned()
+}
+
+/// An agent that a realm added to its catalog.
+pub fn own_registry_agent(scope: Scope, id: &RegistryId) -> Key {
+    Key { pk: own_registry_agents(scope), sk: id.to_string() }
+}
+
+/// The partition of the agents that a realm added.
+pub fn own_registry_agents(scope: Scope) -> String {
+    format!("RLM#{}#CAT", scope.0)
+}
+
+/// A bundle, under the digest of what was asked for.
+pub fn bundle(scope: Scope, id: Digest) -> Key {
+    Key { pk: bundles(scope), sk: id.to_string() }
+}
+
+/// The partition of a realm's bundles.
+pub fn bundles(scope: Scope) -> String {
+    format!("RLM#{}#BND", scope.0)
+}
+
+/// A bundle that is made, under the digest of its content.
+pub fn made_bundle(scope: Scope, content: Digest) -> Key {
+    Key { pk: format!("RLM#{}#BNC", scope.0), sk: content.to_string() }
+}
+
+/// A plan.
+pub fn plan(scope: Scope, hash: Digest) -> Key {
+    Key { pk: format!("RLM#{}#PLN", scope.0), sk: hash.to_string() }
 }
 
 /// A ticket: found before its realm is known.
@@ -365,6 +447,9 @@ mod tests {
             format!("{:?}", agent_state_index(scope, "active", agent_id)),
             format!("{:?}", agent_label(scope, &label.0, &label.1, agent_id)),
             format!("{:?}", container(scope, ContainerId::new(Ulid::from_parts(1, 7)))),
+            format!("{:?}", waiting_index(scope, Timestamp::from_millis(7), ContainerId::new(Ulid::from_parts(1, 7)))),
+            format!("{:?}", idle_index(scope, Timestamp::from_millis(7), ContainerId::new(Ulid::from_parts(1, 7)))),
+            format!("{:?}", pooled(scope, "c", ContainerId::new(Ulid::from_parts(1, 7)))),
             format!("{:?}", session(scope, session_id)),
             format!("{:?}", session_index(scope, agent_id, session_id)),
             format!("{:?}", run(scope, run_id)),
@@ -374,6 +459,12 @@ mod tests {
             format!("{:?}", log_index(scope, agent_id, 42)),
             format!("{:?}", snapshot(scope, agent_id, SnapshotId::new(Ulid::from_parts(1, 12)))),
             format!("{:?}", history(scope, agent_id)),
+            format!("{:?}", registry()),
+            format!("{:?}", registry_agent(&RegistryId::new("echo").unwrap())),
+            format!("{:?}", own_registry_agent(scope, &RegistryId::new("echo").unwrap())),
+            format!("{:?}", bundle(scope, Digest::new([1; 32]))),
+            format!("{:?}", made_bundle(scope, Digest::new([2; 32]))),
+            format!("{:?}", plan(scope, Digest::new([3; 32]))),
             format!("{:?}", ticket(TicketId::new(Ulid::from_parts(1, 10)))),
             format!("{:?}", connection("L0SM9cOFvHcCIhw=")),
             format!("{:?}", connection_index(scope, key_id, "L0SM9cOFvHcCIhw=")),

@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod bundle;
 pub mod connection;
 pub mod container;
 pub mod document;
@@ -18,7 +19,10 @@ pub mod idempotency;
 pub mod key;
 pub mod keys;
 pub mod log;
+pub mod plan;
+pub mod pool;
 pub mod realm;
+pub mod registry;
 pub mod run;
 pub mod session;
 pub mod subscription;

@@ -20,12 +20,34 @@ impl Document for Realm {
 pub enum Counter {
     /// Agents that exist.
     Agents,
+    /// Containers that exist.
+    Containers,
+    /// Containers that have room to run.
+    Running,
+    /// Containers that wait for room.
+    Waiting,
+    /// Containers that are stopped for one that waits.
+    Leaving,
+    /// Agents that the realm added to its catalog.
+    CatalogAgents,
+}
+
+impl Counter {
+    /// Where it is.
+    pub fn key(self, scope: Scope) -> Key {
+        let what = match self {
+            Self::Agents => "agents",
+            Self::Containers => "containers",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::CatalogAgents => "catalog_agents",
+            Self::Leaving => "leaving",
+        };
+        keys::counter(scope, what)
+    }
 }
 
 /// Counts `delta` more, if the sum stays at or under `at_most`: admission in the commit itself.
 pub fn count(scope: Scope, counter: Counter, delta: i64, at_most: i64) -> Write {
-    let what = match counter {
-        Counter::Agents => "agents",
-    };
-    Write::Add { key: keys::counter(scope, what), delta, at_least: 0, at_most }
+    Write::Add { key: counter.key(scope), delta, at_least: 0, at_most }
 }

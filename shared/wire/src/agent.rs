@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use domain::agent::{Agent, AgentSpec, AgentState, Driver, Labels, Permissions, RunLimits};
+use domain::registry::Reference;
 use domain::text::{Argument, Instructions, Name, Slug, VariableName};
-use domain::{AgentId, ContainerId, TemplateId, Timestamp};
+use domain::{AgentId, ContainerId, Digest, TemplateId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,10 @@ macro_rules! with_spec_fields {
             #[serde(default)]
             #[schemars(length(max = 64))]
             pub command: Field<Vec<Argument>>,
+            /// The agent of the realm's catalog that it is, for the `acp` driver, instead of a
+            /// command: its id, or `id@version`.
+            #[serde(default, alias = "registry_agent")]
+            pub registry_agent: Field<Reference>,
             /// The model, for the `vanilla` driver.
             #[serde(default)]
             pub model: Field<Slug>,
@@ -54,6 +59,10 @@ macro_rules! with_spec_fields {
                 AgentSpec {
                     driver: self.driver.unwrap_or(base.driver),
                     command: self.command.clone().overlay(base.command, Vec::new()),
+                    registry_agent: self
+                        .registry_agent
+                        .clone()
+                        .overlay_optional(base.registry_agent),
                     model: self.model.clone().overlay_optional(base.model),
                     system_prompt: self.system_prompt.clone().overlay_optional(base.system_prompt),
                     env: self.env.clone().overlay(base.env, BTreeMap::new()),
@@ -126,6 +135,8 @@ pub struct AgentView {
     pub driver: Driver,
     /// The program and its arguments.
     pub command: Vec<Argument>,
+    /// The agent of the realm's catalog it is, where it is one.
+    pub registry_agent: Option<Reference>,
     /// The model.
     pub model: Option<Slug>,
     /// Instructions put before every conversation.
@@ -140,6 +151,12 @@ pub struct AgentView {
     pub repositories: Vec<Slug>,
     /// Its container, once it has had one.
     pub container_id: Option<ContainerId>,
+    /// The plan its next run is executed by; null for an agent of the catalog, whose plan is compiled
+    /// when its bundle is ready.
+    pub plan: Option<Digest>,
+    /// When its workspace and home were removed, because it was archived for so long: nothing wakes it
+    /// any more.
+    pub reclaimed_at: Option<Timestamp>,
     /// Which version this is: what `If-Match` compares.
     pub version: u64,
     /// When it was made.
@@ -160,6 +177,7 @@ impl AgentView {
             template_id: agent.template,
             driver: spec.driver,
             command: spec.command,
+            registry_agent: spec.registry_agent,
             model: spec.model,
             system_prompt: spec.system_prompt,
             env: spec.env,
@@ -167,6 +185,8 @@ impl AgentView {
             permissions: spec.permissions,
             repositories: spec.repositories,
             container_id: agent.container,
+            reclaimed_at: agent.reclaimed_at,
+            plan: agent.plan,
             version,
             created_at: agent.created_at,
             updated_at: agent.updated_at,

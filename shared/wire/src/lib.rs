@@ -8,13 +8,17 @@
 
 pub mod agent;
 pub mod audit;
+pub mod container;
+pub mod bundle;
 pub mod event;
 pub mod field;
 pub mod files;
 pub mod key;
 pub mod page;
+pub mod plan;
 pub mod problem;
 pub mod realm;
+pub mod registry;
 pub mod session;
 pub mod shim;
 pub mod stream;

@@ -58,6 +58,10 @@ pub enum ProblemKind {
     QuotaReached,
     /// As many prompts as the realm allows wait already.
     QueueFull,
+    /// The realm runs as many containers as it may, and as many wait as may: try again later.
+    CapacityExhausted,
+    /// The agent's workspace has been removed, because it was archived for so long.
+    AgentReclaimed,
     /// The body is longer than the operation takes.
     BodyTooLarge,
     /// The body is not `application/json`.
@@ -70,6 +74,8 @@ pub enum ProblemKind {
     IdempotencyInProgress,
     /// A value breaks a rule that its type cannot express. `errors` says which.
     InvalidValue,
+    /// The realm's policy does not let it.
+    PolicyRefused,
     /// There is something else than a file at this path.
     NotAFile,
     /// Something is in the way of what should go there.
@@ -100,8 +106,9 @@ impl ProblemKind {
             | Self::InvalidIdempotencyKey
             | Self::InvalidArchive => 400,
             Self::Unauthenticated => 401,
-            Self::ScopeMissing | Self::RealmSuspended => 403,
+            Self::ScopeMissing | Self::RealmSuspended | Self::PolicyRefused => 403,
             Self::NotFound | Self::NoSuchRoute => 404,
+            Self::AgentReclaimed => 410,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
             Self::StateRefused
@@ -118,7 +125,7 @@ impl ProblemKind {
             Self::UnmatchedExports | Self::InvalidValue | Self::IdempotencyKeyReused => 422,
             Self::QuotaReached | Self::QueueFull => 429,
             Self::Internal => 500,
-            Self::Unavailable => 503,
+            Self::CapacityExhausted | Self::Unavailable => 503,
         }
     }
 
@@ -142,12 +149,15 @@ impl ProblemKind {
             Self::AgentBusy => "The agent is busy",
             Self::QuotaReached => "The realm's quota is reached",
             Self::QueueFull => "The session's queue is full",
+            Self::CapacityExhausted => "The realm runs as much as it may",
+            Self::AgentReclaimed => "The agent's workspace is gone",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body must be application/json",
             Self::NotAcceptable => "No acceptable form of the answer",
             Self::IdempotencyKeyReused => "The idempotency key was used for another request",
             Self::IdempotencyInProgress => "The first request with this key is not done",
             Self::InvalidValue => "A value is not allowed",
+            Self::PolicyRefused => "The realm's policy does not let it",
             Self::NotAFile => "It is not a file",
             Self::InTheWay => "Something is in the way",
             Self::TransferTooLarge => "It is more than one transfer moves",

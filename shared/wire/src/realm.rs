@@ -1,6 +1,6 @@
 //! Realms.
 
-use domain::realm::{Realm, RealmLimits, RealmState};
+use domain::realm::{Realm, RealmLimits, RealmPolicy, RealmState};
 use domain::text::Name;
 use domain::{RealmId, Timestamp};
 use schemars::JsonSchema;
@@ -17,6 +17,9 @@ pub struct NewRealm {
     /// How much it may hold and do; what is left out has its default.
     #[serde(default)]
     pub limits: RealmLimits,
+    /// What its agents may be made of; what is left out has its default.
+    #[serde(default)]
+    pub policy: RealmPolicy,
 }
 
 /// What to change of a realm.
@@ -29,6 +32,9 @@ pub struct RealmPatch {
     /// How much it may hold and do. Operators only. Replaces all limits.
     #[serde(default)]
     pub limits: Field<RealmLimits>,
+    /// What its agents may be made of. Operators only. Replaces all of the policy.
+    #[serde(default)]
+    pub policy: Field<RealmPolicy>,
 }
 
 /// A realm.
@@ -43,6 +49,8 @@ pub struct RealmView {
     pub state: RealmState,
     /// How much it may hold and do.
     pub limits: RealmLimits,
+    /// What its agents may be made of.
+    pub policy: RealmPolicy,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -56,6 +64,7 @@ impl From<&Realm> for RealmView {
             name: realm.name.clone(),
             state: realm.state,
             limits: realm.limits,
+            policy: realm.policy,
             created_at: realm.created_at,
             updated_at: realm.updated_at,
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::agent::{AgentSpec, Driver, Permissions, RunLimits};
+use domain::registry::Reference;
 use domain::template::Template;
 use domain::text::{Argument, Description, Instructions, Name, Slug, VariableName};
 use domain::{TemplateId, Timestamp};
@@ -60,6 +61,8 @@ pub struct TemplateView {
     pub driver: Driver,
     /// The program and its arguments.
     pub command: Vec<Argument>,
+    /// The agent of the realm's catalog it is, where it is one.
+    pub registry_agent: Option<Reference>,
     /// The model.
     pub model: Option<Slug>,
     /// Instructions put before every conversation.
@@ -91,6 +94,7 @@ impl TemplateView {
             built_in: template.realm.is_none(),
             driver: spec.driver,
             command: spec.command,
+            registry_agent: spec.registry_agent,
             model: spec.model,
             system_prompt: spec.system_prompt,
             env: spec.env,

@@ -46,6 +46,9 @@ fn hex(key: &[u8; 32]) -> String {
 /// The ULID of everything in a sample event.
 const SAMPLE: &str = "01JD3Z6V0QK5S8M2W4X7Y9ABCD";
 
+/// The digest of everything there.
+const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
 /// Where nothing runs, and what was to.
 #[derive(Debug, Default)]
 struct Wishes(Mutex<Vec<ContainerPlan>>);

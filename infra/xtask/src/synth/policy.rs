@@ -46,7 +46,15 @@ impl Authority {
         }
         for grant in self.grants {
             match grant {
-                Grant::TableRead | Grant::TableWrite | Grant::Feed => {}
+                Grant::TableRead
+                | Grant::TableWrite
+                | Grant::Feed
+                | Grant::WorkspaceRead
+                | Grant::WorkspaceWrite
+                | Grant::Outside => {}
+                Grant::BlobRead | Grant::BlobWrite => {
+                    set.push(("REEVE_BUCKET", json!({ "Ref": "Bucket" })));
+                }
                 Grant::Compute => set.extend([
                     ("REEVE_CAPACITY", json!({ "Ref": "Capacity" })),
                     ("REEVE_CLUSTER", json!({ "Ref": "Cluster" })),
@@ -97,7 +105,14 @@ impl Authority {
         }
         for grant in self.grants {
             match grant {
-                Grant::TableRead | Grant::TableWrite | Grant::Feed => {}
+                Grant::TableRead
+                | Grant::TableWrite
+                | Grant::Feed
+                | Grant::WorkspaceRead
+                | Grant::WorkspaceWrite
+                | Grant::Outside => {}
+                Grant::BlobRead => out.extend(read_blobs()),
+                Grant::BlobWrite => out.extend(write_blobs()),
                 Grant::Compute => out.extend(compute()),
                 Grant::Push => {
                     let connections = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${SocketApi}/v1/*/@connections/*";
@@ -151,6 +166,26 @@ impl Authority {
         }
         out
     }
+}
+
+fn read_blobs() -> [Value; 3] {
+    [
+        allow("ReadBlobs", &["s3:GetObject"], &blobs("/blobs/*")),
+        // Without it, S3 does not say of an object that it is not there.
+        allow("MissBlobs", &["s3:ListBucket"], &blobs("")),
+        key("ReadBlobsKey", "s3", &["kms:Decrypt"]),
+    ]
+}
+
+fn write_blobs() -> [Value; 2] {
+    [
+        allow("WriteBlobs", &["s3:DeleteObject", "s3:PutObject"], &blobs("/blobs/*")),
+        key("WriteBlobsKey", "s3", &["kms:GenerateDataKey"]),
+    ]
+}
+
+fn blobs(rest: &str) -> Value {
+    json!({ "Fn::Sub": format!("arn:${{AWS::Partition}}:s3:::${{Bucket}}{rest}") })
 }
 
 fn compute() -> Vec<Value> {
