@@ -13,7 +13,7 @@ mod script;
 mod settings;
 mod vanilla;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -27,7 +27,9 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 use crate::acp::line::Lines;
-use crate::acp::message::{self, Fault, INVALID_PARAMS, Id, Incoming, METHOD_NOT_FOUND, NOT_FOUND};
+use crate::acp::message::{
+    self, AUTH_REQUIRED, Fault, INVALID_PARAMS, Id, Incoming, METHOD_NOT_FOUND, NOT_FOUND,
+};
 use crate::acp::peer::Peer;
 use client::Turn;
 use settings::{Kind, Settings};
@@ -46,6 +48,13 @@ struct Server {
     sessions: RefCell<BTreeMap<String, watch::Sender<u64>>>,
     /// What a script that belongs to no turn hears no cancel from.
     moments: watch::Sender<u64>,
+    logged_in: Cell<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Login {
+    method_id: String,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +94,7 @@ pub(crate) async fn serve(kind: &str) -> ExitCode {
         peer: Peer::new(output),
         sessions: RefCell::default(),
         moments: watch::Sender::new(0),
+        logged_in: Cell::new(false),
     });
     server.aside("start").await;
     let mut lines = Lines::new(BufReader::with_capacity(8 * 1024, input));
@@ -119,11 +129,21 @@ impl Server {
     async fn answer(&self, method: &str, params: &RawValue) -> Result<Value, Fault> {
         match method {
             "initialize" => Ok(self.settings.capabilities()),
+            "authenticate" => {
+                let method = read::<Login>(params)?.method_id;
+                self.logged_in.set(method == "echo-api-key");
+                Ok(json!({}))
+            }
+            "session/new" if self.settings.is_rich() && !self.logged_in.get() => {
+                Err(Fault::new(AUTH_REQUIRED, "log in first"))
+            }
             "session/new" => {
                 let id = memory::mint()?;
                 memory::save(&self.settings.home, &id, &self.settings.kind.fresh())?;
                 self.open(&id);
-                Ok(json!({ "sessionId": id }))
+                let mut answer = self.settings.offers();
+                answer["sessionId"] = json!(id);
+                Ok(answer)
             }
             "session/load" | "session/resume" => {
                 let session: InSession = read(params)?;
@@ -140,7 +160,7 @@ impl Server {
                     .await;
                     turn.say("(what was answered before)").await;
                 }
-                Ok(json!({}))
+                Ok(self.settings.offers())
             }
             _ => Err(Fault::new(METHOD_NOT_FOUND, format!("no such method: {method}"))),
         }

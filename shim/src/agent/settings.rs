@@ -44,8 +44,9 @@ pub(super) struct Settings {
     pub(super) limits: RunLimits,
     /// The way to the model, for the tool loop.
     pub(super) egress: Option<Egress>,
-    /// `ECHO_CAPABILITIES`: `load` or `none` make the echo agent a lesser one.
-    lesser: Option<String>,
+    /// `ECHO_CAPABILITIES`: `load` or `none` make the echo agent a lesser one, `rich` one that wants
+    /// to be logged in and offers modes and options.
+    capabilities: Option<String>,
     /// `ECHO_SCRIPTS`: what the echo agent plays at a moment of the protocol, by its name.
     pub(super) scripts: BTreeMap<String, String>,
 }
@@ -75,14 +76,38 @@ impl Settings {
             system_prompt: plan.system_prompt,
             limits: plan.limits,
             egress: plan.egress,
-            lesser: std::env::var("ECHO_CAPABILITIES").ok(),
+            capabilities: std::env::var("ECHO_CAPABILITIES").ok(),
             scripts,
+        })
+    }
+
+    /// Whether it wants to be logged in, and offers modes and options.
+    pub(super) fn is_rich(&self) -> bool {
+        self.capabilities.as_deref() == Some("rich")
+    }
+
+    /// What a session offers when it is opened.
+    pub(super) fn offers(&self) -> Value {
+        if !self.is_rich() {
+            return json!({});
+        }
+        let levels =
+            json!([{ "value": "low", "name": "Low" }, { "value": "high", "name": "High" }]);
+        json!({
+            "modes": {
+                "currentModeId": "ask",
+                "availableModes": [{ "id": "ask", "name": "Ask" }, { "id": "code", "name": "Code" }],
+            },
+            "configOptions": [{
+                "id": "effort", "name": "Effort", "category": "thought_level", "type": "select",
+                "currentValue": "low", "options": levels,
+            }],
         })
     }
 
     /// The answer to `initialize`.
     pub(super) fn capabilities(&self) -> Value {
-        let sessions = match self.lesser.as_deref() {
+        let sessions = match self.capabilities.as_deref() {
             Some("load" | "none") => json!({}),
             Some(_) | None => json!({ "resume": {} }),
         };
@@ -93,8 +118,13 @@ impl Settings {
         json!({
             "protocolVersion": 1,
             "agentCapabilities": {
-                "loadSession": self.lesser.as_deref() != Some("none"),
+                "loadSession": self.capabilities.as_deref() != Some("none"),
                 "sessionCapabilities": sessions,
+            },
+            "authMethods": if self.is_rich() {
+                json!([{ "id": "terminal-api-key", "type": "terminal" }, { "id": "echo-api-key" }])
+            } else {
+                json!([])
             },
             "agentInfo": { "name": name, "version": env!("CARGO_PKG_VERSION") },
         })

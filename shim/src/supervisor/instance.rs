@@ -50,10 +50,12 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const RETIRE: Duration = Duration::from_secs(8);
 
 /// What an agent said it can do, as far as it matters here.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Capabilities {
     pub(super) load: bool,
     pub(super) resume: bool,
+    /// How it logs in with a key that it finds in its environment, where it can.
+    pub(super) log_in: Option<String>,
 }
 
 type Ready = Option<Result<Capabilities, Failure>>;
@@ -457,6 +459,8 @@ fn capabilities(result: &RawValue) -> Result<Capabilities, Failure> {
         protocol_version: i64,
         #[serde(default)]
         agent_capabilities: serde_json::Value,
+        #[serde(default)]
+        auth_methods: serde_json::Value,
     }
     let hello: Hello = serde_json::from_str(result.get()).map_err(|_| {
         Failure::new(failure::AGENT_PROTOCOL, "the answer to initialize cannot be read")
@@ -472,5 +476,16 @@ fn capabilities(result: &RawValue) -> Result<Capabilities, Failure> {
     Ok(Capabilities {
         load: can["loadSession"] == json!(true),
         resume: can["sessionCapabilities"]["resume"].is_object(),
+        log_in: hello.auth_methods.as_array().and_then(|methods| with_a_key(methods)),
     })
+}
+
+/// The way to log in that asks nobody: its name is all that tells it from the others.
+fn with_a_key(methods: &[serde_json::Value]) -> Option<String> {
+    let asks_nobody = |method: &&serde_json::Value| {
+        let kind = method["type"].as_str().unwrap_or("agent");
+        let id = method["id"].as_str().unwrap_or_default();
+        kind != "terminal" && (id.contains("api-key") || id.contains("api_key"))
+    };
+    methods.iter().find(asks_nobody)?["id"].as_str().map(str::to_owned)
 }

@@ -7,29 +7,40 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use agent_client_protocol_schema::v1::{
-    CancelNotification, LoadSessionRequest, NewSessionRequest, PromptRequest, ResumeSessionRequest,
-    SessionId as AcpSessionId,
+    AuthenticateRequest, CancelNotification, LoadSessionRequest, NewSessionRequest, PromptRequest,
+    ResumeSessionRequest, SessionId as AcpSessionId,
 };
-use domain::{AgentId, SessionId};
 use domain::agent::Driver;
 use domain::run::Usage;
+use domain::{AgentId, SessionId};
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use wire::shim::{Ended, Outcome, PromptCommand, failure};
 
-use super::{Shared, setup};
 use super::failure::{Failure, cancelled};
-use super::instance::{Busy, Instance};
+use super::instance::{Busy, Capabilities, Instance};
 use super::stream::Stream;
-use crate::acp::message::NOT_FOUND;
+use super::{Shared, setup};
+use crate::acp::message::{AUTH_REQUIRED, NOT_FOUND};
 use crate::acp::peer::CallError;
 use crate::report::cut;
 use crate::time::reach;
 
 /// The longest session id of an agent.
 const ACP_SESSION: usize = 1024;
+
+/// The event that says that the agent has forgotten the conversation and begins another.
+const LOST: &str = "conversation_lost";
+
+/// The answer to `session/new`, as far as it is needed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Created {
+    session_id: String,
+}
 
 /// A prompt to be worked on.
 #[derive(Debug)]
@@ -170,62 +181,76 @@ impl Session {
         self.shared.tidy();
         let can = instance.ready().await?;
         let known = self.acp.clone().or_else(|| prompt.acp_session.clone());
-        let reopened = match known {
-            Some(acp) if can.resume || can.load => {
-                self.reopen(&instance, &acp, can.resume, prompt).await.then_some(acp)
-            }
-            Some(_) | None => None,
+        let reopened = match &known {
+            Some(acp) => self.reopen(&instance, acp, &can, prompt).await,
+            None => false,
         };
-        let acp = match reopened {
-            Some(acp) => acp,
-            None => self.create(&instance, prompt).await?,
+        let acp = match known {
+            Some(acp) if reopened => acp,
+            lost => {
+                let acp = self.create(&instance, &can, prompt).await?;
+                if let Some(lost) = lost {
+                    self.stream.tell(LOST, &json!({ "lost": lost, "now": acp }));
+                }
+                acp
+            }
         };
         self.acp = Some(acp.clone());
         self.bound = Some(Rc::clone(&instance));
         Ok((instance, acp))
     }
 
+    /// Takes a conversation up again, in the way the agent can. A loaded one is told once more: what is
+    /// history already is dropped.
     async fn reopen(
         &self,
         instance: &Instance,
         acp: &str,
-        resume: bool,
+        can: &Capabilities,
         prompt: &PromptCommand,
     ) -> bool {
-        let deadline = Instant::now() + self.shared.timing.start;
         let (place, servers) = (setup::place(instance, prompt), setup::servers(prompt));
-        let id = AcpSessionId::new(acp);
-        // What an agent replays is history already told.
-        self.stream.mute(!resume);
         instance.listen(acp, &self.stream).await;
-        let answer = if resume {
-            let request = ResumeSessionRequest::new(id, place).mcp_servers(servers);
-            instance.peer.call("session/resume", &request, deadline).await
-        } else {
-            let request = LoadSessionRequest::new(id, place).mcp_servers(servers);
-            instance.peer.call("session/load", &request, deadline).await
-        };
-        self.stream.mute(false);
-        if answer.is_err() {
-            instance.ignore(acp);
+        let mut opened = None;
+        if can.resume {
+            let id = AcpSessionId::new(acp);
+            let request = ResumeSessionRequest::new(id, &place).mcp_servers(servers.clone());
+            let deadline = Instant::now() + self.shared.timing.start;
+            opened = instance.peer.call("session/resume", &request, deadline).await.ok();
         }
-        answer.is_ok()
+        if opened.is_none() && can.load {
+            self.stream.mute(true);
+            let request =
+                LoadSessionRequest::new(AcpSessionId::new(acp), &place).mcp_servers(servers);
+            let deadline = Instant::now() + self.shared.timing.start;
+            opened = instance.peer.call("session/load", &request, deadline).await.ok();
+            self.stream.mute(false);
+        }
+        match &opened {
+            Some(result) => self.stream.offers(result),
+            None => instance.ignore(acp),
+        }
+        opened.is_some()
     }
 
+    /// Begins a conversation. An agent that wants to be logged in, and can do so by itself, is asked to.
     async fn create(
         &self,
         instance: &Rc<Instance>,
+        can: &Capabilities,
         prompt: &PromptCommand,
     ) -> Result<String, Failure> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Created {
-            session_id: String,
+        let mut answer = self.ask_new(instance, prompt).await;
+        if let (Err(CallError::Fault(fault)), Some(method)) = (&answer, &can.log_in)
+            && fault.code == AUTH_REQUIRED
+        {
+            let deadline = Instant::now() + self.shared.timing.start;
+            let request = AuthenticateRequest::new(method.clone());
+            if instance.peer.call("authenticate", &request, deadline).await.is_ok() {
+                answer = self.ask_new(instance, prompt).await;
+            }
         }
-        let deadline = Instant::now() + self.shared.timing.start;
-        let request = NewSessionRequest::new(setup::place(instance, prompt))
-            .mcp_servers(setup::servers(prompt));
-        let result = match instance.peer.call("session/new", &request, deadline).await {
+        let result = match answer {
             Ok(result) => result,
             Err(CallError::Fault(fault)) => return Err(Failure::from_fault(&fault)),
             Err(CallError::Closed) => return Err(instance.reason()),
@@ -241,8 +266,20 @@ impl Session {
             .ok_or_else(|| {
                 Failure::new(failure::AGENT_PROTOCOL, "session/new was answered without an id")
             })?;
+        self.stream.offers(&result);
         instance.listen(&created.session_id, &self.stream).await;
         Ok(created.session_id)
+    }
+
+    async fn ask_new(
+        &self,
+        instance: &Rc<Instance>,
+        prompt: &PromptCommand,
+    ) -> Result<Box<RawValue>, CallError> {
+        let deadline = Instant::now() + self.shared.timing.start;
+        let request = NewSessionRequest::new(setup::place(instance, prompt))
+            .mcp_servers(setup::servers(prompt));
+        instance.peer.call("session/new", &request, deadline).await
     }
 
     fn ended(

@@ -239,6 +239,27 @@ impl Stream {
         }
     }
 
+    /// Tells what the agent offers in the conversation it has just opened: its modes and its options,
+    /// as the updates that tell their changes do.
+    pub(super) fn offers(&self, opened: &RawValue) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Opened {
+            #[serde(default)]
+            modes: Option<BTreeMap<String, serde_json::Value>>,
+            #[serde(default)]
+            config_options: Option<serde_json::Value>,
+        }
+        // Some answer with null: they offer nothing.
+        let Ok(Some(opened)) = serde_json::from_str::<Option<Opened>>(opened.get()) else { return };
+        if let Some(modes) = opened.modes {
+            self.tell("current_mode_update", &json!(modes));
+        }
+        if let Some(options) = opened.config_options {
+            self.tell("config_option_update", &json!({ "configOptions": options }));
+        }
+    }
+
     /// Says once in a run that its agent writes what is no message.
     pub(super) fn notice_noise(&self, line: &[u8]) {
         let mut state = self.state.borrow_mut();

@@ -169,6 +169,8 @@ async fn a_conversation_outlives_its_container() {
             .await;
         plane.completed(number, number).await;
         assert_eq!(plane.said(number, number), count, "an unknown conversation begins anew");
+        let lost = plane.updates(number, number, "conversation_lost");
+        assert_eq!(lost.len(), usize::from(count == "1"), "and it is said that it does");
     }
 }
 
@@ -179,4 +181,17 @@ async fn what_a_later_version_says_passes_through() {
     plane.completed(1, 1).await;
     assert_eq!(plane.updates(1, 1, "from_the_future"), [&json!({ "what": [1, 2, 3] })]);
     assert_eq!(plane.said(1, 1), "on");
+}
+
+#[tokio::test]
+async fn an_agent_that_can_log_in_by_itself_is_asked_to_and_tells_what_it_offers() {
+    let mut plane = Plane::start().await;
+    let mut rich = echo();
+    rich.env.insert("ECHO_CAPABILITIES".to_owned(), "rich".to_owned());
+    plane.command(prompt_to(rich, 1, 1, "in")).await;
+    plane.completed(1, 1).await;
+    assert_eq!(plane.said(1, 1), "in");
+    assert_eq!(plane.updates(1, 1, "current_mode_update")[0]["currentModeId"], "ask");
+    let options = &plane.updates(1, 1, "config_option_update")[0]["configOptions"];
+    assert_eq!((&options[0]["id"], &options[0]["currentValue"]), (&json!("effort"), &json!("low")));
 }
