@@ -118,3 +118,46 @@ cases! {
         blobs.delete(scope, id).await.unwrap();
     }
 }
+
+/// Blobs in memory, for worlds that begin with nothing and end with the test.
+#[derive(Debug, Default)]
+pub struct Memory(std::sync::Mutex<std::collections::BTreeMap<(domain::RealmId, BlobId), Vec<u8>>>);
+
+#[async_trait::async_trait]
+impl Blobs for Memory {
+    async fn put(&self, scope: Scope, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+        if bytes.len() > MAX_BLOB {
+            return Err(BlobError::TooLarge);
+        }
+        let id = BlobId::of(&bytes);
+        self.0.lock().unwrap().insert((scope.realm(), id), bytes);
+        Ok(id)
+    }
+
+    async fn get(&self, scope: Scope, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        Ok(self.0.lock().unwrap().get(&(scope.realm(), id)).cloned())
+    }
+
+    async fn get_part(
+        &self,
+        scope: Scope,
+        id: BlobId,
+        range: std::ops::Range<u64>,
+    ) -> Result<Option<Vec<u8>>, BlobError> {
+        let whole = self.get(scope, id).await?;
+        Ok(whole.map(|bytes| {
+            let at =
+                |place: u64| usize::try_from(place).map_or(bytes.len(), |at| at.min(bytes.len()));
+            bytes.get(at(range.start)..at(range.end)).unwrap_or_default().to_vec()
+        }))
+    }
+
+    async fn size(&self, scope: Scope, id: BlobId) -> Result<Option<u64>, BlobError> {
+        Ok(self.get(scope, id).await?.map(|bytes| bytes.len() as u64))
+    }
+
+    async fn delete(&self, scope: Scope, id: BlobId) -> Result<(), BlobError> {
+        self.0.lock().unwrap().remove(&(scope.realm(), id));
+        Ok(())
+    }
+}

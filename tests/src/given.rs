@@ -39,6 +39,13 @@ impl Client {
         self.made("/v1/agents", agent).await
     }
 
+    /// Puts a file into the workspace of an agent.
+    pub async fn put_file(&self, agent: &str, path: &str, content: &[u8]) {
+        let path = format!("/v1/agents/{agent}/files/raw?path={path}");
+        let request = self.request(reqwest::Method::PUT, &path).body(content.to_vec());
+        self.send(request).await.is(204);
+    }
+
     /// A session with that agent; its id.
     pub async fn session(&self, agent: &str) -> String {
         self.made("/v1/sessions", json!({ "agentId": agent })).await

@@ -9,7 +9,8 @@ mod list;
 
 use std::ops::Deref;
 
-use api::{Access, Idempotency, Service};
+use api::{Access, Idempotency, Service, Upload};
+use app::files::Incoming;
 use app::{App, Grant, Once};
 use wire::Problem;
 
@@ -97,4 +98,12 @@ impl Service for Gate {
 
 fn once(Idempotency { key, fingerprint }: Idempotency) -> Once {
     Once { key, fingerprint }
+}
+
+/// Bytes that a caller has sent, for the use cases.
+pub fn incoming(upload: Upload) -> Incoming {
+    match upload {
+        Upload::Memory(bytes) => Incoming::Memory(bytes),
+        Upload::Spooled(file, size) => Incoming::Spooled(file, size),
+    }
 }

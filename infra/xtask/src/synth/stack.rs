@@ -17,6 +17,7 @@ use super::trigger;
 const PARAMETERS: &[(&str, &str)] = &[
     ("ApiUrl", "Where the HTTP API answers, without a path."),
     ("Architecture", "What the artifacts were built for."),
+    ("Bucket", "The name of the bucket of blobs."),
     ("Capacity", "What containers run on."),
     ("Cluster", "The name of the ECS cluster."),
     ("Connections", "The management endpoint of the WebSocket API."),
