@@ -10,6 +10,7 @@ mod ledger;
 mod outside;
 mod rest;
 mod spoken;
+mod tiers;
 mod watched;
 mod world;
 
@@ -27,6 +28,8 @@ use world::World;
 enum Step {
     Ask(Ask),
     Suspend(bool),
+    /// So many containers may run from now on.
+    Limit(u8),
     /// A scheduler looks, and carries out so many errands side by side.
     Tick(u8),
     /// A scheduler takes an errand and does nothing.
@@ -84,6 +87,7 @@ fn single() -> impl Strategy<Value = Step> {
         8 => millis.prop_map(Step::Advance),
         1 => select(&[Mood::Willing, Mood::Willing, Mood::Refuses, Mood::Fails]).prop_map(Step::Mood),
         1 => any::<bool>().prop_map(Step::Suspend),
+        1 => (0..4_u8).prop_map(Step::Limit),
         1 => Just(Step::Restart),
     ];
     let outside = prop_oneof![

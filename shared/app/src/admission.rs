@@ -74,6 +74,7 @@ impl Seats {
             existing: i64::from(self.limits.max_containers),
             running: i64::from(self.limits.max_running_containers),
             waiting: self.counts.line(&self.limits, self.idle),
+            ..Bounds::NONE
         }
     }
 }
@@ -144,8 +145,11 @@ impl Admission<'_> {
             let short = counts.to_stop(&limits).min(AT_ONCE);
             if short > 0 {
                 let pk = keys::containers_idle(scope);
+                // Whoever sees to the same at this moment does not stop as many again.
+                let most = counts.leaving.saturating_add(i64::try_from(short).unwrap_or(0));
+                let bounds = Bounds { leaving: most, ..Bounds::NONE };
                 for idle in store::container::first(app.table(), pk, short).await? {
-                    moved += usize::from(self.take_room(scope, &idle).await?);
+                    moved += usize::from(self.take_room(scope, &idle, bounds).await?);
                 }
             }
             if moved == 0 {
@@ -178,7 +182,12 @@ impl Admission<'_> {
     }
 
     /// Whether it is being stopped for another: somebody may just have needed it.
-    async fn take_room(&self, scope: Scope, idle: &Loaded<Container>) -> Result<bool, Error> {
+    async fn take_room(
+        &self,
+        scope: Scope,
+        idle: &Loaded<Container>,
+        bounds: Bounds,
+    ) -> Result<bool, Error> {
         let app = self.0;
         if !idle.value.is_idle() {
             return Ok(false);
@@ -186,7 +195,7 @@ impl Admission<'_> {
         let now = app.now();
         let mut after = idle.value.apply(ContainerEvent::Hibernate, now)?;
         after.leaving = true;
-        let mut writes = store::container::write(Some(idle), &after, Bounds::NONE, now);
+        let mut writes = store::container::write(Some(idle), &after, bounds, now);
         let errand = app.due(scope.realm(), Errand::Stop { container: after.id }, now);
         writes.push(store::due::put(&errand));
         self.faster("container.leave", writes).await

@@ -39,11 +39,14 @@ pub struct Bounds {
     pub running: i64,
     /// The most containers that wait.
     pub waiting: i64,
+    /// The most containers that are stopped for one that waits.
+    pub leaving: i64,
 }
 
 impl Bounds {
     /// None.
-    pub const NONE: Self = Self { existing: i64::MAX, running: i64::MAX, waiting: i64::MAX };
+    pub const NONE: Self =
+        Self { existing: i64::MAX, running: i64::MAX, waiting: i64::MAX, leaving: i64::MAX };
 }
 
 /// Writes a container as it is now, at `now`, and what follows from how it was: the counts, and the
@@ -88,7 +91,7 @@ fn follow(
     differs(Counter::Containers, bounds.existing, |_| true);
     let taken = differs(Counter::Running, bounds.running, |container| container.room);
     let waits = differs(Counter::Waiting, bounds.waiting, |c| c.waits_since.is_some());
-    differs(Counter::Leaving, i64::MAX, |container| container.leaving);
+    differs(Counter::Leaving, bounds.leaving, |container| container.leaving);
     if taken > 0 && waits == 0 {
         // Whoever takes room that somebody waits for goes ahead of them.
         writes.push(count(scope, Counter::Waiting, 0, 0));

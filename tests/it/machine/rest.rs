@@ -113,7 +113,8 @@ pub(super) async fn vanish(world: &World) {
     assert!(outside.live.is_empty() && outside.disks.is_empty(), "{outside:?}");
     let (model, ledger) = &*world.table.kept.lock().unwrap();
     assert!(ledger.dues.is_empty(), "{:?}", ledger.dues.values());
-    let kinds = ["#AUD", "REALM", "KEY"];
+    // What was planned is kept, like what was done.
+    let kinds = ["#AUD", "#PLN", "REALM", "KEY"];
     for (key, row) in model.0.iter().filter(|(key, _)| key.sk.starts_with("COUNT#")) {
         assert_eq!(row.item.count, 0, "{key:?} when nothing is left");
     }

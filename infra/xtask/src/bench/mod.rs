@@ -14,6 +14,7 @@
 //! one, it builds and starts it.
 
 mod bare;
+mod busy;
 mod client;
 mod container;
 mod docker;
@@ -28,6 +29,8 @@ mod reeve;
 mod startup;
 mod throughput;
 mod time;
+mod wake;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,9 +81,12 @@ enum Part {
     Startup,
     Container,
     Latency,
+    Busy,
+    Wake,
     Throughput,
     Get,
     List,
+    Workspace,
     Functions,
 }
 
@@ -163,6 +169,12 @@ async fn measure(options: &Bench, here: &Here) -> Result<Report> {
     if wanted(Part::Latency) {
         keep("latency", latency::measure(here).await?);
     }
+    if wanted(Part::Busy) {
+        keep("busy", busy::measure(here).await?);
+    }
+    if wanted(Part::Wake) {
+        keep("wake", wake::measure(here).await?);
+    }
     if wanted(Part::Throughput) {
         keep("throughput", throughput::measure(here).await?);
     }
@@ -171,6 +183,9 @@ async fn measure(options: &Bench, here: &Here) -> Result<Report> {
     }
     if wanted(Part::List) {
         keep("list", list::measure(here).await?);
+    }
+    if wanted(Part::Workspace) {
+        keep("workspace", workspace::measure(here).await?);
     }
     if wanted(Part::Functions) {
         keep("functions", functions::measure(here)?);
