@@ -104,6 +104,8 @@ ids! {
     AgentId = "agt_";
     /// A container: where an agent's processes run.
     ContainerId = "ctr_";
+    /// One agent's process inside a container. It has the agent's ULID: an agent has one place.
+    InstanceId = "ins_";
     /// A session: one conversation with an agent.
     SessionId = "ses_";
     /// A run: one prompt turn in a session.
