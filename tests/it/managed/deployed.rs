@@ -3,6 +3,7 @@
 mod connections;
 mod killed;
 mod limits;
+mod refused;
 mod routes;
 mod schedulers;
 mod streams;

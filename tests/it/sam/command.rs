@@ -30,11 +30,11 @@ fn deploy(stubs: &TempDir, emulator: &Emulator, arguments: &[&str]) -> Vec<Strin
     std::fs::remove_file(dir.join("calls")).ok();
     std::fs::write(dir.join("roots"), "whom to trust").unwrap();
     let mut python = tool("aws", "python3");
-    let path = std::env::var("PATH").unwrap();
+    let path = std::env::var_os("PATH").unwrap();
     python
         .arg(root().join("infra/aws/deploy"))
         .args(arguments)
-        .env("PATH", format!("{}:{path}", dir.display()))
+        .env("PATH", format!("{}:{}", dir.display(), path.display()))
         .env("CARGO_TARGET_DIR", dir.join("target"))
         .env("SSL_CERT_FILE", dir.join("roots"))
         .env("AWS_ENDPOINT_URL", emulator.endpoint())
