@@ -11,6 +11,7 @@ pub mod emulator;
 pub mod fault_proxy;
 pub mod given;
 pub mod http;
+pub mod models;
 pub mod platform;
 pub mod reeve;
 pub mod sample;

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Api {
     /// Anthropic's Messages.
     Anthropic,
-    /// `OpenAI`'s Chat Completions.
+    /// `OpenAI`'s Chat Completions and Responses.
     OpenAi,
 }
 
@@ -20,18 +20,52 @@ impl Api {
         }
     }
 
-    /// The path on which containers reach it.
-    pub(crate) const fn path(self) -> &'static str {
-        match self {
-            Self::Anthropic => "/v1/messages",
-            Self::OpenAi => "/v1/chat/completions",
-        }
-    }
-
     const fn public_base(self) -> &'static str {
         match self {
             Self::Anthropic => "https://api.anthropic.com",
             Self::OpenAi => "https://api.openai.com/v1",
+        }
+    }
+}
+
+/// What can be asked of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Messages,
+    CountTokens,
+    ChatCompletions,
+    Responses,
+}
+
+impl Endpoint {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Messages, Self::CountTokens, Self::ChatCompletions, Self::Responses];
+
+    /// Whose it is.
+    pub(crate) const fn api(self) -> Api {
+        match self {
+            Self::Messages | Self::CountTokens => Api::Anthropic,
+            Self::ChatCompletions | Self::Responses => Api::OpenAi,
+        }
+    }
+
+    /// The path on which containers reach it.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Responses => "/v1/responses",
+        }
+    }
+
+    /// What is appended to a provider's base URL.
+    pub(crate) const fn at_provider(self) -> &'static str {
+        match self {
+            Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::ChatCompletions => "/chat/completions",
+            Self::Responses => "/responses",
         }
     }
 }

@@ -12,7 +12,7 @@ use futures::stream;
 use reqwest::{Client, Url};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use crate::config::{Api, Provider};
+use crate::config::{Api, Endpoint, Provider};
 use crate::control::NotControl;
 use crate::problem::{Kind, Problem};
 use crate::scrub::Scrub;
@@ -89,7 +89,7 @@ pub(crate) struct Upstream {
     pub(crate) api: Api,
     pub(crate) default_model: Option<String>,
     client: Client,
-    endpoint: Url,
+    base: String,
     models: Url,
     credential: (HeaderName, HeaderValue),
     secret: String,
@@ -100,13 +100,11 @@ impl Upstream {
         let Provider { api, base_url, api_key, default_model } = provider;
         let base = base(api, &base_url).ok_or(BuildError::BaseUrl(api.owner()))?;
         let join = |path: &str| Url::parse(&format!("{base}{path}"));
-        let (endpoint, models) = match api {
-            Api::Anthropic => (join("/v1/messages"), join("/v1/models")),
-            Api::OpenAi => (join("/chat/completions"), join("/models")),
+        let models = match api {
+            Api::Anthropic => join("/v1/models"),
+            Api::OpenAi => join("/models"),
         };
-        let (Ok(endpoint), Ok(models)) = (endpoint, models) else {
-            return Err(BuildError::BaseUrl(api.owner()));
-        };
+        let Ok(models) = models else { return Err(BuildError::BaseUrl(api.owner())) };
         let key = api_key.as_ref().map_or(PLACEHOLDER, crate::ApiKey::expose);
         let (name, value) = match api {
             Api::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
@@ -116,15 +114,21 @@ impl Upstream {
             HeaderValue::from_str(&value).map_err(|_| BuildError::ApiKey(api.owner()))?;
         value.set_sensitive(true);
         let secret = api_key.map(|key| key.expose().to_owned()).unwrap_or_default();
-        if endpoint.scheme() == "http" && !secret.is_empty() && !is_loopback(&endpoint) {
+        if models.scheme() == "http" && !secret.is_empty() && !is_loopback(&models) {
             tracing::warn!(provider = api.owner(), "the API key is sent to a host without TLS");
         }
-        Ok(Self { api, default_model, client, endpoint, models, credential: (name, value), secret })
+        Ok(Self { api, default_model, client, base, models, credential: (name, value), secret })
+    }
+
+    /// Where an endpoint of its API is.
+    fn at(&self, endpoint: Endpoint) -> String {
+        format!("{}{}", self.base, endpoint.at_provider())
     }
 
     /// Sends `body` and passes the answer on.
     pub(crate) async fn forward(
         &self,
+        endpoint: Endpoint,
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response, Problem> {
@@ -138,7 +142,7 @@ impl Upstream {
                 passed.insert(name, value.clone());
             }
         }
-        let request = self.client.post(self.endpoint.clone()).headers(passed).body(body);
+        let request = self.client.post(self.at(endpoint)).headers(passed).body(body);
         self.pass_on(self.send(request).await?)
     }
 
@@ -271,7 +275,11 @@ mod tests {
     fn endpoint(api: Api, base_url: &str) -> Result<String, BuildError> {
         let provider =
             Provider { api, base_url: base_url.to_owned(), api_key: None, default_model: None };
-        Upstream::new(client().unwrap(), provider).map(|upstream| upstream.endpoint.to_string())
+        let endpoint = match api {
+            Api::Anthropic => Endpoint::Messages,
+            Api::OpenAi => Endpoint::Responses,
+        };
+        Upstream::new(client().unwrap(), provider).map(|upstream| upstream.at(endpoint))
     }
 
     #[test]
@@ -282,9 +290,9 @@ mod tests {
         }
         assert_eq!(joined(Api::Anthropic, "http://h/proxy/"), "http://h/proxy/v1/messages");
         for base in ["http://[::1]:8080", "http://[::1]:8080/", "http://[::1]:8080/v1/"] {
-            assert_eq!(joined(Api::OpenAi, base), "http://[::1]:8080/v1/chat/completions");
+            assert_eq!(joined(Api::OpenAi, base), "http://[::1]:8080/v1/responses");
         }
-        assert_eq!(joined(Api::OpenAi, "https://h/api/v3"), "https://h/api/v3/chat/completions");
+        assert_eq!(joined(Api::OpenAi, "https://h/api/v3"), "https://h/api/v3/responses");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::config::{Api, Config};
+use crate::config::{Config, Endpoint};
 use crate::forward::{BuildError, Upstream, client};
 use crate::models::{self, Endpoints, Server};
 use crate::problem::{Kind, Problem};
@@ -27,11 +27,16 @@ const ARRIVAL: Duration = Duration::from_mins(1);
 /// The endpoints that `config` describes. The router answers every request, with a denial where it
 /// is none of theirs, and knows nobody: who may reach it is decided by who is given the socket.
 pub fn router(config: Config) -> Result<Router, BuildError> {
-    Ok(Router::new()
+    let models = Router::new()
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::get))
-        .route(Api::Anthropic.path(), post(messages))
-        .route(Api::OpenAi.path(), post(chat_completions))
+        .route("/v1/models/{*id}", get(models::get));
+    let all = Endpoint::ALL.into_iter().fold(models, |router, endpoint| {
+        let answer = async move |State(endpoints): State<Arc<Endpoints>>, request: Request| {
+            complete(&endpoints, endpoint, request).await
+        };
+        router.route(endpoint.path(), post(answer))
+    });
+    Ok(all
         .fallback(denied)
         .method_not_allowed_fallback(denied)
         .layer(middleware::from_fn(here_only))
@@ -53,21 +58,11 @@ fn endpoints(config: Config) -> Result<Endpoints, BuildError> {
     Ok(Endpoints::Providers(all))
 }
 
-async fn messages(
-    State(endpoints): State<Arc<Endpoints>>,
+async fn complete(
+    endpoints: &Endpoints,
+    endpoint: Endpoint,
     request: Request,
 ) -> Result<Response, Problem> {
-    complete(&endpoints, Api::Anthropic, request).await
-}
-
-async fn chat_completions(
-    State(endpoints): State<Arc<Endpoints>>,
-    request: Request,
-) -> Result<Response, Problem> {
-    complete(&endpoints, Api::OpenAi, request).await
-}
-
-async fn complete(endpoints: &Endpoints, api: Api, request: Request) -> Result<Response, Problem> {
     #[derive(Deserialize)]
     struct Asked {
         model: String,
@@ -77,16 +72,16 @@ async fn complete(endpoints: &Endpoints, api: Api, request: Request) -> Result<R
     let Asked { model } = serde_json::from_slice(&body)
         .map_err(|_| Problem::new(Kind::InvalidBody, "The body is not JSON that names a model."))?;
     let server = endpoints.server(&model)?;
-    if server.api() != api {
-        return Err(models::unavailable(format!(
-            "The model is served at {}, not at {}.",
-            server.api().path(),
-            api.path()
-        )));
-    }
     match server {
-        Server::Provider(upstream) => upstream.forward(&parts.headers, body).await,
-        Server::Scripted => scripted::answer(&body),
+        Server::Provider(upstream) if upstream.api == endpoint.api() => {
+            upstream.forward(endpoint, &parts.headers, body).await
+        }
+        Server::Scripted if endpoint == Endpoint::Messages => scripted::answer(&body),
+        Server::Provider(_) | Server::Scripted => Err(models::unavailable(format!(
+            "The model is one of {}: it is not served at {}.",
+            server.api().owner(),
+            endpoint.path()
+        ))),
     }
 }
 
