@@ -1,7 +1,9 @@
 //! Agents in the table, and the labels they are found by.
 
 use domain::agent::{Agent, Labels};
+use domain::due::{Due, Errand};
 use domain::text::{LabelKey, LabelValue};
+use domain::{DueId, Timestamp};
 
 use crate::document::{self, Document, Loaded};
 use crate::{Expect, Index, Key, Scope, Write, keys};
@@ -36,6 +38,13 @@ fn unmark(agent: &Agent, pair: (&LabelKey, &LabelValue)) -> Write {
     Write::Delete { key: label(agent, pair), expect: Expect::Version(1) }
 }
 
+/// The errand that reclaims an agent. It has the agent's ULID, so that who needs the agent in time can
+/// take it out of the line.
+fn reclamation(agent: &Agent, at: Timestamp) -> Due {
+    let errand = Errand::Reclaim { agent: agent.id };
+    Due::new(DueId::new(agent.id.ulid()), agent.realm, errand, at)
+}
+
 /// Writes a new agent with its labels.
 pub fn create(agent: &Agent) -> Vec<Write> {
     let mut writes = vec![document::put(agent, Expect::Absent)];
@@ -43,8 +52,9 @@ pub fn create(agent: &Agent) -> Vec<Write> {
     writes
 }
 
-/// Writes an agent that was read, and the labels in which it differs.
-pub fn update(before: &Loaded<Agent>, agent: &Agent) -> Vec<Write> {
+/// Writes an agent that was read, at `now`, and what follows from how it differs: the labels it is
+/// found by, and the timer that reclaims it.
+pub fn update(before: &Loaded<Agent>, agent: &Agent, now: Timestamp) -> Vec<Write> {
     let lacks = |labels: &Labels, (key, value): (&LabelKey, &LabelValue)| {
         labels.get(key).is_none_or(|other| other != value)
     };
@@ -55,6 +65,13 @@ pub fn update(before: &Loaded<Agent>, agent: &Agent) -> Vec<Write> {
     );
     writes
         .extend(agent.labels.iter().filter(|&pair| lacks(old, pair)).map(|pair| mark(agent, pair)));
+    let timer = |agent: &Agent| Some(reclamation(agent, agent.reclaim_at?));
+    let (old, new) = (timer(&before.value), timer(agent));
+    if old != new {
+        // Before its time nobody has claimed it, so it is where it was put.
+        writes.extend(old.filter(|due| now < due.at).as_ref().map(crate::due::done));
+        writes.extend(new.as_ref().map(crate::due::put));
+    }
     writes
 }
 
