@@ -353,7 +353,7 @@ async fn the_model_decides_the_provider() {
     (
         404,
         "model_unavailable",
-        "The model is served at /v1/chat/completions, not at /v1/messages.",
+        "The model is one of openai: it is not served at /v1/messages.",
     )
     "#);
 
