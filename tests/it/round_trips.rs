@@ -25,7 +25,7 @@ const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("registry.agents", 2, "the realm's own and the registry's are two lists"),
     ("registry.resolve", 2, "the catalog says which bundle is meant"),
     ("files.rollback", 2, "the snapshot is read before the workspace is held"),
-    ("agents.recover", 2, "what is started needs room"),
+    ("agents.recover", 3, "what is started wakes its agent and tells its sessions"),
     ("containers.install", 2, "the container takes the agent, and the agent has no other"),
     ("containers.recover", 2, "what is started needs room"),
     ("containers.restart", 3, "what is started needs room, and wakes its agent"),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use domain::agent::AgentLifecycle;
 use domain::container::ContainerLifecycle;
+use domain::instance::InstanceLifecycle;
 use domain::machine::mermaid;
 use domain::realm::RealmLifecycle;
 use domain::run::RunLifecycle;
@@ -41,6 +42,7 @@ fn architecture(mut text: String) -> Result<String, String> {
     let machines = [
         ("agent", mermaid::<AgentLifecycle>()),
         ("container", mermaid::<ContainerLifecycle>()),
+        ("instance", mermaid::<InstanceLifecycle>()),
         ("session", mermaid::<SessionLifecycle>()),
         ("run", mermaid::<RunLifecycle>()),
         ("realm", mermaid::<RealmLifecycle>()),
