@@ -42,6 +42,7 @@ impl Document {
         let operation = &self.0["paths"][route.path][route.verb.as_str()];
         let method = route.verb.as_str().to_uppercase();
         let (mut path, mut variables) = (route.path.to_owned(), Map::new());
+        let mut query = Vec::new();
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             if let (Some(name), Some("path")) =
                 (parameter["name"].as_str(), parameter["in"].as_str())
@@ -49,6 +50,13 @@ impl Document {
                 let value = self.example(&parameter["schema"]);
                 path = path.replace(&format!("{{{name}}}"), value.as_str().unwrap_or_default());
                 variables.insert(name.to_owned(), value);
+            } else if let (Some(name), Some("query"), Some(true)) = (
+                parameter["name"].as_str(),
+                parameter["in"].as_str(),
+                parameter["required"].as_bool(),
+            ) {
+                let value = self.example(&parameter["schema"]);
+                query.push(format!("{name}={}", value.as_str().unwrap_or_default()));
             }
         }
         let body = self.body(&operation["requestBody"]["content"]["application/json"]["schema"]);
@@ -65,7 +73,7 @@ impl Document {
             "version": "2.0",
             "routeKey": key,
             "rawPath": path,
-            "rawQueryString": "",
+            "rawQueryString": query.join("&"),
             "headers": headers(route, host, stage.is_some(), body.is_some()),
             "requestContext": {
                 "accountId": "123456789012",

@@ -164,13 +164,18 @@ pub(super) fn remove(directory: &Path, path: &WorkspacePath) -> Result<bool, Wor
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
         Err(error) => return Err(io::Error::from(error).into()),
     };
-    let (away, name) = (aside(directory)?, fresh()?);
-    match rustix::fs::renameat(&parent, path.name(), &away, &name) {
+    let (aside, name) = (aside(directory)?, fresh()?);
+    match rustix::fs::renameat(&parent, path.name(), &aside, &name) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(io::Error::from(error).into()),
     }
-    sandbox::remove_tree(&directory.join(ASIDE).join(name))?;
+    let away = directory.join(ASIDE).join(name);
+    if std::fs::symlink_metadata(&away)?.is_dir() {
+        sandbox::remove_tree(&away)?;
+    } else {
+        std::fs::remove_file(&away)?;
+    }
     Ok(true)
 }
 
