@@ -218,56 +218,56 @@ impl Containers<'_> {
         may_idle: Duration,
         bounds: Bounds,
     ) -> Result<Option<(Container, Vec<Write>)>, Error> {
-            let app = self.0;
-            let now = app.now();
-            let id = before.value.id;
-            let needed = before.value.needed();
-            let mut writes = Vec::new();
-            let agents = self.agents(scope, needed.iter().copied()).await?;
-            let live = |agent: &&Loaded<Agent>| crate::agents::is_there(&agent.value);
-            if !needed.is_empty() && !agents.iter().any(|agent| live(&agent)) {
-                return Ok(None);
-            }
-            for agent in agents.iter().filter(live) {
-                match agent.value.state {
-                    AgentState::Paused | AgentState::Archived => {
-                        let awake = agent.value.moved(AgentState::Active, now, None);
-                        writes.extend(store::agent::update(agent, &awake, now));
-                    }
-                    AgentState::Active | AgentState::Deleting | AgentState::Deleted => {
-                        writes.push(document::check(agent));
-                    }
+        let app = self.0;
+        let now = app.now();
+        let id = before.value.id;
+        let needed = before.value.needed();
+        let mut writes = Vec::new();
+        let agents = self.agents(scope, needed.iter().copied()).await?;
+        let live = |agent: &&Loaded<Agent>| crate::agents::is_there(&agent.value);
+        if !needed.is_empty() && !agents.iter().any(|agent| live(&agent)) {
+            return Ok(None);
+        }
+        for agent in agents.iter().filter(live) {
+            match agent.value.state {
+                AgentState::Paused | AgentState::Archived => {
+                    let awake = agent.value.moved(AgentState::Active, now, None);
+                    writes.extend(store::agent::update(agent, &awake, now));
+                }
+                AgentState::Active | AgentState::Deleting | AgentState::Deleted => {
+                    writes.push(document::check(agent));
                 }
             }
-            let event = if before.value.state == ContainerState::Failed {
-                ContainerEvent::Recover
-            } else {
-                ContainerEvent::Provision
+        }
+        let event = if before.value.state == ContainerState::Failed {
+            ContainerEvent::Recover
+        } else {
+            ContainerEvent::Provision
+        };
+        let mut container = before.value.apply(event, now)?;
+        container.generation += 1;
+        container.connection = None;
+        container.seen_at = now;
+        container.archive_at = None;
+        container.room = true;
+        container.waits_since = None;
+        writes.extend(store::container::write(Some(before), &container, bounds, now));
+        for &session in container.busy.keys().take(MAX_TOLD) {
+            let key = keys::session(scope, session);
+            let Some(loaded) = document::get::<Session>(app.table(), &key).await? else {
+                continue;
             };
-            let mut container = before.value.apply(event, now)?;
-            container.generation += 1;
-            container.connection = None;
-            container.seen_at = now;
-            container.archive_at = None;
-            container.room = true;
-            container.waits_since = None;
-            writes.extend(store::container::write(Some(before), &container, bounds, now));
-            for &session in container.busy.keys().take(MAX_TOLD) {
-                let key = keys::session(scope, session);
-                let Some(loaded) = document::get::<Session>(app.table(), &key).await? else {
-                    continue;
-                };
-                let expect = loaded.expect();
-                let mut session = loaded.value;
-                if session.reports.is_none() && !session.held {
-                    session.listen_to(id, container.generation);
-                    writes.push(document::put(&session, expect));
-                }
+            let expect = loaded.expect();
+            let mut session = loaded.value;
+            if session.reports.is_none() && !session.held {
+                session.listen_to(id, container.generation);
+                writes.push(document::put(&session, expect));
             }
-            let watch = Errand::Watch { container: id, generation: container.generation };
-            let at = now.after(app.settings.start.min(may_idle));
-            writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
-            Ok(Some((container, writes)))
+        }
+        let watch = Errand::Watch { container: id, generation: container.generation };
+        let at = now.after(app.settings.start.min(may_idle));
+        writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
+        Ok(Some((container, writes)))
     }
 
     /// Those of these agents that there are. One read.
@@ -428,16 +428,19 @@ impl Containers<'_> {
         let over = |generation| {
             generation < container.value.generation || container.value.state.needs_start()
         };
-        let lost = turn.session.reports.is_some_and(|reports| over(reports.generation));
+        // A run that is held was given to nobody.
+        let held = turn.session.held;
+        let lost = !held && turn.session.reports.is_some_and(|reports| over(reports.generation));
         // A run that was called off before any start had it needs none.
         let unwanted = cancelling
-            && turn.session.reports.is_none()
-            && (turn.session.held || container.value.state.needs_start());
+            && (held || (turn.session.reports.is_none() && container.value.state.needs_start()));
         if !lost && !unwanted {
             return Ok(false);
         }
         let run = load_run(app, scope, active).await?;
-        turn.session.reports = None;
+        if lost {
+            turn.session.reports = None;
+        }
         turn.with_container(container.value.clone(), container.expect());
         if cancelling {
             turn.finish(app, run, RunEvent::Cancel, End::plain(), None).await?;

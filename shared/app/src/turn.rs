@@ -193,8 +193,11 @@ impl Turn {
     fn hold(&mut self, mut run: Loaded<Run>) -> Loaded<Run> {
         let (session, agent) = (self.session.id, run.value.agent);
         self.session.held = true;
-        self.session.reports = None;
         if let Some(Kept { now: container, changed, .. }) = &mut self.container {
+            // A start that goes on numbers on where it was.
+            if !container.state.takes_work() {
+                self.session.reports = None;
+            }
             self.session.container = Some(container.id);
             *changed = true;
             if !container.takes(session) {
@@ -328,10 +331,8 @@ impl Turn {
     }
 
     async fn load_container(&mut self, app: &App, place: ContainerId) -> Result<(), Error> {
-        let keys = [
-            keys::container(self.scope, place),
-            store::realm::Counter::Waiting.key(self.scope),
-        ];
+        let keys =
+            [keys::container(self.scope, place), store::realm::Counter::Waiting.key(self.scope)];
         let found = app.table().batch_get(&keys).await?;
         self.others_wait = found.get(1).and_then(Option::as_ref).is_some_and(|row| row.count > 0);
         if let Some(item) = found.first().and_then(Option::as_ref) {
