@@ -209,6 +209,7 @@ async fn an_archive_is_refused_before_anything_of_it_is_there() {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(0);
+        header.set_mode(0o644);
         let old = header.as_old_mut();
         old.name[..name.len()].copy_from_slice(name.as_bytes());
         old.linkname[..link.len()].copy_from_slice(link.as_bytes());
