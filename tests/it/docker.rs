@@ -188,8 +188,12 @@ async fn a_container_outlives_its_keeper_and_is_adopted() {
 async fn an_image_that_is_missing_is_named() {
     let world = World::of("reeve-no-such-image");
     let refused = world.docker.ready().await.unwrap_err();
-    assert!(matches!(&refused, ComputeError::Refused(text) if text.contains("reeve-no-such-image")));
+    assert!(
+        matches!(&refused, ComputeError::Refused(text) if text.contains("reeve-no-such-image"))
+    );
     let refused = world.docker.provision(&plan()).await.unwrap_err();
-    assert!(matches!(&refused, ComputeError::Refused(text) if text.contains("reeve-no-such-image")));
+    assert!(
+        matches!(&refused, ComputeError::Refused(text) if text.contains("reeve-no-such-image"))
+    );
     assert!(world.docker.list().await.unwrap().is_empty());
 }

@@ -1,4 +1,4 @@
-//! The ports on one machine. No account, no daemon, nothing to install.
+//! The ports on one machine. No account, nothing to install, and no daemon but where one is asked for.
 //!
 //! What holds here: each module implements one port and passes that port's conformance suite in
 //! `tests`. All state is in one directory, which one process owns ([`lock`]).
