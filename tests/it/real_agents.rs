@@ -142,8 +142,9 @@ async fn remembers(agent: Value) {
         let said = completed(&client, session, &run).await;
         assert!(said.ends_with(&format!("2: please say {name} again")), "{said}");
         let past = client.past(session).await;
-        let users = past.iter().filter(|event| event["type"] == "user_message_chunk").count();
-        assert_eq!(users, 0, "what was said before is not told again");
+        let told = |kind: &str| past.iter().filter(|event| event["type"] == kind).count();
+        assert_eq!(told("user_message_chunk"), 2, "each prompt is told once");
+        assert_eq!(told("conversation_lost"), 0);
     }
 }
 
