@@ -29,13 +29,16 @@ pub(super) async fn make(
     });
     fs::write(tree.join("package.json"), project.to_string()).map_err(passing)?;
     let cache = staging.dir.join("cache");
+    // Two files that are not there: what somebody configured for themselves says nothing here.
+    let (user, global) = (cache.join("user"), cache.join("global"));
+    let (user, global) = (user.to_string_lossy(), global.to_string_lossy());
     let cache = cache.to_string_lossy();
     let registry = format!("{}/", config.npm);
     let env = [
         ("npm_config_registry", registry.as_str()),
         ("npm_config_cache", &cache),
-        ("npm_config_userconfig", "/dev/null"),
-        ("npm_config_globalconfig", "/dev/null"),
+        ("npm_config_userconfig", &user),
+        ("npm_config_globalconfig", &global),
         ("npm_config_ignore_scripts", "true"),
         ("npm_config_audit", "false"),
         ("npm_config_fund", "false"),
