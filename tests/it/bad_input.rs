@@ -242,7 +242,7 @@ async fn a_malformed_path_or_query_changes_nothing() {
 }
 
 fn known(variable: &str) -> &'static str {
-    ["realmId", "keyId", "templateId", "agentId", "sessionId", "runId", "registryAgentId", "digest", "hash", "snapshotId"]
+    ["realmId", "keyId", "templateId", "agentId", "sessionId", "runId", "containerId", "instanceId", "registryAgentId", "digest", "hash", "snapshotId"]
         .into_iter()
         .find(|known| *known == variable)
         .expect("tests/src/sample.rs knows the variable")
