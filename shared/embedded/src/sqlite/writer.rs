@@ -204,13 +204,14 @@ fn append(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let heads: Vec<_> = writes.iter().filter_map(store::event::head).collect();
-    for Head { realm, place, first } in heads {
+    for Head { realm, place, last } in heads {
         let end = match ends.get(&realm) {
             Some(end) => *end,
             None => end_of(connection, realm)?,
         };
-        let count = place.last - first + 1;
-        let entry = Entry { realm, first: end + 1, count, time: now, batch: Some(place) };
+        let count = last - place.first + 1;
+        let batch = Some(place);
+        let entry = Entry { realm, first: end + 1, count, time: now, batch, shown: true };
         ends.insert(realm, entry.last());
         let write = log::append(&entry);
         // Nobody else writes there.
