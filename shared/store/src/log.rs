@@ -150,16 +150,14 @@ pub async fn behind(
         Ok(found.filter(|entry| entry.last() > after && is_of(entry, agent)))
     };
     let rest = async {
-        match agent {
-            Some(agent) => behind_of(table, scope, agent, after, limit).await,
-            None => {
-                let rest = Query {
-                    after: Some(Cursor::behind(keys::seq(after))),
-                    ..ascending(keys::logs(scope), false, limit)
-                };
-                Ok(document::list::<Entry>(table, rest).await?.items)
-            }
+        if let Some(agent) = agent {
+            return behind_of(table, scope, agent, after, limit).await;
         }
+        let rest = Query {
+            after: Some(Cursor::behind(keys::seq(after))),
+            ..ascending(keys::logs(scope), false, limit)
+        };
+        Ok(document::list::<Entry>(table, rest).await?.items)
     };
     let (around, rest) = futures::future::try_join(around, rest).await?;
     Ok(around.into_iter().chain(rest).collect())

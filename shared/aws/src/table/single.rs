@@ -121,6 +121,10 @@ impl DynamoTable {
 fn may_have_happened(error: &SdkError<PutItemError>) -> bool {
     match error {
         SdkError::ServiceError(refused) => refused.raw().status().as_u16() >= 500,
-        _ => true,
+        SdkError::TimeoutError(_)
+        | SdkError::DispatchFailure(_)
+        | SdkError::ResponseError(_)
+        | SdkError::ConstructionFailure(_)
+        | _ => true,
     }
 }
