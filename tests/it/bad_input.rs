@@ -79,7 +79,7 @@ fn wrong(field: &str) -> Vec<Value> {
         wrong.extend([json!("a\nb"), json!("\u{7f}"), json!("\u{85}")]);
     }
     let takes = |value: &Value| match field {
-        "force" => value.is_boolean(),
+        "force" | "pinned" => value.is_boolean(),
         "prompt" => value.as_str().is_some_and(|text| text.len() > 1),
         _ => false,
     };

@@ -32,7 +32,7 @@ fn store(outside: &Outside, dir: &Path) -> BundleStore {
         download: 1 << 20,
         bytes: 4 << 20,
         entries: 100,
-        time: Duration::from_secs(60),
+        time: Duration::from_mins(1),
     };
     let fetch = HttpFetch::new(Reach::default().vouch(&outside.url)).unwrap();
     let (npm, pypi) = (outside.url.clone(), outside.url.clone());

@@ -101,7 +101,7 @@ async fn a_file_is_read_in_parts() {
     let reeve = Reeve::start(Options::default()).await;
     let client = reeve.client();
     let agent = client.agent().await;
-    let content: Vec<u8> = (0..3_000_000_u32).flat_map(|n| n.to_be_bytes()).collect();
+    let content: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_be_bytes).collect();
     client.put_file(&agent, "large", &content).await;
     let size = content.len();
     let whole = get(&client, &agent, "large", &[]).await;

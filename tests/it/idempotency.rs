@@ -82,7 +82,7 @@ async fn twenty_at_once_are_one() {
 #[tokio::test]
 async fn a_malformed_key_is_refused_and_a_refusal_is_not_kept() {
     let reeve = Reeve::start(Options::default()).await;
-    let client = reeve.realm_with(json!({ "maxAgents": 1 })).await;
+    let client = reeve.realm_with(json!({ "maxAgents": 2 })).await;
     let ids = sample::everything(&client).await;
     let long = "k".repeat(129);
     for route in sample::mutating() {
@@ -96,7 +96,8 @@ async fn a_malformed_key_is_refused_and_a_refusal_is_not_kept() {
             assert_eq!(reply.is(400)["code"], "invalid_idempotency_key", "{}", route.id);
         }
     }
-    let full = json!({ "name": "two", "driver": "acp" });
+    // As many as were made to have one of everything.
+    let full = json!({ "name": "three", "driver": "acp" });
     let longest = &long[1..];
     let refused = client.post_once("/v1/agents", longest, full.clone()).await.unwrap();
     assert_eq!(refused.is(429)["code"], "quota_reached");

@@ -27,6 +27,7 @@ async fn every_list_reads_the_same_in_pages_of_any_size_and_from_either_end() {
         }
         client.made("/v1/keys", json!({ "name": "k" })).await;
         client.made("/v1/templates", json!({ "name": "t", "driver": "acp" })).await;
+        client.made("/v1/containers", json!({})).await;
         client.made("/v1/realms", json!({ "name": format!("realm {n}") })).await;
     }
     let mut lists = 0;

@@ -1,5 +1,6 @@
 //! A session's line of prompts: one in flight, the others in order, any of them called off.
 
+use domain::container::CAPACITY;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tests::http::Client;
@@ -137,8 +138,7 @@ async fn a_container_that_is_lost_fails_every_run_in_it_once_and_the_waiting_one
     let client = reeve.client();
     let agent = client.agent().await;
     let mut sessions = Vec::new();
-    // More than one commit can hold.
-    for _ in 0..120 {
+    for _ in 0..CAPACITY {
         let session = client.session(&agent).await;
         let (lost, next) = ("!wait", "!say hello");
         let runs = (client.prompt(&session, lost).await, client.prompt(&session, next).await);
@@ -146,6 +146,12 @@ async fn a_container_that_is_lost_fails_every_run_in_it_once_and_the_waiting_one
     }
     for (_, (lost, _)) in &sessions {
         client.reaches(lost, "streaming").await;
+    }
+    // These wait in the container's line: no start of it has had them.
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let session = client.session(&agent).await;
+        waiting.push((client.prompt(&session, "!say hello").await, session));
     }
     let (generation, _) = container(&reeve, &agent);
     for pid in mentioning_container(&agent) {
@@ -158,6 +164,10 @@ async fn a_container_that_is_lost_fails_every_run_in_it_once_and_the_waiting_one
         let events = client.past(session).await;
         assert_exactly_one_end(&events, lost["id"].as_str().unwrap());
         assert_exactly_one_end(&events, next);
+    }
+    for (run, session) in &waiting {
+        assert_eq!(client.ended(run).await["state"], "completed");
+        assert_exactly_one_end(&client.past(session).await, run);
     }
     assert_eq!(container(&reeve, &agent).0, generation + 1);
 }

@@ -1,4 +1,4 @@
-//! A provider of models on loopback that costs nothing: it speaks the true protocols of OpenAI's Chat
+//! A provider of models on loopback that costs nothing: it speaks the true protocols of `OpenAI`'s Chat
 //! Completions and Responses as agents of other makers use them, and does what it is asked.
 //!
 //! It looks at what users say that begins with `please`, and at the last of it:

@@ -1,17 +1,16 @@
 //! `GET /v1/agents/{agentId}/files/export`
 
-use api::{Failure, Found, Ids, Operation, Output, Params, attachment, handler};
+use api::{Failure, Ids, Params, handler};
 use app::Grant;
-use app::files::{Export, Exported};
+use app::files::Export;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use domain::AgentId;
 use gate::{Caller, Gate, Route};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
-use wire::files::ExportManifest;
 use wire::{ProblemKind, Scope};
+
+use crate::packed::Packed;
 
 /// Take some of a workspace along.
 pub(crate) const ROUTE: Route =
@@ -44,37 +43,16 @@ struct Wanted {
     dry_run: Option<bool>,
 }
 
-struct Reply(String, Exported);
-
-impl Output for Reply {
-    const STATUS: u16 = 200;
-
-    fn describe(operation: &mut Operation<'_>) {
-        operation.reply::<ExportManifest>(200);
-        let bytes = json!({ "type": "string", "format": "binary" });
-        operation.reply_as(200, "application/x-tar", &bytes);
-    }
-}
-
-impl IntoResponse for Reply {
-    fn into_response(self) -> Response {
-        match self {
-            Self(_, Exported::Manifest(manifest)) => Found(manifest).into_response(),
-            Self(name, Exported::Tar(content)) => attachment("application/x-tar", &name, content),
-        }
-    }
-}
-
 async fn export(
     State(app): State<Gate>,
     api::Caller(caller): Caller,
     Ids(Path { agent_id }): Ids<Path>,
     Params(Wanted { paths, dry_run }): Params<Wanted>,
-) -> Result<Reply, Failure> {
+) -> Result<Packed, Failure> {
     let export = Export {
         paths: paths.split(',').filter(|path| !path.is_empty()).map(str::to_owned).collect(),
         dry_run: dry_run.unwrap_or_default(),
     };
     let exported = app.files().export(&caller, agent_id, &export).await?;
-    Ok(Reply(format!("{agent_id}.tar"), exported))
+    Ok(Packed(format!("{agent_id}.tar"), exported))
 }

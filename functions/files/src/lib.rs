@@ -7,6 +7,7 @@ mod get;
 mod history;
 mod import;
 mod list;
+mod packed;
 mod put;
 mod remove;
 mod rollback;

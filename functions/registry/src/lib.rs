@@ -6,10 +6,11 @@ mod agents;
 mod bundle;
 mod bundles;
 mod document;
+mod get;
+mod mirrored;
 mod plan;
 mod remove;
 mod resolve;
-mod state;
 mod sync;
 
 use gate::Route;
@@ -20,7 +21,7 @@ pub const ROUTES: &[Route] = &[
     resolve::ROUTE,
     bundle::ROUTE,
     plan::ROUTE,
-    state::ROUTE,
+    get::ROUTE,
     agents::ROUTE,
     add::ROUTE,
     agent::ROUTE,

@@ -36,7 +36,7 @@ async fn trapped(reeve: &Reeve, client: &Client) -> (String, tempfile::TempDir) 
     fs::write(here.join("line\nbreak"), "x").unwrap();
     fs::write(here.join(OsStr::from_bytes(b"not \xff utf-8")), "x").unwrap();
     fs::write(here.join("locked"), "x").unwrap();
-    fs::set_permissions(here.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(here.join("locked"), fs::Permissions::from_mode(0o0)).unwrap();
     let mut deep = here.clone();
     for _ in 0..150 {
         deep = deep.join("deeper");

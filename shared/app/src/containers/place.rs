@@ -86,7 +86,8 @@ impl Containers<'_> {
     ) -> Result<InstanceView, Error> {
         let instance = container.agents.get(&agent).ok_or(Error::Bug("it was just put there"))?;
         let view = InstanceView::new(container.id, agent, instance);
-        self.0.commit(caller, "instance.install", view.id, writes, &view).await?;
+        let done = self.0.commit(caller, "instance.install", view.id, writes, &view).await;
+        self.unless_full(caller, done).await?;
         Ok(view)
     }
 
@@ -177,10 +178,23 @@ impl Containers<'_> {
             };
             let view = SessionView::from(&session);
             writes.push(document::put(&session, Expect::Absent));
-            self.0.commit(caller, "session.create", session.id, writes, &view).await?;
+            let done = self.0.commit(caller, "session.create", session.id, writes, &view).await;
+            self.unless_full(caller, done).await?;
             Ok(view)
         })
         .await
+    }
+
+    /// A conflict, as the refusal that it is where the realm has all the agents it may have. Reads the
+    /// count of them where there was one.
+    async fn unless_full(&self, caller: &Caller, done: Result<(), Error>) -> Result<(), Error> {
+        let Err(Error::Conflict) = done else { return done };
+        let found = self.0.table().get(&Counter::Agents.key(caller.scope)).await?;
+        let limit = caller.realm.limits.max_agents;
+        if found.is_some_and(|item| item.count >= i64::from(limit)) {
+            return Err(Error::QuotaReached { what: "agents", limit });
+        }
+        done
     }
 
     /// An agent of the realm, where it is.
@@ -214,12 +228,9 @@ impl Containers<'_> {
         new: &NewSession,
         described: &Described,
     ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
-        let container = match new.container_id {
-            Some(id) => Some(self.there(caller, id).await?),
-            None => {
-                let profile = new.container_profile.clone().unwrap_or_default();
-                self.choose(caller, &profile, &described.made_of).await?
-            }
+        let container = if let Some(id) = new.container_id { Some(self.there(caller, id).await?) } else {
+            let profile = new.container_profile.clone().unwrap_or_default();
+            self.choose(caller, &profile, &described.made_of).await?
         };
         let Some(container) = container else {
             let seats = self.0.admission().seats(caller.scope, caller.realm.limits).await?;

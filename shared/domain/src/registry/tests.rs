@@ -1,3 +1,5 @@
+//! The registry's document is read entry by entry, whatever stands in it.
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -11,7 +13,7 @@ const IDS: [&str; 30] = [
     "kilo", "kimi", "nova", "opencode", "pi-acp", "poolside", "qwen-code", "sigit", "stakpak",
 ];
 
-/// A document of the official form: a third are programs, a third npm's, a third PyPI's.
+/// A document of the official form: a third are programs, a third npm's, a third `PyPI`'s.
 fn official() -> Value {
     let agents: Vec<_> = IDS.iter().enumerate().map(|(n, id)| {
         let distribution = match n % 3 {

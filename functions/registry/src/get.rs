@@ -8,12 +8,12 @@ use wire::Scope;
 use wire::registry::RegistryView;
 
 /// Get how far the registry is synced, and which of its entries do not read.
-pub(crate) const ROUTE: Route = Route::get("registry.get", "/v1/registry", handler!(state))
+pub(crate) const ROUTE: Route = Route::get("registry.get", "/v1/registry", handler!(get))
     .summary("Get how far the registry is synced, and which of its entries do not read")
     .scope(Scope::AgentsRead)
     .grants(&[Grant::TableRead]);
 
-async fn state(
+async fn get(
     State(app): State<Gate>,
     api::Caller(_): Caller,
 ) -> Result<Found<RegistryView>, Failure> {
