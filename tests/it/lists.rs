@@ -28,6 +28,9 @@ async fn every_list_reads_the_same_in_pages_of_any_size_and_from_either_end() {
         client.made("/v1/keys", json!({ "name": "k" })).await;
         client.made("/v1/templates", json!({ "name": "t", "driver": "acp" })).await;
         client.made("/v1/containers", json!({})).await;
+        client.put_file(&given["agentId"], &format!("file-{n}"), b"another state").await;
+        let snapshots = format!("/v1/agents/{}/snapshots", given["agentId"]);
+        client.post(&snapshots, Value::Null).await.is(201);
         client.made("/v1/realms", json!({ "name": format!("realm {n}") })).await;
     }
     let mut lists = 0;

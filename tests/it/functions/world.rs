@@ -49,13 +49,16 @@ const SAMPLE: &str = "01JD3Z6V0QK5S8M2W4X7Y9ABCD";
 /// The digest of everything there.
 const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-/// Where nothing runs, and what was to.
+/// Where nothing runs, and what was to. What is to have a repository is refused: there is none.
 #[derive(Debug, Default)]
 struct Wishes(Mutex<Vec<ContainerPlan>>);
 
 #[async_trait::async_trait]
 impl Compute for Wishes {
     async fn provision(&self, plan: &ContainerPlan) -> Result<(), ComputeError> {
+        if !plan.repositories.is_empty() {
+            return Err(ComputeError::Refused("there is no such repository".to_owned()));
+        }
         self.0.lock().unwrap().push(plan.clone());
         Ok(())
     }
@@ -298,13 +301,33 @@ impl World {
         if route.id == "runs.answer" {
             self.asks(&ids).await;
         }
+        if route.id.starts_with("containers.") {
+            let container = self.made("/v1/containers", json!({})).await;
+            let install = format!("/v1/containers/{container}/agents");
+            let instance = self.made(&install, json!({ "manualAgent": sample::manual() })).await;
+            ids.extend([("containerId", container), ("instanceId", instance)]);
+        }
+        if route.id.ends_with(".recover") {
+            let lost = json!({ "name": "lost", "driver": "acp", "repositories": ["none"] });
+            let agent = self.made("/v1/agents", lost).await;
+            let session = self.made("/v1/sessions", json!({ "agentId": agent })).await;
+            let prompt = format!("/v1/sessions/{session}/prompt");
+            self.made(&prompt, json!({ "prompt": "hello" })).await;
+            self.drain().await;
+            ids.insert("containerId", agent.replace("agt_", "ctr_"));
+            ids.insert("agentId", agent);
+        }
         ids
+    }
+
+    async fn drain(&self) {
+        let until = self.clock.now().after(std::time::Duration::from_secs(20));
+        workers::scheduler::drain(&self.app, &*self.clock, until).await.unwrap();
     }
 
     /// Lets the container of an agent come up; its shim, and what it was started with.
     pub(crate) async fn shim(&self, agent: AgentId) -> (ShimCaller, ContainerPlan) {
-        let until = self.clock.now().after(std::time::Duration::from_secs(20));
-        workers::scheduler::drain(&self.app, &*self.clock, until).await.unwrap();
+        self.drain().await;
         let wishes = self.wishes.0.lock().unwrap();
         let plan = wishes.iter().find(|plan| plan.agent == agent).expect("a container is wanted");
         (self.app.authenticate_shim(Some(&plan.token)).unwrap(), plan.clone())
