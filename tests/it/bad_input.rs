@@ -242,10 +242,23 @@ async fn a_malformed_path_or_query_changes_nothing() {
 }
 
 fn known(variable: &str) -> &'static str {
-    ["realmId", "keyId", "templateId", "agentId", "sessionId", "runId", "containerId", "instanceId", "registryAgentId", "digest", "hash", "snapshotId"]
-        .into_iter()
-        .find(|known| *known == variable)
-        .expect("tests/src/sample.rs knows the variable")
+    [
+        "realmId",
+        "keyId",
+        "templateId",
+        "agentId",
+        "sessionId",
+        "runId",
+        "containerId",
+        "instanceId",
+        "registryAgentId",
+        "digest",
+        "hash",
+        "snapshotId",
+    ]
+    .into_iter()
+    .find(|known| *known == variable)
+    .expect("tests/src/sample.rs knows the variable")
 }
 
 /// Any JSON of some depth, with the names that bodies have.

@@ -28,12 +28,8 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 fn store(outside: &Outside, dir: &Path) -> BundleStore {
-    let limits = Limits {
-        download: 1 << 20,
-        bytes: 4 << 20,
-        entries: 100,
-        time: Duration::from_mins(1),
-    };
+    let limits =
+        Limits { download: 1 << 20, bytes: 4 << 20, entries: 100, time: Duration::from_mins(1) };
     let fetch = HttpFetch::new(Reach::default().vouch(&outside.url)).unwrap();
     let (npm, pypi) = (outside.url.clone(), outside.url.clone());
     let config = Config { dir: dir.to_owned(), npm, pypi, environment: environment(), limits };
@@ -135,10 +131,21 @@ async fn what_is_not_what_it_should_be_is_refused_and_leaves_nothing() {
         ("link-out", "bad_archive", tar(&[good, ("l", T::Symlink, b"../../etc/passwd")])),
         ("link-absolute", "bad_archive", tar(&[good, ("l", T::Symlink, b"/etc/passwd")])),
         ("hard-link-out", "bad_archive", tar(&[good, ("l", T::Link, b"/etc/passwd")])),
-        ("through-a-link", "bad_archive",
-            tar(&[good, ("d/", T::Directory, b""), ("l", T::Symlink, b"d"), ("l/x", T::Regular, b"x")])),
-        ("link-below-a-link", "bad_archive",
-            tar(&[good, ("d", T::Symlink, b"."), ("d/l", T::Symlink, b"x")])),
+        (
+            "through-a-link",
+            "bad_archive",
+            tar(&[
+                good,
+                ("d/", T::Directory, b""),
+                ("l", T::Symlink, b"d"),
+                ("l/x", T::Regular, b"x"),
+            ]),
+        ),
+        (
+            "link-below-a-link",
+            "bad_archive",
+            tar(&[good, ("d", T::Symlink, b"."), ("d/l", T::Symlink, b"x")]),
+        ),
         ("twice", "bad_archive", tar(&[good, good])),
         ("device", "bad_archive", tar(&[good, ("dev", T::Char, b"")])),
         ("bomb", "too_large", tar(&[good, ("big", T::Regular, &bomb)])),
@@ -172,7 +179,8 @@ async fn what_is_not_what_it_should_be_is_refused_and_leaves_nothing() {
     outside.says("/half", Says::Half(vec![b'x'; 100]));
     let half = store.make(&binary(outside.at("/half"), "agent", None)).await;
     assert!(matches!(half, Err(MakeError::Passing(_))), "{half:?}");
-    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["sources"]);
 }
 
@@ -208,7 +216,8 @@ fn publish(outside: &Outside, name: &str, version: &str, files: &[(&str, &str)])
     let bin = json!({ (name): "agent.js" });
     let manifest = json!({ "name": name, "version": version, "bin": bin }).to_string();
     let mut entries = vec![("package/package.json".to_owned(), manifest)];
-    entries.extend(files.iter().map(|(path, text)| (format!("package/{path}"), (*text).to_owned())));
+    entries
+        .extend(files.iter().map(|(path, text)| (format!("package/{path}"), (*text).to_owned())));
     let entries: Vec<Entry<'_>> =
         entries.iter().map(|(path, text)| (path.as_str(), T::Regular, text.as_bytes())).collect();
     let packed = gz(&tar(&entries));
@@ -270,7 +279,8 @@ async fn an_agent_of_the_catalog_runs_from_its_bundle_by_a_plan() {
     publish(&outside, "acp-parrot", "1.0.0", &[("agent.js", AGENT)]);
     let reeve = with_packages(&outside).await;
     let client = reeve.client();
-    let npx = json!({ "package": "acp-parrot@1.0.0", "args": ["--acp"], "env": { "COLOUR": "red" } });
+    let npx =
+        json!({ "package": "acp-parrot@1.0.0", "args": ["--acp"], "env": { "COLOUR": "red" } });
     add(&client, "parrot", json!({ "npx": npx })).await;
     let agent = client.agent_with(json!({ "registryAgent": "parrot" })).await;
     let session = client.session(&agent).await;
@@ -297,7 +307,8 @@ async fn an_agent_of_the_catalog_runs_from_its_bundle_by_a_plan() {
 
     // What is spoiled while nothing runs is made again before it is run.
     client.post(&format!("/v1/agents/{agent}/pause"), Value::Null).await.is(200);
-    let kept = reeve.data().join("bundles").join(&content[7..]).join("tree/node_modules/acp-parrot");
+    let kept =
+        reeve.data().join("bundles").join(&content[7..]).join("tree/node_modules/acp-parrot");
     std::fs::write(kept.join("agent.js"), "process.exit(1)").unwrap();
     assert_eq!(client.ask(&session, "still").await, format!("--acp|red|{place}"));
     assert_eq!(outside.times("/acp-parrot/-/acp-parrot-1.0.0.tgz"), 2);
@@ -309,13 +320,18 @@ async fn an_agent_without_a_bundle_fails_its_run_and_says_why() {
     let reeve = with_packages(&outside).await;
     let client = reeve.client();
     outside.says("/agent", Says::Bytes(b"one".to_vec()));
-    let place = |n: usize| json!({ "archive": outside.at("/agent"), "cmd": "./agent",
-        "sha256": sha256(&[u8::try_from(n).unwrap()]).hex() });
+    let place = |n: usize| {
+        json!({ "archive": outside.at("/agent"), "cmd": "./agent",
+        "sha256": sha256(&[u8::try_from(n).unwrap()]).hex() })
+    };
     let all = |place: Value| json!({ "binary": { "linux/amd64": place, "linux/arm64": place } });
     add(&client, "wrong", all(place(1))).await;
-    add(&client, "inside", all(json!({ "archive": "https://169.254.169.254/x", "cmd": "x" }))).await;
+    add(&client, "inside", all(json!({ "archive": "https://169.254.169.254/x", "cmd": "x" })))
+        .await;
     add(&client, "absent", json!({ "npx": { "package": "absent@1.0.0" } })).await;
-    for (id, code) in [("wrong", "digest_mismatch"), ("inside", "forbidden_address"), ("absent", "not_found")] {
+    for (id, code) in
+        [("wrong", "digest_mismatch"), ("inside", "forbidden_address"), ("absent", "not_found")]
+    {
         let agent = client.agent_with(json!({ "registryAgent": id })).await;
         let run = client.prompt(&client.session(&agent).await, "hello").await;
         let ended = client.ended(&run).await;
@@ -338,7 +354,11 @@ async fn an_agent_without_a_bundle_fails_its_run_and_says_why() {
     let realm = format!("/v1/realms/{}", reeve.realm_id);
     client.patch(&realm, json!({ "policy": { "unpinnedPackages": true } })).await.is(200);
     let bundle = resolved(&client, "loose").await;
-    assert_eq!((&bundle["state"], &bundle["packageVersion"]), (&json!("ready"), &json!("2.3.4")), "{bundle:#}");
+    assert_eq!(
+        (&bundle["state"], &bundle["packageVersion"]),
+        (&json!("ready"), &json!("2.3.4")),
+        "{bundle:#}"
+    );
 }
 
 #[tokio::test]
@@ -349,7 +369,8 @@ async fn a_death_in_the_middle_of_a_download_leaves_no_half_bundle() {
     let mut reeve = Reeve::start(options()).await;
     let client = reeve.client();
     let place = json!({ "archive": outside.at("/agent"), "cmd": "agent" });
-    add(&client, "slow", json!({ "binary": { "linux-x86_64": place, "linux-aarch64": place } })).await;
+    add(&client, "slow", json!({ "binary": { "linux-x86_64": place, "linux-aarch64": place } }))
+        .await;
     let asked = client.post("/v1/bundles", json!({ "registryAgent": "slow" })).await.is(202);
     outside.was_asked("/agent", 1).await;
     reeve.kill9();
@@ -386,10 +407,8 @@ async fn packages_of_the_real_indexes_are_installed() {
     };
     let integrity = "sha512-RF0Fw+rO5AMf9MAyaRXI4AV0Ulj5lMHqVxxdSgiVbixSCXoEmmX/jk0CuJw4+3SqroYO9VoUh+HcuJivvtJemA==";
     let made = store.make(&semver(integrity)).await.unwrap();
-    let program = made.entrypoint[0].replace(
-        "{bundle}",
-        BundleStore::tree(dir.path(), made.digest).to_str().unwrap(),
-    );
+    let program = made.entrypoint[0]
+        .replace("{bundle}", BundleStore::tree(dir.path(), made.digest).to_str().unwrap());
     let out = std::process::Command::new(program).arg("1.2.3").output().unwrap();
     assert_eq!(out.stdout, b"1.2.3\n");
     assert_eq!(code(store.make(&semver("sha512-AAAA")).await), "digest_mismatch");

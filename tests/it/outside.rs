@@ -110,11 +110,16 @@ async fn answer(mut stream: TcpStream, world: Arc<World>) {
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
     let said = world.pages.lock().unwrap().get(&path).cloned().unwrap_or(Says::Status(404));
     let known = head.lines().find_map(|line| line.strip_prefix("if-none-match: "));
-    let etag = |bytes: &[u8]| format!("\"{:x}\"", u64::from_be_bytes(
-        sha2::Sha256::digest(bytes)[..8].try_into().unwrap(),
-    ));
+    let etag = |bytes: &[u8]| {
+        format!(
+            "\"{:x}\"",
+            u64::from_be_bytes(sha2::Sha256::digest(bytes)[..8].try_into().unwrap(),)
+        )
+    };
     let (status, headers, body) = match &said {
-        Says::Bytes(bytes) if known == Some(etag(bytes).as_str()) => (304, String::new(), Vec::new()),
+        Says::Bytes(bytes) if known == Some(etag(bytes).as_str()) => {
+            (304, String::new(), Vec::new())
+        }
         Says::Bytes(bytes) => {
             let headers = format!("etag: {}\r\ncontent-length: {}\r\n", etag(bytes), bytes.len());
             (200, headers, bytes.clone())

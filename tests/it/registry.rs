@@ -51,7 +51,10 @@ async fn the_registry_is_synced_entry_by_entry_and_nothing_new_costs_nothing() {
     let reeve = reeve(&outside).await;
     let client = reeve.client();
     let state = synced(&client, &outside, 1).await;
-    assert_eq!((&state["agents"], &state["faults"], &state["error"]), (&json!(30), &json!([]), &Value::Null));
+    assert_eq!(
+        (&state["agents"], &state["faults"], &state["error"]),
+        (&json!(30), &json!([]), &Value::Null)
+    );
     assert_eq!(client.all("/v1/registry/agents?limit=7").await.len(), 30);
 
     // Nothing new: the ETag says so, and nothing changes.
@@ -67,10 +70,16 @@ async fn the_registry_is_synced_entry_by_entry_and_nothing_new_costs_nothing() {
     changed.push(entry("agent-30", "1.0.0"));
     outside.json(PATH, &document(&changed));
     let state = sync(&client, &outside).await;
-    assert_eq!((state["faults"][0]["id"].as_str(), state["faults"][0]["index"].as_u64()), (Some("agent-01"), Some(1)));
+    assert_eq!(
+        (state["faults"][0]["id"].as_str(), state["faults"][0]["index"].as_u64()),
+        (Some("agent-01"), Some(1))
+    );
     let of = async |id: &str| client.get(&format!("/v1/registry/agents/{id}")).await.is(200);
     let first = of("agent-00").await;
-    assert_eq!((&first["latest"], &first["versions"]), (&json!("1.1.0"), &json!(["1.1.0", "1.0.0"])));
+    assert_eq!(
+        (&first["latest"], &first["versions"]),
+        (&json!("1.1.0"), &json!(["1.1.0", "1.0.0"]))
+    );
     assert_eq!(of("agent-00?version=1.0.0").await["version"], "1.0.0");
     client.get("/v1/registry/agents/agent-00?version=9.9.9").await.is(404);
     let faulty = of("agent-01").await;
@@ -79,7 +88,11 @@ async fn the_registry_is_synced_entry_by_entry_and_nothing_new_costs_nothing() {
     assert_eq!(of("agent-30").await["about"]["unknown"], json!({ "kept": true }));
 
     // What is no registry changes nothing but what is said of it.
-    for says in [Says::Bytes(b"<html>".to_vec()), Says::Bytes(b"{\"agents\":[]}".to_vec()), Says::Status(404)] {
+    for says in [
+        Says::Bytes(b"<html>".to_vec()),
+        Says::Bytes(b"{\"agents\":[]}".to_vec()),
+        Says::Status(404),
+    ] {
         outside.says(PATH, says);
         let state = sync(&client, &outside).await;
         assert!(state["error"].is_string(), "{state:#}");
@@ -186,7 +199,8 @@ async fn what_is_fetched_is_whole_bounded_and_named() {
     outside.says("/endless", Says::Endless);
     outside.says("/nothing", Says::Nothing);
     outside.says("/round", Says::Redirect("/round".to_owned()));
-    let short = FetchRequest { timeout: Duration::from_millis(50), ..request(outside.at("/nothing")) };
+    let short =
+        FetchRequest { timeout: Duration::from_millis(50), ..request(outside.at("/nothing")) };
     assert!(matches!(fetch(reach(), &short).await, Err(FetchError::TimedOut(_))));
     let of = async |path: &str| fetch(reach(), &request(outside.at(path))).await.unwrap_err();
     assert!(matches!(of("/half").await, FetchError::Unavailable(_)));

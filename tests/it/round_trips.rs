@@ -34,7 +34,11 @@ const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("runs.cancel", 2, "the run says which session it is in, and the session decides"),
     ("sessions.cancel", 2, "without a run, the session says which one is in flight"),
     ("sessions.events", 2, "an empty page asks whether there is such a session"),
-    ("sessions.prompt", 3, "the session says which agent it is with, and that what it needs to start"),
+    (
+        "sessions.prompt",
+        3,
+        "the session says which agent it is with, and that what it needs to start",
+    ),
     ("sessions.runs", 2, "an empty page asks whether there is such a session"),
 ];
 

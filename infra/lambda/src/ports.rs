@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Access;
-use app::ports::{BlobError, BlobId, Blobs, Compute, ComputeError, Elsewhere, Feed, Gone, LiveEvent, NoBundles, NoFetch, Observed, Push, Seen};
+use app::ports::{
+    BlobError, BlobId, Blobs, Compute, ComputeError, Elsewhere, Feed, Gone, LiveEvent, NoBundles,
+    NoFetch, Observed, Push, Seen,
+};
 use app::{App, Grant, Ports, Settings};
 use aws::blobs::Bucket;
 use aws::compute::Ecs;

@@ -49,7 +49,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "NAME=PATH", value_parser = repository)]
     pub(crate) repository: Vec<(String, PathBuf)>,
     /// Where agents run: in sandboxes of this machine, or in containers of the Docker engine that
-    /// DOCKER_HOST names.
+    /// `DOCKER_HOST` names.
     #[arg(long, value_enum, default_value_t = Kind::Sandbox)]
     pub(crate) compute: Kind,
     /// The image of `--compute docker`; `infra/aws/images/build` makes it.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use domain::agent::{Agent, AgentSpec};
 use domain::bundle::{
-    Bundle, BundleEvent, BundleFault, BundleLifecycle, BundleState, Content, NoSource, Pinned, Source,
-    named,
+    Bundle, BundleEvent, BundleFault, BundleLifecycle, BundleState, Content, NoSource, Pinned,
+    Source, named,
 };
 use domain::due::Errand;
 use domain::realm::Realm;
@@ -130,7 +130,10 @@ impl Bundles<'_> {
         let listed = match self.0.registry().listed(scope, &reference.id).await {
             Ok(listed) => listed,
             Err(Error::NotFound(_)) => {
-                return fault("not_found", format!("there is no `{}` in the catalog", reference.id));
+                return fault(
+                    "not_found",
+                    format!("there is no `{}` in the catalog", reference.id),
+                );
             }
             Err(error) => return Err(error),
         };
@@ -331,8 +334,7 @@ impl Bundles<'_> {
         let app = self.0;
         let state = BundleLifecycle::step(before.value.state, event)?;
         let updated_at = app.now();
-        let bundle =
-            Bundle { state, pinned, content, fault, updated_at, ..before.value.clone() };
+        let bundle = Bundle { state, pinned, content, fault, updated_at, ..before.value.clone() };
         let mut writes = vec![document::put(&bundle, before.expect())];
         if let Some(content) = &bundle.content {
             let key = keys::made_bundle(scope, content.digest);
@@ -353,7 +355,8 @@ impl Bundles<'_> {
         let (package, cmd) = match source {
             Source::Binary(binary) => {
                 let sha256 = binary.sha256.as_deref().map(Digest::from_hex).transpose();
-                let sha256 = sha256.map_err(|error| MakeError::failed("not_found", error.to_string()))?;
+                let sha256 =
+                    sha256.map_err(|error| MakeError::failed("not_found", error.to_string()))?;
                 let (url, cmd) = (binary.archive.clone(), binary.cmd.as_str().to_owned());
                 return Ok(Pinned::Binary { url, cmd, sha256 });
             }
@@ -456,7 +459,8 @@ impl Bundles<'_> {
 impl App {
     /// What agents of this installation run on.
     pub(crate) fn platform(&self) -> Result<Platform, Error> {
-        Platform::linux(std::env::consts::ARCH).map_err(|_| Error::Bug("a processor without a name"))
+        Platform::linux(std::env::consts::ARCH)
+            .map_err(|_| Error::Bug("a processor without a name"))
     }
 }
 

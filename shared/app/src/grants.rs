@@ -14,8 +14,9 @@ use store::{Commit, Error, Item, Key, Page, Query, Scope, Table};
 
 use crate::Ports;
 use crate::ports::{
-    BlobError, BlobId, Blobs, Bundles, Compute, ComputeError, Feed, Fetch, FetchError, FetchRequest,
-    Fetched, Gone, KeptContent, LiveEvent, MakeError, Observed, Opened, Part, Push, Put, Seen, Walk, WorkspaceError, Workspaces,
+    BlobError, BlobId, Blobs, Bundles, Compute, ComputeError, Feed, Fetch, FetchError,
+    FetchRequest, Fetched, Gone, KeptContent, LiveEvent, MakeError, Observed, Opened, Part, Push,
+    Put, Seen, Walk, WorkspaceError, Workspaces,
 };
 
 /// One thing a route may touch. In the cloud each becomes a statement of the function's policy.

@@ -9,8 +9,8 @@
 mod admission;
 pub mod agents;
 pub mod audit;
-pub mod bundles;
 mod blob_id;
+pub mod bundles;
 mod caller;
 mod commit;
 pub mod containers;

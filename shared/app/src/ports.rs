@@ -16,7 +16,8 @@ use wire::event::LiveView;
 
 pub use crate::blob_id::BlobId;
 pub use crate::outside::{
-    Bundles, Fetch, FetchError, FetchRequest, Fetched, Kept as KeptContent, MakeError, NoBundles, NoFetch,
+    Bundles, Fetch, FetchError, FetchRequest, Fetched, Kept as KeptContent, MakeError, NoBundles,
+    NoFetch,
 };
 pub use crate::secrets::SecretValue;
 pub use crate::workspaces::{

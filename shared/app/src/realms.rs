@@ -2,9 +2,7 @@
 
 use domain::due::Errand;
 use domain::key::{ApiKey, PresentedKey, Scope as KeyScope};
-use domain::realm::{
-    Realm, RealmEvent, RealmLifecycle, RealmLimits, RealmPolicy, RealmState,
-};
+use domain::realm::{Realm, RealmEvent, RealmLifecycle, RealmLimits, RealmPolicy, RealmState};
 use domain::text::Name;
 use domain::{Machine, RealmId};
 use store::document::{self, Loaded};

@@ -44,7 +44,8 @@ impl Sources {
     /// The official ones, asked every hour once somebody has asked first.
     pub fn official() -> Self {
         Self {
-            registry: "https://cdn.agentclientprotocol.com/registry/v1/latest/registry.json".to_owned(),
+            registry: "https://cdn.agentclientprotocol.com/registry/v1/latest/registry.json"
+                .to_owned(),
             interval: Some(Duration::from_hours(1)),
             npm: "https://registry.npmjs.org".to_owned(),
             pypi: "https://pypi.org".to_owned(),
@@ -101,7 +102,10 @@ impl Registry<'_> {
             let listed = self.some(pk, after.clone(), paging.limit).await?;
             views.extend(listed.items.iter().filter_map(|l| shown(&l.value)));
             if let Some(next) = listed.next {
-                return Ok(page(views.into_iter(), Some(&Cursor::behind(format!("own#{}", next.sk())))));
+                return Ok(page(
+                    views.into_iter(),
+                    Some(&Cursor::behind(format!("own#{}", next.sk()))),
+                ));
             }
         }
         if views.len() >= paging.limit {
@@ -170,19 +174,16 @@ impl Registry<'_> {
             let key = keys::own_registry_agent(caller.scope, &entry.id);
             let before = document::get::<Listed>(self.0.table(), &key).await?;
             let mut writes = Vec::new();
-            let listed = match &before {
-                Some(before) => {
-                    let listed = before.value.seen(&entry, now);
-                    let listed = listed.unwrap_or_else(|| before.value.clone());
-                    writes.push(document::put(&listed, before.expect()));
-                    listed
-                }
-                None => {
-                    let listed = Listed::new(Some(caller.realm()), entry.clone(), now);
-                    writes.push(document::put(&listed, Expect::Absent));
-                    writes.push(count(caller.scope, Counter::CatalogAgents, 1, MAX_OWN));
-                    listed
-                }
+            let listed = if let Some(before) = &before {
+                let listed = before.value.seen(&entry, now);
+                let listed = listed.unwrap_or_else(|| before.value.clone());
+                writes.push(document::put(&listed, before.expect()));
+                listed
+            } else {
+                let listed = Listed::new(Some(caller.realm()), entry.clone(), now);
+                writes.push(document::put(&listed, Expect::Absent));
+                writes.push(count(caller.scope, Counter::CatalogAgents, 1, MAX_OWN));
+                listed
             };
             let view = RegistryAgentView::new(&listed, &entry);
             self.0.commit(caller, "registry.add", &entry.id, writes, &view).await?;
@@ -373,8 +374,10 @@ impl Registry<'_> {
             let mut writes = Vec::new();
             for entry in &document.entries {
                 match known.get(&entry.id) {
-                    None => writes
-                        .push(document::put(&Listed::new(None, entry.clone(), now), Expect::Absent)),
+                    None => writes.push(document::put(
+                        &Listed::new(None, entry.clone(), now),
+                        Expect::Absent,
+                    )),
                     Some(before) => {
                         let seen = before.value.seen(entry, now);
                         writes.extend(seen.map(|listed| document::put(&listed, before.expect())));
@@ -451,7 +454,10 @@ fn entry(new: NewRegistryAgent) -> Result<Entry, Error> {
     }
     let size = serde_json::to_vec(&entry).map_or(usize::MAX, |json| json.len());
     if size > MAX_ENTRY {
-        return Err(invalid("distribution", format!("must have at most {MAX_ENTRY} bytes of JSON")));
+        return Err(invalid(
+            "distribution",
+            format!("must have at most {MAX_ENTRY} bytes of JSON"),
+        ));
     }
     Ok(entry)
 }

@@ -308,7 +308,12 @@ impl Agent {
     /// The agent in `state`, at `now`. One that is archived is to be reclaimed after `reclaim_after`;
     /// none: never.
     #[must_use]
-    pub fn moved(&self, state: AgentState, now: Timestamp, reclaim_after: Option<Duration>) -> Self {
+    pub fn moved(
+        &self,
+        state: AgentState,
+        now: Timestamp,
+        reclaim_after: Option<Duration>,
+    ) -> Self {
         let reclaim_at = match state {
             AgentState::Archived if self.reclaimed_at.is_none() => {
                 reclaim_after.map(|after| now.after(after))

@@ -18,7 +18,16 @@ use crate::{Digest, Machine, RealmId, Timestamp};
 
 /// How an agent is got.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr, VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -27,7 +36,7 @@ pub enum Kind {
     Binary,
     /// A package of npm.
     Npx,
-    /// A package of PyPI.
+    /// A package of `PyPI`.
     Uvx,
 }
 
@@ -45,7 +54,7 @@ pub enum Source {
     Binary(Binary),
     /// A package of npm.
     Npx(Package),
-    /// A package of PyPI.
+    /// A package of `PyPI`.
     Uvx(Package),
 }
 
@@ -185,7 +194,7 @@ pub enum Pinned {
         /// Its command, where it is not the one of its own name.
         cmd: Option<String>,
     },
-    /// A package of PyPI.
+    /// A package of `PyPI`.
     Uvx {
         /// Its name.
         name: String,
@@ -281,7 +290,9 @@ impl Machine for BundleLifecycle {
         use BundleEvent as E;
         use BundleState as S;
         Some(match (state, event) {
-            (S::Resolving | S::Failed, E::Ask) | (S::Ready | S::Resolving, E::Spoil) => S::Resolving,
+            (S::Resolving | S::Failed, E::Ask) | (S::Ready | S::Resolving, E::Spoil) => {
+                S::Resolving
+            }
             (S::Ready, E::Ask) | (S::Resolving, E::Made) => S::Ready,
             (S::Resolving, E::Fail) => S::Failed,
             (S::Ready | S::Failed, E::Made | E::Fail) | (S::Failed, E::Spoil) => return None,

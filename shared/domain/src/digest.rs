@@ -109,7 +109,9 @@ mod tests {
         let digest: Digest = text.parse().unwrap();
         assert_eq!(digest.to_string(), text);
         assert_eq!(Digest::from_hex(&digest.hex().to_uppercase()), Ok(digest));
-        for bad in ["", "sha256:", &text[7..], &text.to_uppercase(), &format!("{text}0"), "sha256:+a"] {
+        for bad in
+            ["", "sha256:", &text[7..], &text.to_uppercase(), &format!("{text}0"), "sha256:+a"]
+        {
             assert_eq!(bad.parse::<Digest>(), Err(NotADigest), "{bad}");
         }
     }

@@ -105,7 +105,8 @@ impl ExecutionPlan {
             env.extend(own.map(|(name, value)| (name.clone(), value.replace("{bundle}", &place))));
             env.extend(std::mem::take(&mut process.env));
             process.env = env;
-            process.command = content.entrypoint.iter().map(|p| p.replace("{bundle}", &place)).collect();
+            process.command =
+                content.entrypoint.iter().map(|p| p.replace("{bundle}", &place)).collect();
             process.command.extend(args);
             planned = Some(PlannedBundle {
                 id: bundle.id,

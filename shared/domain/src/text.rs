@@ -102,7 +102,11 @@ fn prose(text: &str) -> Result<(), Unfit> {
 }
 
 fn any_prose(text: &str) -> Result<(), Unfit> {
-    if text.is_empty() { Ok(()) } else { prose(text).or_else(|unfit| if unfit == Unfit::Blank { Ok(()) } else { Err(unfit) }) }
+    if text.is_empty() {
+        Ok(())
+    } else {
+        prose(text).or_else(|unfit| if unfit == Unfit::Blank { Ok(()) } else { Err(unfit) })
+    }
 }
 
 /// The most bytes of a prompt: a run and its sealed answer each fit one item of the table.

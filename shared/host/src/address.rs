@@ -28,7 +28,10 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     // Only what has been given out, and of that not what holds another address: 6to4, Teredo, and
     // what is for documentation. Mapped addresses and NAT64 are outside of it.
     let given_out = first & 0xe000 == 0x2000;
-    given_out && first != 0x2002 && !(first == 0x2001 && (second == 0 || second == 0xdb8)) && first != 0x3fff
+    given_out
+        && first != 0x2002
+        && !(first == 0x2001 && (second == 0 || second == 0xdb8))
+        && first != 0x3fff
 }
 
 #[cfg(test)]
@@ -37,14 +40,35 @@ mod tests {
 
     #[test]
     fn only_the_internet_is_public() {
-        for public in ["1.1.1.1", "93.184.215.14", "104.16.0.35", "2606:4700::6810:23", "2a00:1450::1"] {
+        for public in
+            ["1.1.1.1", "93.184.215.14", "104.16.0.35", "2606:4700::6810:23", "2a00:1450::1"]
+        {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
         for other in [
-            "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254",
-            "100.64.0.1", "192.0.0.192", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1",
-            "::1", "::", "::ffff:169.254.169.254", "::ffff:1.1.1.1", "64:ff9b::a9fe:a9fe",
-            "2002:a9fe:a9fe::1", "2001:0:1::1", "fd00:ec2::254", "fe80::1", "ff02::1", "2001:db8::1",
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.192",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "::1",
+            "::",
+            "::ffff:169.254.169.254",
+            "::ffff:1.1.1.1",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "2001:0:1::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "ff02::1",
+            "2001:db8::1",
         ] {
             assert!(!is_public(other.parse().unwrap()), "{other}");
         }

@@ -108,7 +108,9 @@ impl HttpFetch {
             let response = self.get(&url, request).await?;
             let (parts, body) = response.into_parts();
             match parts.status {
-                StatusCode::NOT_MODIFIED if request.etag.is_some() => return Ok(Fetched::Unchanged),
+                StatusCode::NOT_MODIFIED if request.etag.is_some() => {
+                    return Ok(Fetched::Unchanged);
+                }
                 StatusCode::OK => return whole(&parts.headers, body, request.limit, into).await,
                 status if status.is_redirection() => {
                     let to = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok());

@@ -37,8 +37,8 @@ use domain::due::Due;
 use domain::id::Ulid;
 use domain::text::{LabelKey, LabelValue, RegistryId};
 use domain::{
-    AgentId, AuditId, ContainerId, Digest, KeyId, RealmId, RunId, SessionId, SnapshotId, SubscriptionId,
-    TemplateId, TicketId, Timestamp, Topic,
+    AgentId, AuditId, ContainerId, Digest, KeyId, RealmId, RunId, SessionId, SnapshotId,
+    SubscriptionId, TemplateId, TicketId, Timestamp, Topic,
 };
 
 use crate::{Index, Key};
@@ -447,8 +447,22 @@ mod tests {
             format!("{:?}", agent_state_index(scope, "active", agent_id)),
             format!("{:?}", agent_label(scope, &label.0, &label.1, agent_id)),
             format!("{:?}", container(scope, ContainerId::new(Ulid::from_parts(1, 7)))),
-            format!("{:?}", waiting_index(scope, Timestamp::from_millis(7), ContainerId::new(Ulid::from_parts(1, 7)))),
-            format!("{:?}", idle_index(scope, Timestamp::from_millis(7), ContainerId::new(Ulid::from_parts(1, 7)))),
+            format!(
+                "{:?}",
+                waiting_index(
+                    scope,
+                    Timestamp::from_millis(7),
+                    ContainerId::new(Ulid::from_parts(1, 7))
+                )
+            ),
+            format!(
+                "{:?}",
+                idle_index(
+                    scope,
+                    Timestamp::from_millis(7),
+                    ContainerId::new(Ulid::from_parts(1, 7))
+                )
+            ),
             format!("{:?}", pooled(scope, "c", ContainerId::new(Ulid::from_parts(1, 7)))),
             format!("{:?}", session(scope, session_id)),
             format!("{:?}", session_index(scope, agent_id, session_id)),

@@ -8,8 +8,8 @@
 
 pub mod agent;
 pub mod audit;
-pub mod container;
 pub mod bundle;
+pub mod container;
 pub mod event;
 pub mod field;
 pub mod files;

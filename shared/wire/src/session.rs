@@ -1,7 +1,7 @@
 //! Sessions and their runs.
 
-use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
 use domain::container::Profile;
+use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
 use domain::session::{Session, SessionState, Setup};
 use domain::text::{Name, Prompt, Slug};
 use domain::{AgentId, ContainerId, RunId, SessionId, Timestamp};

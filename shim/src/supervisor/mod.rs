@@ -138,7 +138,8 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let children = Children::default();
-    let outbox = Outbox::new(boot.journal.clone().into(), Duration::from_millis(boot.report_millis));
+    let outbox =
+        Outbox::new(boot.journal.clone().into(), Duration::from_millis(boot.report_millis));
     tokio::task::spawn_local(reaper::run(children.clone()));
     let shared = Rc::new(Shared {
         boot,

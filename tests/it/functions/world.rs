@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use app::ports::{Clock, Compute, ComputeError, Ids as _, Observed};
 use app::shim::ShimCaller;
 use app::{App, Ports, Settings};
+use aws::Sdk;
+use aws::blobs::Bucket;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use aws::Sdk;
-use aws::blobs::Bucket;
 use domain::event::Event;
 use domain::key::PresentedKey;
 use domain::plan::ContainerPlan;
@@ -363,7 +363,10 @@ impl World {
                 "digest" | "hash" => event.replace(DIGEST, id),
                 "registryAgentId" => event
                     .replace("/registry/agents/sample", &format!("/registry/agents/{id}"))
-                    .replace("\"registryAgentId\": \"sample\"", &format!("\"registryAgentId\": \"{id}\"")),
+                    .replace(
+                        "\"registryAgentId\": \"sample\"",
+                        &format!("\"registryAgentId\": \"{id}\""),
+                    ),
                 "registryAgent" => event.replace(
                     "\\\"registryAgent\\\":\\\"sample\\\"",
                     &format!("\\\"registryAgent\\\":\\\"{id}\\\""),

@@ -147,7 +147,11 @@ impl Containers<'_> {
 
     /// Opens a session with an agent of the realm: one read. With one that has to be put somewhere
     /// first: reads which containers could take it, and them. One commit in any case.
-    pub(crate) async fn open(&self, caller: &Caller, new: &NewSession) -> Result<SessionView, Error> {
+    pub(crate) async fn open(
+        &self,
+        caller: &Caller,
+        new: &NewSession,
+    ) -> Result<SessionView, Error> {
         if let Some((field, detail)) = new.session.broken_rule() {
             return Err(Error::Invalid { field, detail: detail.to_owned() });
         }
@@ -228,7 +232,9 @@ impl Containers<'_> {
         new: &NewSession,
         described: &Described,
     ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
-        let container = if let Some(id) = new.container_id { Some(self.there(caller, id).await?) } else {
+        let container = if let Some(id) = new.container_id {
+            Some(self.there(caller, id).await?)
+        } else {
             let profile = new.container_profile.clone().unwrap_or_default();
             self.choose(caller, &profile, &described.made_of).await?
         };

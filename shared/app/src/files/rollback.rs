@@ -36,7 +36,8 @@ impl Files<'_> {
         let _turn = self.0.ports.workspaces.turn(agent).await;
         retry_conflict(self.0, || async {
             let taken = self.take(scope, agent).await?;
-            let busy = |container: &document::Loaded<Container>| container.value.sessions_of(agent).len();
+            let busy =
+                |container: &document::Loaded<Container>| container.value.sessions_of(agent).len();
             let runs = taken.whole.container.as_ref().map_or(0, busy);
             if runs > 0 {
                 return Err(Error::RunsInFlight(runs));

@@ -92,8 +92,7 @@ pub(super) fn live(item: Option<Attributes>, now: Timestamp) -> Result<Option<It
     if is_expired(&item, now)? {
         return Ok(None);
     }
-    let version =
-        version(&item)?.ok_or_else(|| super::unavailable(Malformed("version")))?;
+    let version = version(&item)?.ok_or_else(|| super::unavailable(Malformed("version")))?;
     let count = integer(&item, "count")?.unwrap_or(0);
     // The one that may be long is not copied.
     let Some(AttributeValue::S(body)) = item.remove("body") else {

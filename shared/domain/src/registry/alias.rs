@@ -8,7 +8,9 @@ const EVERY_LINUX: [&str; 2] = ["linux-x86_64", "linux-aarch64"];
 /// The same entry as the official document would have it. What is not of the simpler schema stays
 /// as it is.
 pub(super) fn official(mut entry: Value) -> Value {
-    let Some(kind) = entry["distribution"]["type"].as_str().map(str::to_owned) else { return entry };
+    let Some(kind) = entry["distribution"]["type"].as_str().map(str::to_owned) else {
+        return entry;
+    };
     let mut way = entry["distribution"][&kind].clone();
     let Some(fields) = way.as_object_mut() else { return entry };
     for (old, new) in [("url", "archive"), ("executable", "cmd")] {
@@ -35,7 +37,8 @@ pub(super) fn official(mut entry: Value) -> Value {
             .filter_map(|name| name.as_str().map(str::to_owned))
             .collect();
         let named = if named.is_empty() { EVERY_LINUX.map(str::to_owned).to_vec() } else { named };
-        let of_each: Map<String, Value> = named.into_iter().map(|name| (name, way.clone())).collect();
+        let of_each: Map<String, Value> =
+            named.into_iter().map(|name| (name, way.clone())).collect();
         json!({ "binary": of_each })
     } else {
         json!({ kind: way })

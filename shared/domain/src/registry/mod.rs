@@ -62,10 +62,10 @@ pub struct Binary {
     pub more: Map<String, Value>,
 }
 
-/// A package of npm (`npx`) or PyPI (`uvx`).
+/// A package of npm (`npx`) or `PyPI` (`uvx`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Package {
-    /// Name and version: `@scope/name@1.2.3`; for PyPI `name==1.2.3` or `name@1.2.3`.
+    /// Name and version: `@scope/name@1.2.3`; for `PyPI` `name==1.2.3` or `name@1.2.3`.
     #[schemars(length(min = 1, max = 300))]
     pub package: String,
     /// The command of the package, where it is not the one of its own name.
@@ -96,7 +96,7 @@ pub struct Distribution {
     /// A package of npm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub npx: Option<Package>,
-    /// A package of PyPI.
+    /// A package of `PyPI`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uvx: Option<Package>,
     /// Ways that we do not know.
@@ -282,8 +282,10 @@ pub fn parse(bytes: &[u8]) -> Result<Document, NotARegistry> {
     }
     let whole: Whole =
         serde_json::from_slice(bytes).map_err(|error| NotARegistry::Shape(error.to_string()))?;
-    let mut document =
-        Document { version: whole.version.as_str().map(|text| cut(text, 32)), ..Document::default() };
+    let mut document = Document {
+        version: whole.version.as_str().map(|text| cut(text, 32)),
+        ..Document::default()
+    };
     let mut seen = BTreeSet::new();
     for (index, value) in whole.agents.into_iter().enumerate() {
         let id = value["id"].as_str().map(|id| cut(id, 80));

@@ -1,4 +1,4 @@
-//! The name of a package of npm or PyPI with the version that is wanted.
+//! The name of a package of npm or `PyPI` with the version that is wanted.
 
 /// What follows a package's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,9 @@ pub fn npm(text: &str) -> Result<(String, Wanted), NotAPackage> {
             })
     };
     let fits = match name.strip_prefix('@') {
-        Some(scoped) => scoped.split_once('/').is_some_and(|(scope, name)| part(scope) && part(name)),
+        Some(scoped) => {
+            scoped.split_once('/').is_some_and(|(scope, name)| part(scope) && part(name))
+        }
         None => part(name),
     };
     if !fits || name.len() > 214 {
@@ -88,10 +90,24 @@ mod tests {
         assert_eq!(npm("@a/b@1.0.0-rc.1"), Ok(("@a/b".into(), exact("1.0.0-rc.1"))));
         assert_eq!(npm("@a/b"), Ok(("@a/b".into(), Wanted::Newest)));
         assert_eq!(npm("a@latest"), Ok(("a".into(), Wanted::Newest)));
-        for range in ["a@^1.0.0", "a@1.x", "a@>=1.0.0", "a@1", "a@next", "a@npm:b@1.0.0", "a@http://x/y"] {
+        for range in
+            ["a@^1.0.0", "a@1.x", "a@>=1.0.0", "a@1", "a@next", "a@npm:b@1.0.0", "a@http://x/y"]
+        {
             assert_eq!(npm(range), Err(NotAPackage::Version), "{range}");
         }
-        for bad in ["", "@", "@a", "../x", "a b", "A", "-rf", "--registry=x", "git+ssh://x", "/etc", "@a/../b"] {
+        for bad in [
+            "",
+            "@",
+            "@a",
+            "../x",
+            "a b",
+            "A",
+            "-rf",
+            "--registry=x",
+            "git+ssh://x",
+            "/etc",
+            "@a/../b",
+        ] {
             assert_eq!(npm(bad), Err(NotAPackage::Name), "{bad}");
         }
         assert_eq!(pypi("Kimi_CLI==1.52.0"), Ok(("kimi-cli".into(), exact("1.52.0"))));

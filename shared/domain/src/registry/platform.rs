@@ -28,7 +28,9 @@ enum Arch {
 
 /// The text names no platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be an operating system (linux, darwin, windows) and a processor (x86_64, aarch64), as in linux-x86_64")]
+#[error(
+    "must be an operating system (linux, darwin, windows) and a processor (x86_64, aarch64), as in linux-x86_64"
+)]
 pub struct NotAPlatform;
 
 impl Platform {
@@ -121,7 +123,8 @@ mod tests {
         for name in ["linux-aarch64", "linux/arm64", "LINUX_ARM64", "linux/arm64/v8"] {
             assert_eq!(name.parse::<Platform>().unwrap().to_string(), "linux-aarch64", "{name}");
         }
-        for name in ["", "linux", "x86_64", "linux-", "linux-riscv64", "plan9-x86_64", "linux x64"] {
+        for name in ["", "linux", "x86_64", "linux-", "linux-riscv64", "plan9-x86_64", "linux x64"]
+        {
             assert_eq!(name.parse::<Platform>(), Err(NotAPlatform), "{name}");
         }
     }

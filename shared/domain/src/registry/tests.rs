@@ -7,10 +7,36 @@ use super::*;
 use crate::bundle::{NoSource, Source};
 
 const IDS: [&str; 30] = [
-    "amp-acp", "auggie", "autohand", "claude-acp", "cline", "codex-acp", "cortex-code",
-    "corust-agent", "cursor", "devin", "dimcode", "dirac", "factory-droid", "gemini",
-    "github-copilot", "github-copilot-cli", "glm-acp-agent", "goose", "grok-build", "harn", "junie",
-    "kilo", "kimi", "nova", "opencode", "pi-acp", "poolside", "qwen-code", "sigit", "stakpak",
+    "amp-acp",
+    "auggie",
+    "autohand",
+    "claude-acp",
+    "cline",
+    "codex-acp",
+    "cortex-code",
+    "corust-agent",
+    "cursor",
+    "devin",
+    "dimcode",
+    "dirac",
+    "factory-droid",
+    "gemini",
+    "github-copilot",
+    "github-copilot-cli",
+    "glm-acp-agent",
+    "goose",
+    "grok-build",
+    "harn",
+    "junie",
+    "kilo",
+    "kimi",
+    "nova",
+    "opencode",
+    "pi-acp",
+    "poolside",
+    "qwen-code",
+    "sigit",
+    "stakpak",
 ];
 
 /// A document of the official form: a third are programs, a third npm's, a third `PyPI`'s.
@@ -61,21 +87,41 @@ fn a_bad_entry_costs_no_other_its_place_and_says_what_is_wrong() {
         (json!({ "id": "Upper" }), "must match"),
         (json!({ "id": "amp-acp" }), "missing field"),
         (json!({ "id": "x", "name": "x", "version": "1.0.0", "distribution": {} }), "one of"),
-        (json!({ "id": "x", "name": "x", "version": "1.0.0",
-            "distribution": { "docker": {} } }), "one of"),
-        (json!({ "id": "x", "name": "x", "version": "1.0.0",
-            "distribution": { "npx": { "package": "x@^1" } } }), "exact version"),
-        (json!({ "id": "x", "name": "x", "version": "1.0.0",
-            "distribution": { "npx": { "package": "../x" } } }), "name of a package"),
-        (json!({ "id": "x", "name": "x", "version": "1.0.0", "distribution": { "binary": {
-            "linux-x86_64": { "archive": "file:///etc/passwd", "cmd": "x" } } } }), "http(s)"),
-        (json!({ "id": "x", "name": "x", "version": "1.0.0", "distribution": { "binary": {
-            "linux-x86_64": { "archive": "https://x/y", "cmd": "../x" } } } }), "below"),
-        (json!({ "id": "x", "name": "x", "version": "1.0.0", "distribution": { "binary": {
-            "linux-x86_64": { "archive": "https://x/y", "cmd": "x", "sha256": "12" } } } }), "64"),
-        (json!({ "id": "x", "name": "x", "version": "1.0.0",
+        (
+            json!({ "id": "x", "name": "x", "version": "1.0.0",
+            "distribution": { "docker": {} } }),
+            "one of",
+        ),
+        (
+            json!({ "id": "x", "name": "x", "version": "1.0.0",
+            "distribution": { "npx": { "package": "x@^1" } } }),
+            "exact version",
+        ),
+        (
+            json!({ "id": "x", "name": "x", "version": "1.0.0",
+            "distribution": { "npx": { "package": "../x" } } }),
+            "name of a package",
+        ),
+        (
+            json!({ "id": "x", "name": "x", "version": "1.0.0", "distribution": { "binary": {
+            "linux-x86_64": { "archive": "file:///etc/passwd", "cmd": "x" } } } }),
+            "http(s)",
+        ),
+        (
+            json!({ "id": "x", "name": "x", "version": "1.0.0", "distribution": { "binary": {
+            "linux-x86_64": { "archive": "https://x/y", "cmd": "../x" } } } }),
+            "below",
+        ),
+        (
+            json!({ "id": "x", "name": "x", "version": "1.0.0", "distribution": { "binary": {
+            "linux-x86_64": { "archive": "https://x/y", "cmd": "x", "sha256": "12" } } } }),
+            "64",
+        ),
+        (
+            json!({ "id": "x", "name": "x", "version": "1.0.0",
             "distribution": { "npx": { "package": "x@1.0.0", "env": { "REEVE_X": "" } } } }),
-            "reserved"),
+            "reserved",
+        ),
         (json!({ "id": "x", "description": "y".repeat(40_000) }), "bytes"),
     ];
     let agents = document["agents"].as_array_mut().unwrap();
@@ -119,7 +165,10 @@ fn the_simpler_schema_is_an_alias() {
     let platform = "linux/amd64".parse().unwrap();
     let source = |n: usize| Source::choose(&read.entries[n].distribution, platform, None, false);
     let Ok(Source::Binary(binary)) = source(0) else { panic!("{:?}", source(0)) };
-    assert_eq!((binary.archive.as_str(), binary.cmd.as_str()), ("https://example.com/echo", "echo"));
+    assert_eq!(
+        (binary.archive.as_str(), binary.cmd.as_str()),
+        ("https://example.com/echo", "echo")
+    );
     assert_eq!(binary.env.len(), 1);
     let Ok(Source::Npx(package)) = source(1) else { panic!("{:?}", source(1)) };
     assert_eq!(package.package, "@x/echo@1.0.0");
@@ -175,13 +224,32 @@ fn an_agent_keeps_its_versions_and_outlives_its_removal() {
 
 fn anything() -> impl Strategy<Value = Value> {
     let name = prop::sample::select(vec![
-        "id", "name", "version", "distribution", "binary", "npx", "uvx", "package", "cmd", "args",
-        "env", "archive", "type", "linux-x86_64", "url", "sha256", "x",
+        "id",
+        "name",
+        "version",
+        "distribution",
+        "binary",
+        "npx",
+        "uvx",
+        "package",
+        "cmd",
+        "args",
+        "env",
+        "archive",
+        "type",
+        "linux-x86_64",
+        "url",
+        "sha256",
+        "x",
     ]);
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from),
-        "[a-z@./-]{0,12}".prop_map(Value::from), any::<String>().prop_map(Value::from),
-        Just(json!("x@1.0.0")), Just(json!("https://x/y.tgz")),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[a-z@./-]{0,12}".prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        Just(json!("x@1.0.0")),
+        Just(json!("https://x/y.tgz")),
     ];
     leaf.prop_recursive(4, 32, 6, move |inner| {
         prop_oneof![

@@ -42,7 +42,12 @@ impl Form {
 }
 
 /// Unpacks the archive at `path` into `root`, an empty directory.
-pub(super) fn unpack(form: Form, path: &Path, root: &Path, limits: &Limits) -> Result<(), MakeError> {
+pub(super) fn unpack(
+    form: Form,
+    path: &Path,
+    root: &Path,
+    limits: &Limits,
+) -> Result<(), MakeError> {
     let file = BufReader::new(File::open(path).map_err(passing)?);
     let mut unpacked = Unpacked { root, limits, bytes: 0, entries: 0, links: Vec::new() };
     match form {
@@ -72,7 +77,8 @@ fn unreadable(error: impl std::fmt::Display) -> MakeError {
 impl Unpacked<'_> {
     fn tar(&mut self, packed: impl Read) -> Result<(), MakeError> {
         // No more is read than may be unpacked, headers and padding included.
-        let most = self.limits.bytes + 1024 * u64::try_from(self.limits.entries).unwrap_or(u64::MAX);
+        let most =
+            self.limits.bytes + 1024 * u64::try_from(self.limits.entries).unwrap_or(u64::MAX);
         let mut archive = tar::Archive::new(packed.take(most));
         for entry in archive.entries().map_err(unreadable)? {
             let mut entry = entry.map_err(unreadable)?;
@@ -84,11 +90,14 @@ impl Unpacked<'_> {
             let name = name.map_err(|_| bad("a path is not UTF-8"))?;
             let Some(path) = self.path(&name, kind == EntryType::Directory)? else { continue };
             let target = |entry: &tar::Entry<'_, _>| {
-                let target = entry.link_name_bytes().map(|name| String::from_utf8(name.into_owned()));
+                let target =
+                    entry.link_name_bytes().map(|name| String::from_utf8(name.into_owned()));
                 target.and_then(Result::ok).ok_or_else(|| bad(format!("{name} links to nothing")))
             };
             match kind {
-                EntryType::Directory => fs::create_dir_all(self.root.join(&path)).map_err(passing)?,
+                EntryType::Directory => {
+                    fs::create_dir_all(self.root.join(&path)).map_err(passing)?
+                }
                 EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                     let mode = entry.header().mode().unwrap_or(0o644);
                     self.file(&path, mode, &mut entry)?;
@@ -105,7 +114,9 @@ impl Unpacked<'_> {
                     if !whole {
                         return Err(bad(format!("{name} links to what is not there")));
                     }
-                    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&from).map_err(passing)?);
+                    let mode = std::os::unix::fs::MetadataExt::mode(
+                        &fs::metadata(&from).map_err(passing)?,
+                    );
                     self.file(&path, mode, &mut File::open(from).map_err(passing)?)?;
                 }
                 _ => return Err(bad(format!("{name} is neither file, directory nor link"))),
@@ -147,7 +158,10 @@ impl Unpacked<'_> {
         }
         match inside(name) {
             Some(path) if path.len() <= 1024 => Ok(Some(path)),
-            None if directory && matches!(name.trim_end_matches('/'), "" | ".") && !name.starts_with('/') => {
+            None if directory
+                && matches!(name.trim_end_matches('/'), "" | ".")
+                && !name.starts_with('/') =>
+            {
                 Ok(None)
             }
             _ => Err(bad(format!("the path {name:.200} leads out or is too long"))),
@@ -156,7 +170,10 @@ impl Unpacked<'_> {
 
     fn file(&mut self, path: &str, mode: u32, from: &mut dyn Read) -> Result<(), MakeError> {
         let place = self.root.join(path);
-        place.parent().map_or(Ok(()), fs::create_dir_all).map_err(|_| bad(format!("{path} is below a file")))?;
+        place
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .map_err(|_| bad(format!("{path} is below a file")))?;
         let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&place);
         let mut file = file.map_err(|_| bad(format!("{path} is there twice")))?;
@@ -182,7 +199,13 @@ impl Unpacked<'_> {
             if let Some(parent) = real {
                 fs::create_dir_all(parent).map_err(passing)?;
                 let real = parent.canonicalize().map_err(passing)?;
-                if real != self.root.canonicalize().map_err(passing)?.join(parent.strip_prefix(self.root).map_err(passing)?) {
+                if real
+                    != self
+                        .root
+                        .canonicalize()
+                        .map_err(passing)?
+                        .join(parent.strip_prefix(self.root).map_err(passing)?)
+                {
                     return Err(bad(format!("the link {path} is below another link")));
                 }
             }

@@ -42,13 +42,12 @@ pub(super) async fn make(
     let (tree, limits, form) = (staging.tree(), config.limits, Form::of(url));
     let entry = format!("{{bundle}}/{program}");
     apart(move || {
-        match form {
-            Some(form) => unpack(form, &path, &tree, &limits)?,
-            None => {
-                let place = tree.join(&program);
-                place.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(passing)?;
-                std::fs::rename(&path, &place).map_err(passing)?;
-            }
+        if let Some(form) = form {
+            unpack(form, &path, &tree, &limits)?
+        } else {
+            let place = tree.join(&program);
+            place.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(passing)?;
+            std::fs::rename(&path, &place).map_err(passing)?;
         }
         let place = tree.join(&program);
         if !place.is_file() {

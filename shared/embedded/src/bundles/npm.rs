@@ -95,7 +95,8 @@ fn check(
             continue;
         }
         if locked.link || !locked.resolved.starts_with(registry) {
-            let detail = format!("{path} does not come from {registry} but from {:.200}", locked.resolved);
+            let detail =
+                format!("{path} does not come from {registry} but from {:.200}", locked.resolved);
             return Err(MakeError::failed("forbidden_address", detail));
         }
         if !locked.integrity.split(' ').any(|hash| hash.starts_with("sha512-")) {
@@ -110,7 +111,8 @@ fn check(
         Ok(())
     } else {
         let now = own.map_or("nothing", |own| own.integrity.as_str());
-        let detail = format!("{name}@{version} is {now} now, and was {integrity} when it was pinned");
+        let detail =
+            format!("{name}@{version} is {now} now, and was {integrity} when it was pinned");
         Err(MakeError::failed("digest_mismatch", detail))
     }
 }
@@ -131,7 +133,9 @@ fn program(manifest: &[u8], name: &str, cmd: Option<&str>) -> Result<String, Mak
         (None, named) => named.iter().find(|program| **program == own),
     };
     match found {
-        Some(program) if !program.contains('/') && !program.starts_with('.') => Ok((*program).to_owned()),
+        Some(program) if !program.contains('/') && !program.starts_with('.') => {
+            Ok((*program).to_owned())
+        }
         _ => {
             let asked = wanted.unwrap_or(own);
             let detail = format!("{name} has no command {asked}; it has: {}", named.join(", "));
@@ -148,10 +152,12 @@ mod tests {
     fn what_npm_decides_on_is_checked() {
         let lock = |package: Value| {
             let own = json!({ "version": "1.0.0", "resolved": "http://r/x.tgz", "integrity": "sha512-a" });
-            let lock = json!({ "packages": { "": {}, "node_modules/x": own, "node_modules/y": package } });
+            let lock =
+                json!({ "packages": { "": {}, "node_modules/x": own, "node_modules/y": package } });
             check(lock.to_string().as_bytes(), "http://r/", "x", "1.0.0", "sha512-a")
         };
-        let good = json!({ "version": "1.0.0", "resolved": "http://r/y.tgz", "integrity": "sha512-b" });
+        let good =
+            json!({ "version": "1.0.0", "resolved": "http://r/y.tgz", "integrity": "sha512-b" });
         assert!(lock(good.clone()).is_ok());
         for (field, value) in [
             ("resolved", json!("git+ssh://git@example.com/y.git")),

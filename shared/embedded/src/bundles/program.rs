@@ -19,7 +19,9 @@ pub(super) async fn run(
     let path = config.environment.get("PATH").map_or("", String::as_str);
     let found = path.split(':').map(|dir| Path::new(dir).join(program)).find(|at| at.is_file());
     let Some(found) = found else {
-        let detail = format!("{program} is not installed on this machine: install it, or take another distribution");
+        let detail = format!(
+            "{program} is not installed on this machine: install it, or take another distribution"
+        );
         return Err(MakeError::failed("no_installer", detail));
     };
     let mut command = Command::new(found);
@@ -36,7 +38,10 @@ pub(super) async fn run(
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines[lines.len().saturating_sub(6)..].join("; ");
     let detail: String = format!("{program}: {last}").chars().take(1000).collect();
-    if ["ETIMEDOUT", "ECONNRESET", "ECONNREFUSED", "EAI_AGAIN", "Max retries"].iter().any(|code| said.contains(code)) {
+    if ["ETIMEDOUT", "ECONNRESET", "ECONNREFUSED", "EAI_AGAIN", "Max retries"]
+        .iter()
+        .any(|code| said.contains(code))
+    {
         return Err(MakeError::Passing(detail));
     }
     Err(MakeError::failed("install_failed", detail))

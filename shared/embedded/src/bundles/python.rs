@@ -1,4 +1,4 @@
-//! A bundle of a PyPI package with all it depends on, installed by this machine's pip.
+//! A bundle of a `PyPI` package with all it depends on, installed by this machine's pip.
 //!
 //! What holds here: first pip decides what belongs to it and reports that with hashes, the package's
 //! own among those that are pinned; then exactly that is installed, each compared with its hash. Only
@@ -75,8 +75,16 @@ pub(super) async fn make(
     fs::write(staging.dir.join("requirements.txt"), list).map_err(passing)?;
     let site = staging.tree().join("site");
     let target = site.to_string_lossy();
-    let install =
-        pip(&["--quiet", "--no-deps", "--no-compile", "--require-hashes", "--target", &target, "-r", "requirements.txt"]);
+    let install = pip(&[
+        "--quiet",
+        "--no-deps",
+        "--no-compile",
+        "--require-hashes",
+        "--target",
+        &target,
+        "-r",
+        "requirements.txt",
+    ]);
     let install: Vec<&str> = install.iter().map(String::as_str).collect();
     run(config, &staging.dir, "python3", &install, &env).await?;
     let points = entry_points(&site, name).map_err(passing)?;
@@ -109,7 +117,8 @@ fn pinned(
         if spelled(&metadata.name) == name && metadata.version == version {
             own = Some(hash);
         }
-        let _ = writeln!(list, "{}=={} --hash=sha256:{}", metadata.name, metadata.version, hash.hex());
+        let _ =
+            writeln!(list, "{}=={} --hash=sha256:{}", metadata.name, metadata.version, hash.hex());
     }
     match own {
         Some(own) if sha256.contains(&own) => Ok(list),
@@ -133,7 +142,8 @@ fn entry_points(
     for entry in fs::read_dir(site)? {
         let entry = entry?;
         let dist = entry.file_name().to_string_lossy().into_owned();
-        let Some(dist) = dist.strip_suffix(".dist-info").and_then(|dist| dist.split('-').next()) else {
+        let Some(dist) = dist.strip_suffix(".dist-info").and_then(|dist| dist.split('-').next())
+        else {
             continue;
         };
         if spelled(dist) != name {
@@ -146,9 +156,14 @@ fn entry_points(
                 console = line == "[console_scripts]";
             } else if console
                 && let Some((script, place)) = line.split_once('=')
-                && let Some((module, function)) = place.split('[').next().unwrap_or_default().split_once(':')
+                && let Some((module, function)) =
+                    place.split('[').next().unwrap_or_default().split_once(':')
             {
-                found.push((script.trim().to_owned(), module.trim().to_owned(), function.trim().to_owned()));
+                found.push((
+                    script.trim().to_owned(),
+                    module.trim().to_owned(),
+                    function.trim().to_owned(),
+                ));
             }
         }
     }
@@ -175,7 +190,11 @@ fn find(
         }
         _ => {
             let scripts: Vec<&str> = points.iter().map(|(script, ..)| script.as_str()).collect();
-            let detail = format!("{name} has no command {}; it has: {}", cmd.unwrap_or(name), scripts.join(", "));
+            let detail = format!(
+                "{name} has no command {}; it has: {}",
+                cmd.unwrap_or(name),
+                scripts.join(", ")
+            );
             Err(MakeError::failed("no_command", detail))
         }
     }

@@ -189,10 +189,14 @@ mod tests {
 
     #[test]
     fn a_link_leads_out_or_stays() {
-        for (path, target) in [("a", "b"), ("a/b", "../c"), (".bin/x", "../x/cli.js"), ("a/b/c", "../../d")] {
+        for (path, target) in
+            [("a", "b"), ("a/b", "../c"), (".bin/x", "../x/cli.js"), ("a/b/c", "../../d")]
+        {
             assert!(stays_inside(path, target), "{path} -> {target}");
         }
-        for (path, target) in [("a", ""), ("a", "/etc"), ("a", ".."), ("a/b", "../../c"), ("a", "b/../../c")] {
+        for (path, target) in
+            [("a", ""), ("a", "/etc"), ("a", ".."), ("a/b", "../../c"), ("a", "b/../../c")]
+        {
             assert!(!stays_inside(path, target), "{path} -> {target}");
         }
     }

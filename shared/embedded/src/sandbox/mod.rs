@@ -50,8 +50,8 @@ use start::Outside;
 pub use spec::Place;
 pub(crate) use spec::{Layout, SOCKET};
 pub(crate) use start::private;
-pub(crate) use tree::{each, remove as remove_tree};
 pub use supervise::supervise;
+pub(crate) use tree::{each, remove as remove_tree};
 
 /// What the directory is called that an agent works in, in the directory of the agent.
 pub(crate) const WORKSPACE_NAME: &str = "workspace";
@@ -343,8 +343,7 @@ impl Inner {
             ..self.spec(Some(place), dir.clone(), repositories)
         };
         let started = async {
-            start::prepare(&spec, Some((plan, &self.config)), self.outside)
-                .map_err(unavailable)?;
+            start::prepare(&spec, Some((plan, &self.config)), self.outside).map_err(unavailable)?;
             let shortcut = self.listen(&place).map_err(unavailable)?;
             faults::point("sandbox.prepare", "after");
             let started = start::start(&self.config.helper, &spec, self.outside).await;

@@ -51,7 +51,8 @@ impl Outside {
             gid: rustix::process::getegid().as_raw(),
             foreign: false,
         };
-        let mapped = |file: &str| fs::read_to_string(file).is_ok_and(|map| covers(&map, FOREIGN, IDS));
+        let mapped =
+            |file: &str| fs::read_to_string(file).is_ok_and(|map| covers(&map, FOREIGN, IDS));
         // Inside another container there may be no such id; its root is not the machine's then.
         if own.uid == 0 && mapped("/proc/self/uid_map") && mapped("/proc/self/gid_map") {
             return Self { uid: FOREIGN, gid: FOREIGN, foreign: true };
@@ -143,10 +144,7 @@ pub(super) fn prepare(
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
             report_millis: 0,
-            walls: Walls {
-                mounts: Some(root::MOUNTS.to_owned()),
-                uid: outside.inside(plan.agent),
-            },
+            walls: Walls { mounts: Some(root::MOUNTS.to_owned()), uid: outside.inside(plan.agent) },
             limits: config.limits,
         };
         let path = run.join("boot.json");
