@@ -244,3 +244,45 @@ async fn what_failed_is_recovered_or_has_a_clear_end() {
 fn path_of(container: &str, verb: &str) -> String {
     format!("/v1/containers/{container}:{verb}")
 }
+
+#[test]
+fn a_verb_is_one_behind_a_colon_too() {
+    let mut verbs = 0;
+    for route in routes::routes() {
+        let Some((thing, verb)) = route.path.rsplit_once('/') else { continue };
+        if !thing.ends_with('}') {
+            continue;
+        }
+        verbs += 1;
+        let path = |between: &str| {
+            let path = format!("{thing}{between}{verb}").replace(['{', '}'], "");
+            api::canonical(path.parse().unwrap()).to_string()
+        };
+        assert_eq!(path(":"), path("/"), "{route:?}");
+    }
+    assert!(verbs > 20, "only {verbs} routes end in a verb");
+}
+
+#[tokio::test]
+async fn what_may_run_is_the_realms_to_say() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let manual = sample::manual();
+    let session = json!({ "manual_agent": manual, "policy": { "hosted_mode": false } });
+    assert_eq!(client.post("/v1/sessions", session).await.text("/code"), "invalid_body");
+    let unknown = client.post("/v1/sessions", json!({ "agent_id": "there-is-none" })).await;
+    assert_eq!((unknown.status, unknown.text("/code").as_str()), (404, "not_found"));
+    let operator = client;
+    let new = json!({ "name": "strict", "policy": { "manualAgents": false } });
+    let made = operator.post("/v1/realms", new).await;
+    let strict = operator.with_key(Some(&made.text("/apiKey")));
+    let refused = strict.post("/v1/sessions", json!({ "manual_agent": manual })).await;
+    assert_eq!((refused.status, refused.text("/code").as_str()), (403, "policy_refused"));
+    assert!(strict.all("/v1/agents").await.is_empty(), "and nothing was made");
+    // Another realm's container is none.
+    let container = operator.made("/v1/containers", json!({})).await;
+    let agent = strict.agent().await;
+    let install = format!("/v1/containers/{container}/agents");
+    let elsewhere = strict.post(&install, json!({ "agentId": agent })).await;
+    assert_eq!((elsewhere.status, elsewhere.text("/code").as_str()), (404, "not_found"));
+}

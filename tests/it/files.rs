@@ -154,7 +154,7 @@ async fn what_is_exported_is_imported_as_it_was() {
     let (one, other) = (client.agent().await, client.agent().await);
     let deep = "d/".repeat(70) + "file";
     client.put_file(&one, "src/a.txt", b"one").await;
-    client.put_file(&one, "src/in/b.txt", &[7; 70_000]).await;
+    client.put_file(&one, "src/in/b.txt", &vec![7; 70_000]).await;
     client.put_file(&one, "notes.md", b"no").await;
     client.put_file(&one, &deep, b"deep").await;
     let directory = workspace(&reeve, &one);
@@ -176,7 +176,7 @@ async fn what_is_exported_is_imported_as_it_was() {
     );
     let imported = import(&client, &other, tar.raw).await.is(200);
     assert_eq!(imported, json!({ "filesWritten": 4, "bytesWritten": 70_007 }));
-    assert_eq!(get(&client, &other, "src/in/b.txt", &[]).await.raw, [7; 70_000]);
+    assert_eq!(get(&client, &other, "src/in/b.txt", &[]).await.raw, vec![7; 70_000]);
     assert_eq!(get(&client, &other, &deep, &[]).await.raw, b"deep");
     let there = paths(&client, &other).await;
     assert!(there.contains(&"src/inside".to_owned()) && !there.contains(&"src/outside".to_owned()));
@@ -197,6 +197,8 @@ async fn what_is_exported_is_imported_as_it_was() {
 
 #[tokio::test]
 async fn an_archive_is_refused_before_anything_of_it_is_there() {
+    use tar::EntryType as Kind;
+
     let reeve = Reeve::start(Options::default()).await;
     let client = reeve.client();
     let agent = client.agent().await;
@@ -217,7 +219,6 @@ async fn an_archive_is_refused_before_anything_of_it_is_there() {
         builder.append(&header, std::io::empty()).unwrap();
         builder.into_inner().unwrap()
     };
-    use tar::EntryType as Kind;
     for (name, kind, link) in [
         ("../../escape", Kind::Regular, ""),
         ("/tmp/escape", Kind::Regular, ""),

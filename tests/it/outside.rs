@@ -139,9 +139,9 @@ async fn answer(mut stream: TcpStream, world: Arc<World>) {
         return;
     }
     match said {
-        Says::Endless => while stream.write_all(&[b'x'; 65536]).await.is_ok() {},
+        Says::Endless => while stream.write_all(&vec![b'x'; 65536]).await.is_ok() {},
         // Until the other side has had enough.
         Says::Nothing => drop(stream.read(&mut byte).await),
-        _ => {}
+        Says::Bytes(_) | Says::Half(_) | Says::Redirect(_) | Says::Status(_) => {}
     }
 }

@@ -71,15 +71,13 @@ fn next(items: &[Value], result: &str, tools: &Value) -> Next {
     let mut answered = false;
     for item in items {
         if item["role"] == "user" {
-            let text = match &item["content"] {
-                Value::String(text) => text.clone(),
-                parts => parts
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|p| p["text"].as_str())
-                    .collect(),
-            };
+            let content = &item["content"];
+            let parts = content.as_array().into_iter().flatten();
+            let text: String = content
+                .as_str()
+                .into_iter()
+                .chain(parts.filter_map(|p| p["text"].as_str()))
+                .collect();
             if text.starts_with("please") {
                 asked.push(text);
                 answered = false;

@@ -16,7 +16,7 @@ impl Input for IfNoneMatch {
         operation.header(
             "If-None-Match",
             "The `ETag` of the document that is had: while it is the same, the answer is 304.",
-            &json!({ "type": "string", "maxLength": 512 }),
+            &json!({ "type": "string" }),
         );
     }
 }

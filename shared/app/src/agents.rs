@@ -203,7 +203,7 @@ impl Agents<'_> {
         )
         .await?;
         let agent = agent.filter(|agent| is_there(&agent.value)).ok_or(Error::NotFound("agent"))?;
-        let truth = agent.value.container.unwrap_or(container_id(id));
+        let truth = agent.value.container.unwrap_or_else(|| container_id(id));
         if truth == place {
             return Ok((agent, container));
         }

@@ -74,7 +74,7 @@ impl Bundles<'_> {
     pub async fn ask(&self, caller: &Caller, new: NewBundle) -> Result<BundleView, Error> {
         let platform = match new.platform {
             Some(platform) => platform,
-            None => self.0.platform()?,
+            None => App::platform()?,
         };
         if !platform.runs_here() {
             let detail = "must be linux: agents run on nothing else".to_owned();
@@ -109,7 +109,7 @@ impl Bundles<'_> {
             &keys::made_bundle(caller.scope, digest),
         )
         .await?;
-        let bundle = asked.map(|asked| asked.value).or(made.map(|made| made.value.0));
+        let bundle = asked.map(|asked| asked.value).or_else(|| made.map(|made| made.value.0));
         bundle.as_ref().map(BundleView::from).ok_or(Error::NotFound("bundle"))
     }
 
@@ -137,7 +137,7 @@ impl Bundles<'_> {
             }
             Err(error) => return Err(error),
         };
-        let platform = self.0.platform()?;
+        let platform = App::platform()?;
         let choice = Choice { version: reference.version.as_ref(), platform, kind: None };
         let asked = match self.choose(realm, &reference.id, &listed, &choice) {
             Ok(asked) => asked,
@@ -450,7 +450,7 @@ impl Bundles<'_> {
             limit: MAX_METADATA,
             timeout: TIMEOUT,
         };
-        self.0.ports.fetch.fetch(&request, &mut body).await.map_err(|error| at(url, error))?;
+        self.0.ports.fetch.fetch(&request, &mut body).await.map_err(|error| at(url, &error))?;
         serde_json::from_slice(&body)
             .map_err(|error| MakeError::Passing(format!("{url}: not what an index says: {error}")))
     }
@@ -458,7 +458,7 @@ impl Bundles<'_> {
 
 impl App {
     /// What agents of this installation run on.
-    pub(crate) fn platform(&self) -> Result<Platform, Error> {
+    pub(crate) fn platform() -> Result<Platform, Error> {
         Platform::linux(std::env::consts::ARCH)
             .map_err(|_| Error::Bug("a processor without a name"))
     }
@@ -476,13 +476,13 @@ fn unknown() -> BundleFault {
 }
 
 /// What a download that did not come means for the bundle.
-pub fn at(url: &str, error: FetchError) -> MakeError {
+pub fn at(url: &str, error: &FetchError) -> MakeError {
     let detail = format!("{url}: {error}");
     match error {
         FetchError::Forbidden(_) => MakeError::failed("forbidden_address", detail),
         FetchError::NotFound(_) => MakeError::failed("not_found", detail),
         FetchError::TooLarge(_) => MakeError::failed("too_large", detail),
-        FetchError::Status(status) if status < 500 && status != 429 => {
+        FetchError::Status(status) if *status < 500 && *status != 429 => {
             MakeError::failed("not_found", detail)
         }
         FetchError::Status(_)

@@ -213,7 +213,7 @@ impl Registry<'_> {
         Ok(self.view(state.map(|state| state.value)))
     }
 
-    fn view(&self, state: Option<Sync>) -> RegistryView {
+    fn view(self, state: Option<Sync>) -> RegistryView {
         let source = self.0.settings.sources.registry.clone();
         let state = state.unwrap_or_else(|| never(&source));
         RegistryView {

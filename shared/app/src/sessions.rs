@@ -232,7 +232,7 @@ impl Sessions<'_> {
 fn wake(agent: &Loaded<Agent>, now: domain::Timestamp) -> Result<Vec<store::Write>, Error> {
     agent.value.has_workspace()?;
     let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
-    let container = agent.value.container.or(Some(container_id(agent.value.id)));
+    let container = agent.value.container.or_else(|| Some(container_id(agent.value.id)));
     if state == agent.value.state && agent.value.container == container {
         return Ok(Vec::new());
     }

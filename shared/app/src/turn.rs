@@ -396,5 +396,5 @@ pub(crate) const fn container_id(agent: domain::AgentId) -> ContainerId {
 /// The container in which a session's runs go on, as far as the session knows: the agent's own, until
 /// a run has found it in another.
 pub(crate) fn place(session: &Session) -> ContainerId {
-    session.container.unwrap_or(container_id(session.agent))
+    session.container.unwrap_or_else(|| container_id(session.agent))
 }

@@ -63,7 +63,7 @@ impl Counts {
     }
 
     /// How many idle containers are to be stopped, so that everybody who waits gets room.
-    pub fn to_stop(&self, limits: &RealmLimits) -> usize {
+    pub fn to_stop(self, limits: &RealmLimits) -> usize {
         let short = self.waiting.saturating_sub(self.free(limits)).saturating_sub(self.leaving);
         if self.waiting > 0 { usize::try_from(short).unwrap_or(0) } else { 0 }
     }

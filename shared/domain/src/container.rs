@@ -312,7 +312,12 @@ pub struct Profile {
     #[schemars(extend("maxProperties" = 64))]
     pub env: BTreeMap<VariableName, Argument>,
     /// What may be taken.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "resource_limits")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        alias = "resource_limits",
+        deserialize_with = "crate::object::maybe"
+    )]
     pub resource_limits: Option<Resources>,
     /// What may be reached.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "network_policy")]
@@ -616,10 +621,8 @@ impl Container {
             instance.wish = None;
         }
         // What is said of the processes before the last wish says nothing of those that follow.
-        let event = match event {
-            InstanceEvent::Ready if running => InstanceEvent::Run,
-            other => other,
-        };
+        let ready = event == InstanceEvent::Ready;
+        let event = if ready && running { InstanceEvent::Run } else { event };
         if asked >= instance.asked {
             // A word about the processes before may have come between: the shim knows.
             let started = || instance.apply(InstanceEvent::Start, None, now);

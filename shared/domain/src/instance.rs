@@ -252,10 +252,10 @@ mod tests {
 
     #[test]
     fn every_edge_of_agentd_is_one() {
+        use InstanceState as S;
         let edge = |from, to| {
             InstanceEvent::VARIANTS.iter().any(|e| InstanceLifecycle::next(from, *e) == Some(to))
         };
-        use InstanceState as S;
         let edges: [(S, &[S]); 8] = [
             (S::Installing, &[S::Installed, S::Failed]),
             (S::Installed, &[S::Starting, S::Failed]),

@@ -19,6 +19,7 @@ pub mod instance;
 pub mod key;
 pub mod limits;
 pub mod machine;
+pub mod object;
 pub mod plan;
 pub mod realm;
 pub mod registry;

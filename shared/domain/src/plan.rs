@@ -55,8 +55,10 @@ pub struct PlannedBundle {
     pub content: Digest,
 }
 
-/// Everything that decides how an agent runs: compiled from the agent, its bundle and its realm's
-/// policy, and from nothing that a caller sends. It never changes: its name is the SHA-256 of its
+/// Everything that decides how an agent runs.
+///
+/// It is compiled from the agent, its bundle and its realm's policy, and from nothing that a caller
+/// sends. It never changes: its name is the SHA-256 of its
 /// canonical JSON. It holds no secret: what is secret is named, and added outside the container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -107,7 +107,12 @@ pub struct Setup {
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "working_dir")]
     pub working_dir: Option<Argument>,
     /// The MCP servers it is given.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "mcp_servers")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        alias = "mcp_servers",
+        deserialize_with = "crate::object::each"
+    )]
     #[schemars(length(max = 16))]
     pub mcp_servers: Vec<McpServer>,
     /// Environment variables of its processes, over the agent's own. Sessions that differ in it have

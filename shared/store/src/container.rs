@@ -50,7 +50,9 @@ impl Bounds {
 }
 
 /// Writes a container as it is now, at `now`, and what follows from how it was: the counts, and the
-/// timer that archives its agents. A conflict may also mean that a count would leave its bounds, or
+/// timer that archives its agents.
+///
+/// A conflict may also mean that a count would leave its bounds, or
 /// that room was taken which somebody waits for.
 pub fn write(
     before: Option<&Loaded<Container>>,

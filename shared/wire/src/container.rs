@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use domain::agent::{AgentSpec, Driver, Labels};
 use domain::container::{CAPACITY, Container, ContainerState, Profile};
 use domain::instance::{Instance, InstanceState};
+use domain::object;
 use domain::registry::Reference;
 use domain::text::{Argument, Description, Name, Slug, VariableName, Version};
 use domain::{AgentId, ContainerId, InstanceId, Timestamp};
@@ -26,7 +27,7 @@ const fn capacity() -> u32 {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewContainer {
     /// What it is to be like.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::one")]
     pub profile: Profile,
     /// Free text by which people know it; at most 16.
     #[serde(default)]
@@ -59,7 +60,7 @@ pub struct InstallAgent {
     #[serde(default, alias = "agent_id")]
     pub agent_id: Option<AgentName>,
     /// An agent that is described here; it counts before `agentId`.
-    #[serde(default, alias = "manual_agent")]
+    #[serde(default, alias = "manual_agent", deserialize_with = "object::maybe")]
     pub manual_agent: Option<ManualAgent>,
     /// The platform it is for. Kept by nobody: the installation's counts.
     #[serde(default)]
@@ -93,6 +94,7 @@ pub struct ManualAgent {
     #[serde(default)]
     pub protocol: Map<String, Value>,
     /// How it is started.
+    #[serde(deserialize_with = "object::one")]
     pub distribution: ManualDistribution,
     /// Environment variables of its processes. Not for secrets: they read back.
     #[serde(default, alias = "default_env")]
@@ -117,16 +119,19 @@ pub enum ManualDistribution {
     /// A program that is there.
     Binary {
         /// The program.
+        #[serde(deserialize_with = "object::one")]
         binary: ManualBinary,
     },
     /// A package of npm.
     Npx {
         /// The package.
+        #[serde(deserialize_with = "object::one")]
         npx: ManualPackage,
     },
     /// A package of the Python index.
     Uvx {
         /// The package.
+        #[serde(deserialize_with = "object::one")]
         uvx: ManualPackage,
     },
 }

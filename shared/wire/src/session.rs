@@ -1,6 +1,7 @@
 //! Sessions and their runs.
 
 use domain::container::Profile;
+use domain::object;
 use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
 use domain::session::{Session, SessionState, Setup};
 use domain::text::{Name, Prompt, Slug};
@@ -26,19 +27,19 @@ pub struct NewSession {
     #[serde(default)]
     pub title: Option<Name>,
     /// An agent that is described here; it counts before `agentId`.
-    #[serde(default, alias = "manual_agent")]
+    #[serde(default, alias = "manual_agent", deserialize_with = "object::maybe")]
     pub manual_agent: Option<ManualAgent>,
     /// The container that the agent is to be in.
     #[serde(default, alias = "container_id")]
     pub container_id: Option<ContainerId>,
     /// What its container is to be like.
-    #[serde(default, alias = "container_profile")]
+    #[serde(default, alias = "container_profile", deserialize_with = "object::maybe")]
     pub container_profile: Option<Profile>,
     /// The platform it is for. Kept by nobody: the installation's counts.
     #[serde(default)]
     pub platform: Option<Slug>,
     /// How the agent is told to work.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::one")]
     pub session: Setup,
 }
 

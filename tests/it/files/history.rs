@@ -60,8 +60,8 @@ async fn each_run_that_changes_something_has_a_snapshot() {
     assert_eq!(client.get(&path).await.is(200), history[1]);
 
     let diff = client.get(&format!("{path}/diff")).await.is(200);
-    let patch = "--- a/notes.txt\n+++ b/notes.txt\n@@ -1 +1 @@\n-one\n\\ No newline at end of file\n+two\n\\ No newline at end of file\n";
-    assert_eq!(diff["files"][0]["patch"], patch);
+    let expected = "--- a/notes.txt\n+++ b/notes.txt\n@@ -1 +1 @@\n-one\n\\ No newline at end of file\n+two\n\\ No newline at end of file\n";
+    assert_eq!(diff["files"][0]["patch"], expected);
     assert_eq!(
         (&diff["files"][0]["additions"], &diff["files"][0]["deletions"]),
         (&json!(1), &json!(1))
@@ -80,7 +80,7 @@ async fn a_rollback_adds_to_the_history_and_loses_nothing() {
     let agent = client.agent().await;
     client.put_file(&agent, "a", b"one").await;
     client.put_file(&agent, "dir/b", b"b").await;
-    client.put_file(&agent, "large", &[9; 9_000_000]).await;
+    client.put_file(&agent, "large", &vec![9; 9_000_000]).await;
     std::os::unix::fs::symlink("a", workspace(&reeve, &agent).join("link")).unwrap();
     let first = snapshot(&client, &agent).await;
     assert_eq!((changed(&first), &first["cause"]), ([4, 0, 0, 0], &json!("asked")));
@@ -102,7 +102,7 @@ async fn a_rollback_adds_to_the_history_and_loses_nothing() {
     assert_eq!(rolled["cause"], "rollback");
     assert_eq!(paths(&client, &agent).await, ["a", "dir", "dir/b", "large", "link"]);
     assert_eq!(get(&client, &agent, "a", &[]).await.raw, b"one");
-    assert!(get(&client, &agent, "large", &[]).await.raw == [9; 9_000_000]);
+    assert!(get(&client, &agent, "large", &[]).await.raw == vec![9; 9_000_000]);
     assert_eq!(fs::read_link(workspace(&reeve, &agent).join("link")).unwrap(), Path::new("a"));
     let all = history(&client, &agent).await;
     let causes: Vec<_> = all.iter().map(|one| one["cause"].as_str().unwrap()).collect();

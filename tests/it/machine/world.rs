@@ -105,9 +105,9 @@ impl World {
     /// Takes one step. What is refused is no concern of this test: others say what is.
     pub(super) async fn take(&self, step: &Step) {
         if let Step::Together(first, second) = step {
-            futures::future::join(self.single(first), self.single(second)).await;
+            Box::pin(futures::future::join(self.single(first), self.single(second))).await;
         } else {
-            self.single(step).await;
+            Box::pin(self.single(step)).await;
         }
         if matches!(step, Step::Restart) || self.fate.is_dead() {
             self.restart().await;

@@ -100,7 +100,9 @@ async fn asleep(reeve: &Reeve) -> Result<()> {
                 break;
             }
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in 0..5 {
+            look.tick().await;
+        }
         Ok(())
     };
     timeout(PATIENCE, stopped).await.map_err(|_| "containers do not stop")?

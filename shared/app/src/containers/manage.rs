@@ -44,7 +44,7 @@ impl Containers<'_> {
     }
 
     /// A new container for agents of any session, if it may be so.
-    pub(super) fn pooled(&self, caller: &Caller, new: &NewContainer) -> Result<Container, Error> {
+    pub(super) fn pooled(self, caller: &Caller, new: &NewContainer) -> Result<Container, Error> {
         let refused = |field, detail: String| Err(Error::Invalid { field, detail });
         if !(1..=MAX_CAPACITY).contains(&new.capacity) {
             return refused("capacity", format!("must be 1 to {MAX_CAPACITY}"));

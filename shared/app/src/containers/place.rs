@@ -50,10 +50,11 @@ impl Containers<'_> {
     ) -> Result<InstanceView, Error> {
         let described =
             described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &new.env)?;
+        self.exists(caller, described.as_ref()).await?;
         retry_conflict(self.0, || async {
             let container = self.there(caller, id).await?;
             if let Some(described) = &described {
-                let (agent, writes) = self.made(caller, described, &container)?;
+                let (agent, writes) = self.made(caller, described, &container);
                 let (next, mut all) = self.with(&container, agent.id, Some(&described.made_of))?;
                 all.extend(writes);
                 return self.installed(caller, (&next, agent.id), all).await;
@@ -93,7 +94,7 @@ impl Containers<'_> {
 
     /// A container with one agent more, and the writes that make it so.
     fn with(
-        &self,
+        self,
         before: &Loaded<Container>,
         agent: AgentId,
         made_of: Option<&str>,
@@ -114,11 +115,11 @@ impl Containers<'_> {
 
     /// A new agent in a container, with the writes that make it.
     fn made(
-        &self,
+        self,
         caller: &Caller,
         described: &Described,
         container: &Loaded<Container>,
-    ) -> Result<(Agent, Vec<Write>), Error> {
+    ) -> (Agent, Vec<Write>) {
         let app = self.0;
         let now = app.now();
         let id = AgentId::new(app.ulid(now));
@@ -142,7 +143,7 @@ impl Containers<'_> {
         let mut writes = vec![count(caller.scope, Counter::Agents, 1, limit)];
         writes.extend(store::agent::create(&agent));
         writes.extend(plan.as_ref().map(crate::plans::write));
-        Ok((agent, writes))
+        (agent, writes)
     }
 
     /// Opens a session with an agent of the realm: one read. With one that has to be put somewhere
@@ -157,6 +158,7 @@ impl Containers<'_> {
         }
         let none = BTreeMap::new();
         let described = described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &none)?;
+        self.exists(caller, described.as_ref()).await?;
         retry_conflict(self.0, || async {
             let (agent, container, mut writes) = match &described {
                 Some(described) => self.found(caller, new, described).await?,
@@ -201,6 +203,16 @@ impl Containers<'_> {
         done
     }
 
+    /// Fails where the catalog does not have what is to be made. One read, of one of the catalog.
+    async fn exists(&self, caller: &Caller, described: Option<&Described>) -> Result<(), Error> {
+        let Some(reference) = described.and_then(|one| one.spec.registry_agent.as_ref()) else {
+            return Ok(());
+        };
+        let listed = self.0.registry().listed(caller.scope, &reference.id).await?;
+        let found = listed.entry(reference.version.as_ref());
+        found.map(|_| ()).ok_or(Error::NotFound("version of the agent in the catalog"))
+    }
+
     /// An agent of the realm, where it is.
     async fn ours(
         &self,
@@ -210,7 +222,7 @@ impl Containers<'_> {
         let Some(AgentName::Ours(id)) = new.agent_id else { return Err(nobody()) };
         let agent = self.0.agents().load(caller, id).await?;
         agent.value.has_workspace()?;
-        let place = agent.value.container.unwrap_or(crate::turn::container_id(id));
+        let place = agent.value.container.unwrap_or_else(|| crate::turn::container_id(id));
         if new.container_id.is_some_and(|asked| asked != place) {
             return match agent.value.container {
                 Some(place) => Err(Error::Placed(place)),
@@ -248,7 +260,7 @@ impl Containers<'_> {
                 pinned: false,
             };
             let container = Loaded { value: self.pooled(caller, &new)?, version: 0 };
-            let (agent, mut writes) = self.made(caller, described, &container)?;
+            let (agent, mut writes) = self.made(caller, described, &container);
             let mut next = container.value;
             let now = self.0.now();
             let made_of = Some(described.made_of.clone());
@@ -263,7 +275,7 @@ impl Containers<'_> {
             agent.value.has_workspace()?;
             return Ok((agent.value.id, Some(id), vec![document::check(&agent)]));
         }
-        let (agent, mut writes) = self.made(caller, described, &container)?;
+        let (agent, mut writes) = self.made(caller, described, &container);
         writes.extend(self.with(&container, agent.id, Some(&described.made_of))?.1);
         Ok((agent.id, Some(id), writes))
     }

@@ -48,7 +48,7 @@ impl Errands<'_> {
     }
 
     /// What the control plane did to an agent by itself, for the audit log.
-    pub(super) fn entry(&self, agent: &Loaded<Agent>, action: &str) -> store::Write {
+    pub(super) fn entry(self, agent: &Loaded<Agent>, action: &str) -> store::Write {
         let now = self.0.now();
         let entry = Entry {
             id: AuditId::new(self.0.ulid(now)),

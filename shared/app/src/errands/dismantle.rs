@@ -33,7 +33,7 @@ impl Errands<'_> {
         if agent.value.state != AgentState::Deleting {
             return Ok(Outcome::Done);
         }
-        let place = agent.value.container.unwrap_or(container_id(id));
+        let place = agent.value.container.unwrap_or_else(|| container_id(id));
         let own = place == container_id(id);
         let container = app.containers().load(scope, place).await?;
         match &container {

@@ -35,7 +35,7 @@ impl Errands<'_> {
             if now < at {
                 return Ok(Outcome::Again(at.since(now)));
             }
-            let place = agent.value.container.unwrap_or(container_id(id));
+            let place = agent.value.container.unwrap_or_else(|| container_id(id));
             let container = app.containers().load(scope, place).await?;
             let mut reclaimed = agent.value.moved(AgentState::Archived, now, None);
             reclaimed.reclaimed_at = Some(now);

@@ -99,7 +99,7 @@ impl Files<'_> {
         Ok(self.stored(scope, Some(snapshot.id), manifest))
     }
 
-    fn stored(&self, scope: Scope, id: Option<SnapshotId>, manifest: Manifest) -> State {
+    fn stored(self, scope: Scope, id: Option<SnapshotId>, manifest: Manifest) -> State {
         let source = Source::stored(self.0, scope, manifest.clone());
         State { id, manifest, source }
     }

@@ -47,7 +47,7 @@ impl Whole {
             None => Write::Check {
                 key: keys::container(
                     scope,
-                    self.agent.value.container.unwrap_or(container_id(self.agent.value.id)),
+                    self.agent.value.container.unwrap_or_else(|| container_id(self.agent.value.id)),
                 ),
                 expect: Expect::Absent,
             },

@@ -34,12 +34,13 @@ pub(super) enum Planned {
 /// its headers. Refuses an archive as a whole, before anything of it is anywhere: paths that are none,
 /// entries that are neither file, directory nor link, links that lead out, entries below what is no
 /// directory, sizes that are not there, and more than a workspace may have.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is not named is refused")]
 pub(super) fn plan(archive: &Incoming) -> Result<BTreeMap<WorkspacePath, Planned>, Error> {
     check_extensions(archive)?;
     let mut reader = Archive::new(archive.reader());
     let mut plan = BTreeMap::new();
-    for entry in reader.entries_with_seek().map_err(broken)? {
-        let entry = entry.map_err(broken)?;
+    for entry in reader.entries_with_seek().map_err(|error| broken(&error))? {
+        let entry = entry.map_err(|error| broken(&error))?;
         let text = String::from_utf8(entry.path_bytes().into_owned())
             .map_err(|_| refused("a path", "is not UTF-8"))?;
         let kind = entry.header().entry_type();
@@ -59,7 +60,7 @@ pub(super) fn plan(archive: &Incoming) -> Result<BTreeMap<WorkspacePath, Planned
                 if end.is_none() || size > MAX_FILE {
                     return Err(refused(&text, "has more bytes than there are, or than may be"));
                 }
-                let mode = entry.header().mode().map_err(broken)?;
+                let mode = entry.header().mode().map_err(|error| broken(&error))?;
                 Planned::File { offset, size, executable: mode & 0o100 != 0 }
             }
             EntryType::Directory => Planned::Directory,
@@ -93,8 +94,8 @@ pub(super) fn plan(archive: &Incoming) -> Result<BTreeMap<WorkspacePath, Planned
 /// Refuses what would have to be read as a whole before its entry: it may be as long as the archive.
 fn check_extensions(archive: &Incoming) -> Result<(), Error> {
     let mut reader = Archive::new(archive.reader());
-    for entry in reader.entries_with_seek().map_err(broken)?.raw(true) {
-        let entry = entry.map_err(broken)?;
+    for entry in reader.entries_with_seek().map_err(|error| broken(&error))?.raw(true) {
+        let entry = entry.map_err(|error| broken(&error))?;
         let kind = entry.header().entry_type();
         let extends = kind.is_gnu_longname()
             || kind.is_gnu_longlink()
@@ -107,7 +108,7 @@ fn check_extensions(archive: &Incoming) -> Result<(), Error> {
     Ok(())
 }
 
-fn broken(error: io::Error) -> Error {
+fn broken(error: &io::Error) -> Error {
     Error::InvalidArchive(format!("it is not an uncompressed tar archive: {error}"))
 }
 
@@ -246,7 +247,7 @@ mod tests {
         assert!(matches!(plan(&cut), Err(Error::InvalidArchive(_))));
         let words = Incoming::Memory(b"hello".as_slice().into());
         assert!(matches!(plan(&words), Err(Error::InvalidArchive(_))));
-        let long = entry(b"././@LongLink", EntryType::GNULongName, b"", &[b'a'; 70_000]);
+        let long = entry(b"././@LongLink", EntryType::GNULongName, b"", &vec![b'a'; 70_000]);
         assert!(matches!(plan(&long), Err(Error::InvalidArchive(_))));
     }
 

@@ -67,6 +67,7 @@ pub struct Binary {
 pub struct Package {
     /// Name and version: `@scope/name@1.2.3`; for `PyPI` `name==1.2.3` or `name@1.2.3`.
     #[schemars(length(min = 1, max = 300))]
+    #[expect(clippy::struct_field_names, reason = "the name that the document gives it")]
     pub package: String,
     /// The command of the package, where it is not the one of its own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -275,7 +275,9 @@ impl Changed {
     }
 }
 
-/// How files and links differ between `before` and `after`, by path. A file that is gone and one that
+/// How files and links differ between `before` and `after`, by path.
+///
+/// A file that is gone and one that
 /// is new with the same bytes, of at least one, are one that was renamed. Directories do not count:
 /// what is in them does.
 pub fn changes(before: &Manifest, after: &Manifest) -> Vec<Change> {
@@ -299,7 +301,9 @@ pub fn changes(before: &Manifest, after: &Manifest) -> Vec<Change> {
         }
     }
     // The first of those that are gone is the first that is taken.
-    gone.values_mut().for_each(|paths| paths.reverse());
+    for paths in gone.values_mut() {
+        paths.reverse();
+    }
     for (path, entry) in after.entries.iter().filter(|(_, entry)| counts(entry)) {
         if before.entries.get(path).is_some_and(counts) {
             continue;

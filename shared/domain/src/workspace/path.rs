@@ -196,10 +196,8 @@ mod tests {
             if let Ok(path) = WorkspacePath::new(text) {
                 let mut depth = 0_i32;
                 for part in std::path::Path::new(path.as_str()).components() {
-                    depth += match part {
-                        std::path::Component::Normal(_) => 1,
-                        _ => i32::MIN / 2,
-                    };
+                    let down = matches!(part, std::path::Component::Normal(_));
+                    depth += if down { 1 } else { i32::MIN / 2 };
                 }
                 prop_assert!(depth > 0);
             }

@@ -75,6 +75,7 @@ fn unreadable(error: impl std::fmt::Display) -> MakeError {
 }
 
 impl Unpacked<'_> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not named is refused")]
     fn tar(&mut self, packed: impl Read) -> Result<(), MakeError> {
         // No more is read than may be unpacked, headers and padding included.
         let most =
@@ -96,7 +97,7 @@ impl Unpacked<'_> {
             };
             match kind {
                 EntryType::Directory => {
-                    fs::create_dir_all(self.root.join(&path)).map_err(passing)?
+                    fs::create_dir_all(self.root.join(&path)).map_err(passing)?;
                 }
                 EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                     let mode = entry.header().mode().unwrap_or(0o644);

@@ -33,7 +33,7 @@ pub(super) async fn make(
         limit: config.limits.download,
         timeout: config.limits.time,
     };
-    fetch.fetch(&request, &mut download).await.map_err(|error| at(url, error))?;
+    fetch.fetch(&request, &mut download).await.map_err(|error| at(url, &error))?;
     let found = Digest::new(download.hash.finalize().into());
     if let Some(expected) = sha256.filter(|expected| *expected != found) {
         let detail = format!("{url} is {found}, and the registry says {expected}");
@@ -43,7 +43,7 @@ pub(super) async fn make(
     let entry = format!("{{bundle}}/{program}");
     apart(move || {
         if let Some(form) = form {
-            unpack(form, &path, &tree, &limits)?
+            unpack(form, &path, &tree, &limits)?;
         } else {
             let place = tree.join(&program);
             place.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(passing)?;

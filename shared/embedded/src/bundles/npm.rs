@@ -124,7 +124,7 @@ fn program(manifest: &[u8], name: &str, cmd: Option<&str>) -> Result<String, Mak
     let named: Vec<&str> = match &manifest["bin"] {
         Value::String(_) => vec![own],
         Value::Object(programs) => programs.keys().map(String::as_str).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Vec::new(),
     };
     let wanted = cmd.map(|cmd| cmd.trim_start_matches("./"));
     let found = match (wanted, named.as_slice()) {

@@ -107,7 +107,7 @@ pub(super) fn settle(root: &Path, limits: &Limits) -> Result<List, MakeError> {
             Kind::Directory => fs::set_permissions(&at, Permissions::from_mode(0o755)),
             Kind::Link(target) => {
                 if !stays_inside(path, &target) {
-                    wrong.get_or_insert(format!("the link {path} leads out, to {target}"));
+                    wrong.get_or_insert_with(|| format!("the link {path} leads out, to {target}"));
                 }
                 Ok(())
             }

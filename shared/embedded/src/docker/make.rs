@@ -1,6 +1,5 @@
 //! Making one container: its directories on this machine, and what the engine is told.
 
-use std::collections::HashMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
@@ -99,7 +98,7 @@ pub(super) async fn start(
 ) -> Result<(), ComputeError> {
     let name = name(plan.container);
     let options = CreateContainerOptionsBuilder::new().name(&name).build();
-    let body = body(config, layout, plan, place, repositories).map_err(unavailable)?;
+    let body = body(config, layout, plan, place, &repositories).map_err(unavailable)?;
     match engine.create_container(Some(options), body).await {
         Ok(_) => {}
         Err(error) if is(&error, 404) || is(&error, 400) => {
@@ -115,7 +114,7 @@ fn body(
     layout: &Layout,
     plan: &ContainerPlan,
     place: &Place,
-    repositories: Vec<(String, PathBuf)>,
+    repositories: &[(String, PathBuf)],
 ) -> serde_json::Result<ContainerCreateBody> {
     let boot = serde_json::to_string(&boot(config, plan))?;
     let (agent, own) = (layout.agent(plan.agent), layout.container(plan.container));
@@ -131,18 +130,18 @@ fn body(
     );
     let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let limits = &config.limits;
-    let tmpfs = HashMap::from([
+    let tmpfs = [
         (JOURNAL.to_owned(), format!("mode=0700,uid={},gid={},nosuid,nodev", me.0, me.1)),
         (
             "/tmp".to_owned(),
             format!("mode=1777,exec,nosuid,nodev,size={},nr_inodes=128k", limits.scratch),
         ),
-    ]);
+    ];
     let capabilities = if me.0 == 0 { &CAPABILITIES[..] } else { &[] };
     let memory = number(limits.memory + limits.scratch + SHIM_MEMORY);
     let host = HostConfig {
         binds: Some(binds),
-        tmpfs: Some(tmpfs),
+        tmpfs: Some(tmpfs.into()),
         shm_size: Some(number(limits.scratch)),
         network_mode: Some("none".to_owned()),
         readonly_rootfs: Some(true),
@@ -155,15 +154,15 @@ fn body(
         memory_swap: Some(memory),
         ..HostConfig::default()
     };
-    let labels = HashMap::from([
+    let labels = [
         (OWNER.to_owned(), layout.data.display().to_string()),
         (PLACE.to_owned(), serde_json::to_string(place)?),
-    ]);
+    ];
     Ok(ContainerCreateBody {
         image: Some(config.image.clone()),
         user: Some(format!("{}:{}", me.0, me.1)),
         env: Some(vec![format!("{BOOT_VARIABLE}={boot}")]),
-        labels: Some(labels),
+        labels: Some(labels.into()),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     })

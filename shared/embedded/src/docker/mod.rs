@@ -18,7 +18,7 @@
 
 mod make;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -152,7 +152,7 @@ impl Inner {
     /// Every container of this data directory, running or not.
     async fn ours(&self) -> Result<Vec<ContainerSummary>, EngineError> {
         let mine = format!("{OWNER}={}", self.layout.data.display());
-        let filters = HashMap::from([("label", vec![mine.as_str()])]);
+        let filters = [("label", vec![mine.as_str()])].into();
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         self.engine.list_containers(Some(options)).await
     }

@@ -41,6 +41,7 @@ struct Walker<'a> {
 impl Walker<'_> {
     /// Looks at a directory and at all below it, until there is enough. Holds one descriptor at a time,
     /// however deep it goes.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not named stays out")]
     fn enter(&mut self, at: Option<&WorkspacePath>) -> io::Result<()> {
         let directory = match self.root.open_directory(at) {
             Ok(directory) => directory,
@@ -165,7 +166,7 @@ impl Walker<'_> {
 
 fn file(stat: &Stat) -> Kind {
     let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
-    let nanos = u64::try_from(stat.st_mtime_nsec).unwrap_or_default();
+    let nanos = stat.st_mtime_nsec;
     Kind::File {
         size: u64::try_from(stat.st_size).unwrap_or_default(),
         executable: stat.st_mode & 0o100 != 0,
@@ -189,7 +190,6 @@ fn stamp(stat: &Stat, settled_before: u64) -> (u64, bool) {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let seconds = u64::try_from(stat.st_ctime).unwrap_or_default();
-    let changed = seconds.saturating_mul(1000)
-        + u64::try_from(stat.st_ctime_nsec).unwrap_or_default() / 1_000_000;
+    let changed = seconds.saturating_mul(1000) + stat.st_ctime_nsec / 1_000_000;
     (stamp, changed < settled_before)
 }

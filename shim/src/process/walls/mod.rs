@@ -148,7 +148,9 @@ impl Room {
                 shown.push((from.clone(), to.into()));
             }
         }
-        let mut hidden: Vec<PathBuf> = vec![boot.journal.clone().into()];
+        // Other agents of the container live in there, too.
+        let mut hidden: Vec<PathBuf> =
+            vec![boot.journal.clone().into(), boot.agents.clone().into()];
         if Path::new(&boot.agents).is_dir() {
             hidden.push(boot.agents.clone().into());
         }
