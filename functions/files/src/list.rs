@@ -49,6 +49,10 @@ async fn list(
     Params(Wanted { prefix, limit, cursor }): Params<Wanted>,
 ) -> Result<Found<Page<FileView>>, Failure> {
     let limit = limit.map_or(100, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    if prefix.as_ref().is_some_and(|prefix| prefix.chars().count() > 1024) {
+        let problem = Problem::new(ProblemKind::InvalidParameter, "prefix is too long");
+        return Err(problem.at("prefix", "must have at most 1024 characters").into());
+    }
     if !(1..=Listing::MAX).contains(&limit) {
         let detail = format!("limit must be 1 to {}", Listing::MAX);
         let problem = Problem::new(ProblemKind::InvalidParameter, detail.clone());

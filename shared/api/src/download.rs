@@ -36,7 +36,7 @@ pub struct Asked {
 
 impl Input for Asked {
     fn describe(operation: &mut Operation<'_>) {
-        let text = json!({ "type": "string", "maxLength": 1024 });
+        let text = json!({ "type": "string" });
         operation.header(
             "Range",
             "One range of bytes: `bytes=0-99`, `bytes=100-`, `bytes=-5`.",
