@@ -8,6 +8,7 @@ pub(crate) mod driver;
 mod story;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use driver::Driver;
 use futures::StreamExt;
@@ -15,6 +16,9 @@ use futures::stream;
 
 /// How often a step is passed before the death at it.
 const PASSES: [u32; 3] = [0, 1, 4];
+
+/// How long one story may take, deaths and all.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// How many stories are told at once: mostly they wait.
 const AT_ONCE: usize = 6;
@@ -35,7 +39,8 @@ async fn a_death_at_any_step_changes_no_story() {
         let fault = if passes == 0 { "return".to_owned() } else { format!("{passes}*off->return") };
         let mut driver = Driver::new(Some(format!("{step}={fault}")), None);
         let story = Box::pin(story::tell(&mut driver));
-        story.await;
+        let told = tokio::time::timeout(PATIENCE, story).await;
+        told.unwrap_or_else(|_| panic!("dead at {step} after {passes}, the story does not end"));
         (passes, step, driver.deaths())
     });
     let told: Vec<(u32, &String, u32)> = told.buffer_unordered(AT_ONCE).collect().await;
