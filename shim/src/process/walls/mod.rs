@@ -148,9 +148,8 @@ impl Room {
                 shown.push((from.clone(), to.into()));
             }
         }
-        // Other agents of the container live in there, too.
-        let mut hidden: Vec<PathBuf> =
-            vec![boot.journal.clone().into(), boot.agents.clone().into()];
+        // Other agents of the container live in the last.
+        let mut hidden: Vec<PathBuf> = vec![boot.journal.clone().into()];
         if Path::new(&boot.agents).is_dir() {
             hidden.push(boot.agents.clone().into());
         }
