@@ -148,7 +148,7 @@ impl Room {
                 shown.push((from.clone(), to.into()));
             }
         }
-        // Other agents of the container live in the last.
+        // Where other agents of the container have what is theirs is hidden with the rest.
         let mut hidden: Vec<PathBuf> = vec![boot.journal.clone().into()];
         if Path::new(&boot.agents).is_dir() {
             hidden.push(boot.agents.clone().into());
