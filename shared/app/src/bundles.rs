@@ -5,7 +5,7 @@
 //! and keep its files. Where making fails in passing it is tried again; where it fails for good the
 //! bundle says why, with a code, and the next who asks tries again.
 //!
-//! For use cases that start something: [`Bundles::see_to`] says whether the bundle of an agent of the
+//! For use cases that start something: `Bundles::see_to` says whether the bundle of an agent of the
 //! catalog is ready, and sees that it becomes so.
 
 use std::collections::BTreeSet;

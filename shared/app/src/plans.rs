@@ -4,10 +4,10 @@
 //! and from nothing a caller sends with a start. Its name is the SHA-256 of its canonical JSON, so the
 //! same plan is kept once and none ever changes.
 //!
-//! For use cases that start something: [`Plans::compile`] gives a plan and its name without reading
+//! For use cases that start something: `Plans::compile` gives a plan and its name without reading
 //! anything; `write` is what keeps it, for the commit that first needs it. An agent of the
 //! catalog (`registryAgent`) has no plan until its bundle is ready: see
-//! [`Bundles::see_to`](crate::bundles::Bundles::see_to).
+//! [`bundles`](crate::bundles).
 
 use domain::agent::{Agent, AgentSpec};
 use domain::bundle::Bundle;

@@ -30,8 +30,8 @@ impl App {
 }
 
 impl Sessions<'_> {
-    /// Opens a session, and puts its agent somewhere first where it has no place: as
-    /// [`Containers::open`](crate::containers::Containers::open) does.
+    /// Opens a session, and puts its agent somewhere first where it has no place, as
+    /// [`containers`](crate::containers) does.
     pub async fn create(&self, caller: &Caller, new: NewSession) -> Result<SessionView, Error> {
         self.0.containers().open(caller, &new).await
     }

@@ -3,7 +3,7 @@
 //! What holds here: a commit is one `TransactWriteItems` with a client token that is fresh for the
 //! commit and the same for every attempt at it, so an attempt whose answer was lost is not applied a
 //! second time and never reads as a conflict with itself. A commit of one put is a `PutItem` that keeps
-//! the same promise by what it leaves in the item, for half the write units: see [`single`].
+//! the same promise by what it leaves in the item, for half the write units: see the module `single`.
 //!
 //! What passes by itself (throttles, transactions that touch the same item, failures of the service
 //! and of the way to it) is tried again with full jitter until a deadline; then the table is

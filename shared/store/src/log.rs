@@ -126,7 +126,7 @@ pub async fn tail(
 /// Up to `limit` entries that hold something behind `after`, in order.
 ///
 /// Two round trips, at once, or one where `whole` says that an entry ends at `after`. Those of one agent
-/// where it is given, as far as the index knows them: two more for every [`TOGETHER`] stretches that have
+/// where it is given, as far as the index knows them: two more for every `TOGETHER` stretches that have
 /// any.
 pub async fn behind(
     table: &dyn Table,
