@@ -101,11 +101,16 @@ async fn misbehave(phase: Phase) {
         // apart.
         assert!(most < before + 24 * 1024, "{before} KiB before, {most} KiB at most");
         assert!(now < before + 12 * 1024, "{before} KiB before, {now} KiB now");
-        plane.command(Command::Stop).await;
-        assert!(plane.exit().await.success());
-        let none: [String; 0] = [];
-        assert_eq!(mentioning(plane.directory.path()), none, "nothing outlives the shim");
+        end(plane).await;
     }
+}
+
+/// Stops the shim, and looks whether anything outlives it.
+async fn end(mut plane: Plane) {
+    plane.command(Command::Stop).await;
+    assert!(plane.exit().await.success());
+    let none: [String; 0] = [];
+    assert_eq!(mentioning(plane.directory.path()), none, "nothing outlives the shim");
 }
 
 async fn one(plane: &mut Plane, phase: Phase, number: u128, fault: &str, end: End) {
@@ -213,6 +218,7 @@ async fn after_a_prompt() {
         assert_eq!(plane.said(1, 2), "2", "{fault}");
         let told = plane.of(1).len();
         assert!(told < 1100, "{told} events of {fault}");
+        end(plane).await;
     }
 }
 
