@@ -13,7 +13,7 @@ use agent_client_protocol_schema::v1::{
 use domain::agent::Driver;
 use domain::run::Usage;
 use domain::{AgentId, SessionId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +24,7 @@ use super::failure::{Failure, cancelled};
 use super::instance::{Busy, Capabilities, Instance};
 use super::stream::Stream;
 use super::{Shared, setup};
-use crate::acp::message::{AUTH_REQUIRED, NOT_FOUND};
+use crate::acp::message::{AUTH_REQUIRED, Fault, INVALID_PARAMS, NOT_FOUND};
 use crate::acp::peer::CallError;
 use crate::report::cut;
 use crate::time::reach;
@@ -116,15 +116,24 @@ impl Session {
     }
 
     async fn turn(&mut self, job: &mut Job) -> Ended {
+        let ended = match self.attempt(job).await {
+            // Nothing has come of it: once more, in the conversation that is opened again.
+            Err(Forgotten(_)) => self.attempt(job).await,
+            ended => ended,
+        };
+        ended.unwrap_or_else(|Forgotten(fault)| Failure::from_fault(&fault).into_ended())
+    }
+
+    async fn attempt(&mut self, job: &mut Job) -> Result<Ended, Forgotten> {
         let prompt = &*job.prompt;
         let opened = tokio::select! {
             biased;
-            () = asked(&mut job.cancelled) => return cancelled(),
+            () = asked(&mut job.cancelled) => return Ok(cancelled()),
             opened = self.open(prompt) => opened,
         };
         let (instance, acp) = match opened {
             Ok(opened) => opened,
-            Err(failure) => return failure.into_ended(),
+            Err(failure) => return Ok(failure.into_ended()),
         };
         let timing = self.shared.timing;
         let acp_id = AcpSessionId::new(acp.as_str());
@@ -132,8 +141,8 @@ impl Session {
         let sent = timeout(timing.start, instance.peer.start("session/prompt", &request)).await;
         let mut call = match sent {
             Ok(Ok(call)) => call,
-            Ok(Err(_)) => return instance.reason().into_ended(),
-            Err(_) => return silent("session/prompt").into_ended(),
+            Ok(Err(_)) => return Ok(instance.reason().into_ended()),
+            Err(_) => return Ok(silent("session/prompt").into_ended()),
         };
         self.stream.started(&acp);
         let limit = Duration::from_secs(u64::from(prompt.agent.limits.timeout_seconds));
@@ -142,7 +151,13 @@ impl Session {
         loop {
             let why = tokio::select! {
                 answer = call.answer() => {
-                    return self.ended(&instance, prompt.agent.driver, answer, stopping);
+                    if let Err(CallError::Fault(fault)) = &answer
+                        && self.forgets(fault)
+                        && stopping.is_none()
+                    {
+                        return Err(Forgotten(fault.clone()));
+                    }
+                    return Ok(ended(&instance, prompt.agent.driver, answer, stopping));
                 }
                 () = asked(&mut job.cancelled), if stopping.is_none() => Stopping::Cancelled,
                 () = reach(Some(deadline)) => match stopping {
@@ -152,7 +167,7 @@ impl Session {
                             failure::AGENT_EXITED,
                             "the agent was ended because a run in it could not be stopped",
                         )).await;
-                        return stopped(why);
+                        return Ok(stopped(why));
                     }
                 },
                 () = self.stream.due() => {
@@ -215,15 +230,16 @@ impl Session {
         if can.resume {
             let id = AcpSessionId::new(acp);
             let request = ResumeSessionRequest::new(id, &place).mcp_servers(servers.clone());
-            let deadline = Instant::now() + self.shared.timing.start;
-            opened = instance.peer.call("session/resume", &request, deadline).await.ok();
+            opened = self.ask(instance, can, "session/resume", &request).await.ok();
         }
         if opened.is_none() && can.load {
             self.stream.mute(true);
             let request =
                 LoadSessionRequest::new(AcpSessionId::new(acp), &place).mcp_servers(servers);
-            let deadline = Instant::now() + self.shared.timing.start;
-            opened = instance.peer.call("session/load", &request, deadline).await.ok();
+            opened = self.ask(instance, can, "session/load", &request).await.ok();
+            if opened.is_some() {
+                self.stream.settled().await;
+            }
             self.stream.mute(false);
         }
         match &opened {
@@ -233,24 +249,16 @@ impl Session {
         opened.is_some()
     }
 
-    /// Begins a conversation. An agent that wants to be logged in, and can do so by itself, is asked to.
+    /// Begins a conversation.
     async fn create(
         &self,
         instance: &Rc<Instance>,
         can: &Capabilities,
         prompt: &PromptCommand,
     ) -> Result<String, Failure> {
-        let mut answer = self.ask_new(instance, prompt).await;
-        if let (Err(CallError::Fault(fault)), Some(method)) = (&answer, &can.log_in)
-            && fault.code == AUTH_REQUIRED
-        {
-            let deadline = Instant::now() + self.shared.timing.start;
-            let request = AuthenticateRequest::new(method.clone());
-            if instance.peer.call("authenticate", &request, deadline).await.is_ok() {
-                answer = self.ask_new(instance, prompt).await;
-            }
-        }
-        let result = match answer {
+        let request = NewSessionRequest::new(setup::place(instance, prompt))
+            .mcp_servers(setup::servers(prompt));
+        let result = match self.ask(instance, can, "session/new", &request).await {
             Ok(result) => result,
             Err(CallError::Fault(fault)) => return Err(Failure::from_fault(&fault)),
             Err(CallError::Closed) => return Err(instance.reason()),
@@ -271,47 +279,64 @@ impl Session {
         Ok(created.session_id)
     }
 
-    async fn ask_new(
+    /// Asks what opens a conversation. An agent that wants to be logged in first, and can do so by
+    /// itself, is told to.
+    async fn ask(
         &self,
-        instance: &Rc<Instance>,
-        prompt: &PromptCommand,
+        instance: &Instance,
+        can: &Capabilities,
+        method: &str,
+        request: &impl Serialize,
     ) -> Result<Box<RawValue>, CallError> {
-        let deadline = Instant::now() + self.shared.timing.start;
-        let request = NewSessionRequest::new(setup::place(instance, prompt))
-            .mcp_servers(setup::servers(prompt));
-        instance.peer.call("session/new", &request, deadline).await
+        let deadline = || Instant::now() + self.shared.timing.start;
+        let answer = instance.peer.call(method, request, deadline()).await;
+        if let (Err(CallError::Fault(fault)), Some(log_in)) = (&answer, &can.log_in)
+            && fault.code == AUTH_REQUIRED
+        {
+            let login = AuthenticateRequest::new(log_in.clone());
+            if instance.peer.call("authenticate", &login, deadline()).await.is_ok() {
+                return instance.peer.call(method, request, deadline()).await;
+            }
+        }
+        answer
     }
 
-    fn ended(
-        &mut self,
-        instance: &Instance,
-        driver: Driver,
-        answer: Result<Box<RawValue>, CallError>,
-        stopping: Option<Stopping>,
-    ) -> Ended {
-        match (answer, stopping) {
-            (Ok(result), why) => match (turn_end(&result, driver), why) {
-                (Some(mut ended), Some(Stopping::TimedOut)) => {
-                    let usage = ended.usage.take();
-                    Ended { usage, ..stopped(Stopping::TimedOut) }
-                }
-                (Some(ended), _) => ended,
-                (None, Some(why)) => stopped(why),
-                (None, None) => {
-                    Failure::new(failure::AGENT_PROTOCOL, "a prompt was answered without a reason")
-                        .into_ended()
-                }
-            },
-            (Err(_), Some(why)) => stopped(why),
-            (Err(CallError::Fault(fault)), None) => {
-                if fault.code == NOT_FOUND {
-                    // The agent has forgotten the conversation: the next prompt opens it again.
-                    self.bound = None;
-                }
-                Failure::from_fault(&fault).into_ended()
-            }
-            (Err(CallError::Closed | CallError::Late), None) => instance.reason().into_ended(),
+    /// Whether the agent says that it does not know the conversation, which agents say in two ways. Then
+    /// the next prompt opens it again. What came after an answer of its own means something else.
+    fn forgets(&mut self, fault: &Fault) -> bool {
+        let unknown = matches!(fault.code, NOT_FOUND | INVALID_PARAMS);
+        if unknown {
+            self.bound = None;
         }
+        unknown && !self.stream.answering()
+    }
+}
+
+/// The agent did not know the conversation of a prompt, and has done nothing for it.
+struct Forgotten(Fault);
+
+fn ended(
+    instance: &Instance,
+    driver: Driver,
+    answer: Result<Box<RawValue>, CallError>,
+    stopping: Option<Stopping>,
+) -> Ended {
+    match (answer, stopping) {
+        (Ok(result), why) => match (turn_end(&result, driver), why) {
+            (Some(mut ended), Some(Stopping::TimedOut)) => {
+                let usage = ended.usage.take();
+                Ended { usage, ..stopped(Stopping::TimedOut) }
+            }
+            (Some(ended), _) => ended,
+            (None, Some(why)) => stopped(why),
+            (None, None) => {
+                Failure::new(failure::AGENT_PROTOCOL, "a prompt was answered without a reason")
+                    .into_ended()
+            }
+        },
+        (Err(_), Some(why)) => stopped(why),
+        (Err(CallError::Fault(fault)), None) => Failure::from_fault(&fault).into_ended(),
+        (Err(CallError::Closed | CallError::Late), None) => instance.reason().into_ended(),
     }
 }
 
@@ -342,16 +367,11 @@ fn turn_end(result: &RawValue, driver: Driver) -> Option<Ended> {
         stop_reason: String,
         #[serde(default)]
         usage: serde_json::Value,
+        #[serde(default, rename = "_meta")]
+        meta: serde_json::Value,
     }
     let answer: Answer = serde_json::from_str(result.get()).ok()?;
-    let count = |name: &str| answer.usage[name].as_u64();
-    let usage = match (count("inputTokens"), count("outputTokens")) {
-        (None, None) => None,
-        (input, output) => Some(Usage {
-            input_tokens: input.unwrap_or_default(),
-            output_tokens: output.unwrap_or_default(),
-        }),
-    };
+    let usage = tokens(&answer.usage).or_else(|| tokens(&answer.meta["quota"]["token_count"]));
     let (outcome, code, detail) = match (driver, answer.stop_reason.as_str()) {
         (_, "cancelled") => (Outcome::Cancelled, None, None),
         // Our own loop stops for no other reason than the limits of the run.
@@ -370,4 +390,16 @@ fn turn_end(result: &RawValue, driver: Driver) -> Option<Ended> {
         detail: detail.map(str::to_owned),
         usage,
     })
+}
+
+/// What was used, in one of the spellings that agents have.
+fn tokens(said: &serde_json::Value) -> Option<Usage> {
+    let count = |one: &str, other: &str| said[one].as_u64().or_else(|| said[other].as_u64());
+    match (count("inputTokens", "input_tokens"), count("outputTokens", "output_tokens")) {
+        (None, None) => None,
+        (input, output) => Some(Usage {
+            input_tokens: input.unwrap_or_default(),
+            output_tokens: output.unwrap_or_default(),
+        }),
+    }
 }

@@ -44,6 +44,8 @@ pub(super) fn command(
         (Driver::Vanilla, _) => built_in("vanilla"),
     };
     command.env("PATH", PATH).env("LANG", "C.UTF-8").env("TMPDIR", "/tmp");
+    // Some let root do nothing, unless it is contained: it is.
+    command.env("IS_SANDBOX", "1");
     let address = match &boot.egress {
         Egress::Tcp(address) => Some(address.as_str()),
         // Behind a door of the agent's own, where it has a room with one.
@@ -55,7 +57,9 @@ pub(super) fn command(
             .env("OPENAI_BASE_URL", format!("http://{address}/v1"))
             .env("OPENAI_API_KEY", PLACEHOLDER)
             .env("ANTHROPIC_BASE_URL", format!("http://{address}"))
-            .env("ANTHROPIC_API_KEY", PLACEHOLDER);
+            .env("ANTHROPIC_API_KEY", PLACEHOLDER)
+            .env("GOOGLE_GEMINI_BASE_URL", format!("http://{address}"))
+            .env("GEMINI_API_KEY", PLACEHOLDER);
     }
     command
         .envs(&plan.env)

@@ -20,7 +20,7 @@ use wire::shim::{Ended, Live, MAX_EVENT, PermissionRequest, What};
 
 use super::permission::Questions;
 use crate::report::{Outbox, cut};
-use crate::time::reach;
+use crate::time::{pass, reach};
 
 /// Of how many messages of a run it is known how far they have come. More at once, and the offsets of
 /// those not spoken for the longest begin again.
@@ -34,6 +34,18 @@ const KIND: usize = 64;
 
 const MESSAGE: &str = "agent_message_chunk";
 const THOUGHT: &str = "agent_thought_chunk";
+
+/// What tells how things are, not what was said: it is no history.
+const STATE: [&str; 4] = [
+    "available_commands_update",
+    "current_mode_update",
+    "config_option_update",
+    "session_info_update",
+];
+/// How long nothing of a history may come before it is taken to be whole, and how long that may be
+/// waited for: some agents go on telling it once they have answered.
+const QUIET: Duration = Duration::from_millis(100);
+const QUIET_AT_LAST: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -58,6 +70,10 @@ struct State {
     messages: u64,
     /// A session is being loaded: what comes is history.
     muted: bool,
+    /// How much of it has come.
+    history: u64,
+    /// The agent has said something since it had the prompt.
+    answering: bool,
     cancelling: bool,
     noticed: bool,
     usage: Option<Usage>,
@@ -127,7 +143,11 @@ impl Stream {
 
     /// The agent has the prompt.
     pub(super) fn started(&self, acp_session: &str) {
-        let run = self.state.borrow().run;
+        let run = {
+            let mut state = self.state.borrow_mut();
+            state.answering = false;
+            state.run
+        };
         let what = What::Started { acp_session: acp_session.to_owned() };
         self.outbox.push(self.session, run, what);
     }
@@ -146,6 +166,21 @@ impl Stream {
     /// Whether what comes is history, and to be dropped.
     pub(super) fn mute(&self, muted: bool) {
         self.state.borrow_mut().muted = muted;
+    }
+
+    /// Waits until no more of a history comes.
+    pub(super) async fn settled(&self) {
+        let at_last = Instant::now() + QUIET_AT_LAST;
+        let mut before = None;
+        while before != Some(self.state.borrow().history) && Instant::now() < at_last {
+            before = Some(self.state.borrow().history);
+            pass(QUIET).await;
+        }
+    }
+
+    /// Whether the agent has said anything since it had the prompt.
+    pub(super) fn answering(&self) -> bool {
+        self.state.borrow().answering
     }
 
     /// The run is to end: no permission is given any more.
@@ -197,9 +232,6 @@ impl Stream {
     }
 
     fn take(&self, update: &RawValue) {
-        if self.state.borrow().muted {
-            return;
-        }
         let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(update.get())
         else {
             return;
@@ -208,6 +240,15 @@ impl Stream {
             .remove("sessionUpdate")
             .and_then(|kind| serde_json::from_str::<String>(kind.get()).ok());
         let Some(kind) = kind else { return };
+        {
+            let mut state = self.state.borrow_mut();
+            let news = !STATE.contains(&kind.as_str());
+            if state.muted && news {
+                state.history += 1;
+                return;
+            }
+            state.answering |= news;
+        }
         let text = match kind.as_str() {
             MESSAGE => Some(MESSAGE),
             THOUGHT => Some(THOUGHT),
