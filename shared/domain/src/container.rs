@@ -17,6 +17,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::agent::Labels;
 use crate::instance::{Instance, InstanceEvent, InstanceState};
+use crate::reconcile::Failures;
 use crate::run::End;
 use crate::text::{Argument, Name, VariableName};
 use crate::{AgentId, ContainerId, Machine, RealmId, Refused, SessionId, Timestamp};
@@ -64,7 +65,7 @@ pub enum ContainerState {
 }
 
 impl ContainerState {
-    /// Whether the platform may hold a process for it: what the reconciler expects to find.
+    /// Whether the platform may hold a process for it.
     pub const fn may_run(self) -> bool {
         match self {
             Self::Provisioning
@@ -358,6 +359,11 @@ const fn capacity() -> u32 {
     CAPACITY
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+const fn none(count: &u32) -> bool {
+    *count == 0
+}
+
 /// A session that waits until its container takes another run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
@@ -397,6 +403,15 @@ pub struct Container {
     pub state: ContainerState,
     /// Which start this is: 0 before the first. Every report of the shim quotes it.
     pub generation: u32,
+    /// The last start whose shim was heard of: what was given to a later one has reached nobody.
+    #[serde(default, skip_serializing_if = "none")]
+    pub heard: u32,
+    /// When its present start began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<Timestamp>,
+    /// What went wrong since it was last well: see [`crate::reconcile`].
+    #[serde(default, skip_serializing_if = "Failures::none")]
+    pub failures: Failures,
     /// The connection its shim speaks on.
     pub connection: Option<String>,
     /// The sessions with a run in flight, each with its agent.
@@ -444,6 +459,9 @@ impl Container {
             metadata: Labels::new(),
             state: ContainerState::Requested,
             generation: 0,
+            heard: 0,
+            begun_at: None,
+            failures: Failures::default(),
             connection: None,
             busy: BTreeMap::new(),
             line: VecDeque::new(),

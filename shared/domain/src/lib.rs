@@ -22,6 +22,7 @@ pub mod machine;
 pub mod object;
 pub mod plan;
 pub mod realm;
+pub mod reconcile;
 pub mod registry;
 pub mod run;
 pub mod session;
