@@ -4,8 +4,8 @@
 //! then removed or put back in line. Any number of schedulers may run. A claim that its scheduler
 //! did not live to finish falls due again when its lease ends.
 //!
-//! A tick costs one read for each shard and a commit for every fifty errands that are due; it does
-//! not grow with what exists.
+//! A tick costs one read for each shard, another where all that it finds there is held, and a commit for
+//! every hundred errands that are due; it does not grow with what exists.
 
 mod archive;
 mod dismantle;
@@ -26,7 +26,7 @@ use domain::session::{Session, SessionState};
 use domain::{ContainerId, KeyId, RunId, SessionId, Timestamp};
 use futures::future::join_all;
 use store::document::{self, Loaded};
-use store::{Direction, MAX_WRITES, Query, Range, Scope, Write, keys};
+use store::{Direction, MAX_LIMIT, MAX_WRITES, Query, Range, Scope, Write, keys};
 use wire::shim::{Command, Down, failure};
 
 use crate::commit::retry_conflict;
@@ -45,11 +45,14 @@ impl App {
     }
 }
 
+/// An errand as it stands in the line, or as a scheduler holds it.
+pub type Standing = Loaded<Due>;
+
 /// What a tick found.
 #[derive(Debug)]
 pub struct Tick {
     /// What is due, oldest first.
-    pub due: Vec<Loaded<Due>>,
+    pub due: Vec<Standing>,
     /// When the next errand falls due, where one waits and none is due.
     pub next: Option<Timestamp>,
 }
@@ -69,8 +72,8 @@ const PER_SHARD: usize = 64;
 /// How long an index may take to show what was written.
 const SHOWN: Duration = Duration::from_secs(5);
 
-/// The most errands claimed in one commit: a claim is two writes.
-const CLAIMS: usize = MAX_WRITES / 2;
+/// The most errands claimed in one commit.
+const CLAIMS: usize = MAX_WRITES;
 
 /// How late a report may be written that was begun while its session was there.
 const LATE: Duration = Duration::from_hours(1);
@@ -79,28 +82,43 @@ const LATE: Duration = Duration::from_hours(1);
 const LOOKS: u32 = 6;
 
 impl Errands<'_> {
-    /// What is due. One read for each shard.
+    /// What is due. One read for each shard, and another where all that it finds there is held.
     pub async fn tick(&self) -> Result<Tick, Error> {
         let now = self.0.now();
-        let mut due = Vec::new();
-        let mut next: Option<Timestamp> = None;
+        let mut tick = Tick { due: Vec::new(), next: None };
         for shard in 0..keys::DUE_SHARDS {
-            let (head, _) = store::due::head(self.0.table(), shard, None, PER_SHARD).await?;
+            self.look_into(shard, now, &mut tick).await?;
+        }
+        tick.due.sort_by_key(|errand| errand.value.at);
+        Ok(tick)
+    }
+
+    /// Adds what is due of a shard, at most [`PER_SHARD`].
+    async fn look_into(&self, shard: u8, now: Timestamp, tick: &mut Tick) -> Result<(), Error> {
+        let before = tick.due.len();
+        let (mut after, mut limit) = (None, PER_SHARD);
+        loop {
+            let (head, more) = store::due::head(self.0.table(), shard, after, limit).await?;
             for errand in head {
-                if errand.value.at <= now {
-                    due.push(errand);
+                let (at, free_at) = (errand.value.at, errand.value.free_at());
+                if free_at <= now {
+                    tick.due.push(errand);
                 } else {
-                    next = Some(next.map_or(errand.value.at, |next| next.min(errand.value.at)));
-                    break;
+                    tick.next = Some(tick.next.map_or(free_at, |next| next.min(free_at)));
+                }
+                if at > now || tick.due.len() - before == PER_SHARD {
+                    return Ok(());
                 }
             }
+            if more.is_none() || tick.due.len() > before {
+                return Ok(());
+            }
+            (after, limit) = (more, MAX_LIMIT);
         }
-        due.sort_by_key(|errand| errand.value.at);
-        Ok(Tick { due, next })
     }
 
     /// Takes an errand for oneself. None where another scheduler was faster. One commit.
-    pub async fn claim(&self, due: &Loaded<Due>) -> Result<Option<Due>, Error> {
+    pub async fn claim(&self, due: &Standing) -> Result<Option<Standing>, Error> {
         match self.claim_together(std::slice::from_ref(due)).await {
             Ok(held) => Ok(held.into_iter().next()),
             Err(Error::Conflict) => Ok(None),
@@ -110,7 +128,7 @@ impl Errands<'_> {
 
     /// Takes errands for oneself, many in one commit, and one by one those of a commit in which
     /// another scheduler was faster with any. None in the place of each that another has.
-    pub async fn claim_all(&self, due: &[Loaded<Due>]) -> Vec<Result<Option<Due>, Error>> {
+    pub async fn claim_all(&self, due: &[Standing]) -> Vec<Result<Option<Standing>, Error>> {
         let commits = due.chunks(CLAIMS).map(async |due| match self.claim_together(due).await {
             Ok(held) => held.into_iter().map(|held| Ok(Some(held))).collect(),
             // Which it was, the others' own commits say.
@@ -123,30 +141,29 @@ impl Errands<'_> {
         join_all(commits).await.into_iter().flatten().collect()
     }
 
-    async fn claim_together(&self, due: &[Loaded<Due>]) -> Result<Vec<Due>, Error> {
+    async fn claim_together(&self, due: &[Standing]) -> Result<Vec<Standing>, Error> {
         let until = self.0.now().after(self.0.settings.lease);
         let (held, writes): (Vec<_>, Vec<_>) =
             due.iter().map(|due| store::due::claim(due, until)).unzip();
-        self.0.commit_own("errand.claim", writes.concat()).await?;
+        self.0.commit_own("errand.claim", writes).await?;
         Ok(held)
     }
 
     /// Does what an errand one holds asks for, and removes it or puts it back in line.
-    pub async fn carry_out(&self, held: &Due) -> Result<Outcome, Error> {
-        let outcome = match self.attempt(held).await {
+    pub async fn carry_out(&self, held: &Standing) -> Result<Outcome, Error> {
+        let Due { ref errand, attempt, .. } = held.value;
+        let outcome = match self.attempt(&held.value).await {
             Ok(outcome) => outcome,
             // Nothing is there any more to do it to.
             Err(Error::NotFound(_)) => Outcome::Done,
             Err(error) => {
-                tracing::warn!(errand = %held.errand, attempt = held.attempt, %error, "an errand failed");
-                Outcome::Again(backoff(held.attempt))
+                tracing::warn!(%errand, attempt, %error, "an errand failed");
+                Outcome::Again(backoff(attempt))
             }
         };
         let writes = match outcome {
             Outcome::Done => vec![store::due::done(held)],
-            Outcome::Again(wait) => {
-                store::due::release(held, self.0.now().after(wait), held.attempt).into()
-            }
+            Outcome::Again(wait) => store::due::release(held, self.0.now().after(wait), attempt),
         };
         match self.0.commit_own("errand.settle", writes).await {
             // The lease ended and another scheduler has it.
@@ -164,11 +181,11 @@ impl Errands<'_> {
                 let (page, next) = store::due::head(self.0.table(), shard, after, 100).await?;
                 let now = self.0.now();
                 for due in page {
-                    let stale =
-                        due.value.claimed || matches!(due.value.errand, Errand::Watch { .. });
-                    if stale && due.value.at > now {
-                        let writes = store::due::release(&due.value, now, due.value.attempt);
-                        match self.0.commit_own("errand.take_over", writes.into()).await {
+                    let Due { ref errand, attempt, held_until, .. } = due.value;
+                    let stale = held_until.is_some() || matches!(errand, Errand::Watch { .. });
+                    if stale && due.value.free_at() > now {
+                        let writes = store::due::release(&due, now, attempt);
+                        match self.0.commit_own("errand.take_over", writes).await {
                             Ok(()) | Err(Error::Conflict) => {}
                             Err(error) => return Err(error),
                         }

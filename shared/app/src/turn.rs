@@ -269,7 +269,7 @@ impl Turn {
             && self.now < deadline
         {
             // Before its time nobody has claimed it, so it is where it was put.
-            self.expired.push(store::due::done(&expiry(&ended.value, deadline)));
+            self.expired.push(store::due::call_off(&expiry(&ended.value, deadline)));
         }
         let place = self.place();
         let agent = ended.value.agent;

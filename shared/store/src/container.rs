@@ -102,7 +102,7 @@ fn follow(
     let (old, new) = (before.and_then(timer), after.and_then(timer));
     if old != new {
         // Before its time nobody has claimed it, so it is where it was put.
-        writes.extend(old.filter(|due| now < due.at).as_ref().map(crate::due::done));
+        writes.extend(old.filter(|due| now < due.at).as_ref().map(crate::due::call_off));
         writes.extend(new.as_ref().map(crate::due::put));
     }
     writes

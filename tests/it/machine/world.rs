@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use app::errands::Standing;
 use app::ports::{Clock as _, Ids};
 use app::{App, Ports, Settings};
-use domain::due::Due;
 use domain::key::PresentedKey;
 use domain::{AgentId, ContainerId, KeyId, RealmId, SessionId};
 use embedded::feed::LocalFeed;
@@ -31,7 +31,7 @@ pub(super) struct World {
     pub(super) key: String,
     pub(super) realm: RealmId,
     /// Errands that a scheduler holds and has not come to.
-    stalled: Mutex<Vec<Due>>,
+    stalled: Mutex<Vec<Standing>>,
     pub(super) connections: Mutex<u64>,
     /// Commands that were accepted.
     pub(super) accepted: Mutex<usize>,
