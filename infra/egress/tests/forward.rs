@@ -439,3 +439,41 @@ impl io::Write for Logged {
         Ok(())
     }
 }
+
+#[tokio::test]
+async fn a_model_that_the_path_names_is_asked_there_and_nothing_else_is() {
+    let upstream = Upstream::start().await;
+    let router = upstream.router(Api::Google);
+    for (asked, there) in [
+        ("gemini-x:generateContent?key=from-the-client", "gemini-x:generateContent"),
+        ("gemini-x:streamGenerateContent?alt=sse", "gemini-x:streamGenerateContent?alt=sse"),
+        ("gemini-x:countTokens", "gemini-x:countTokens"),
+    ] {
+        let mut request = post(&format!("/v1beta/models/{asked}"), "ignored");
+        request.headers_mut().insert("x-goog-api-key", "from-the-client".parse().unwrap());
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{asked}");
+        let (path, headers, _) = upstream.seen();
+        assert_eq!(path, format!("/v1beta/models/{there}"));
+        assert_eq!(headers["x-goog-api-key"], KEY);
+        assert!(!headers.contains_key("authorization") && !headers.contains_key("x-api-key"));
+    }
+    for asked in [
+        "gemini-x:batchGenerateContent",
+        "gemini-x:streamGenerateContent",
+        "gemini-x",
+        ":generateContent",
+        "..%2F..%2Ffiles:generateContent",
+        "x%3Fkey:generateContent",
+    ] {
+        let request = post(&format!("/v1beta/models/{asked}"), "ignored");
+        let (status, code, _) = problem(&router, request).await;
+        assert_eq!((status, code.as_str()), (403, "egress_denied"), "{asked}");
+    }
+    assert!(upstream.script.lock().unwrap().seen.is_empty());
+    // Only what speaks it is asked.
+    let other = upstream.router(Api::OpenAi);
+    let (status, code, _) =
+        problem(&other, post("/v1beta/models/gemini-x:generateContent", "ignored")).await;
+    assert_eq!((status, code.as_str()), (404, "model_unavailable"));
+}

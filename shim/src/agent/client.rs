@@ -1,5 +1,6 @@
 //! A turn, seen from the agent: what it says to its client, and whether it is to stop.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,13 +17,20 @@ const PERMISSION: Duration = Duration::from_hours(24);
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) session: String,
+    /// With which code the next prompt is told that its conversation is not known.
+    pub(super) forget: Rc<Cell<Option<i64>>>,
     peer: Rc<Peer>,
     cancels: watch::Receiver<u64>,
 }
 
 impl Turn {
-    pub(super) fn new(peer: Rc<Peer>, session: String, cancels: watch::Receiver<u64>) -> Self {
-        Self { session, peer, cancels }
+    pub(super) fn new(
+        peer: Rc<Peer>,
+        session: String,
+        cancels: watch::Receiver<u64>,
+        forget: Rc<Cell<Option<i64>>>,
+    ) -> Self {
+        Self { session, forget, peer, cancels }
     }
 
     /// Says a piece of the answer.

@@ -38,7 +38,15 @@ use settings::{Kind, Settings};
 #[derive(Debug)]
 struct Done {
     stop_reason: &'static str,
-    usage: Option<(u64, u64)>,
+    usage: Option<Used>,
+}
+
+/// Tokens in and out, and where the answer to a prompt has them.
+#[derive(Clone, Copy, Debug)]
+enum Used {
+    Plain(u64, u64),
+    /// In a place of some agents' own.
+    Quota(u64, u64),
 }
 
 struct Server {
@@ -49,6 +57,8 @@ struct Server {
     /// What a script that belongs to no turn hears no cancel from.
     moments: watch::Sender<u64>,
     logged_in: Cell<bool>,
+    /// With which code the next prompt is told that its conversation is not known.
+    forget: Rc<Cell<Option<i64>>>,
 }
 
 #[derive(Deserialize)]
@@ -95,8 +105,9 @@ pub(crate) async fn serve(kind: &str) -> ExitCode {
         sessions: RefCell::default(),
         moments: watch::Sender::new(0),
         logged_in: Cell::new(false),
+        forget: Rc::default(),
     });
-    server.aside("start").await;
+    server.aside("start", "").await;
     let mut lines = Lines::new(BufReader::with_capacity(8 * 1024, input));
     while let Ok(line) = lines.next().await {
         match message::read(line) {
@@ -112,13 +123,15 @@ pub(crate) async fn serve(kind: &str) -> ExitCode {
                 tokio::task::spawn_local(async move { server.prompt(id, turn).await });
             }
             Some(Incoming::Request { id, method, params }) => {
-                let result = match server.moment(&method).await {
+                let session = read::<InSession>(&params).map(|named| named.session_id);
+                let session = session.unwrap_or_default();
+                let result = match server.moment(&method, &session).await {
                     None => continue,
                     Some(Ok(_)) => server.answer(&method, &params).await,
                     Some(Err(fault)) => Err(fault),
                 };
                 drop(server.peer.answer(&id, result).await);
-                server.aside(&format!("{method} answered")).await;
+                server.aside(&format!("{method} answered"), &session).await;
             }
         }
     }
@@ -134,7 +147,9 @@ impl Server {
                 self.logged_in.set(method == "echo-api-key");
                 Ok(json!({}))
             }
-            "session/new" if self.settings.is_rich() && !self.logged_in.get() => {
+            "session/new" | "session/load" | "session/resume"
+                if self.settings.is_rich() && !self.logged_in.get() =>
+            {
                 Err(Fault::new(AUTH_REQUIRED, "log in first"))
             }
             "session/new" => {
@@ -175,7 +190,7 @@ impl Server {
             Some(cancel) => cancel.subscribe(),
             None => watch::Sender::new(0).subscribe(),
         };
-        Turn::new(Rc::clone(&self.peer), session.to_owned(), cancelled)
+        Turn::new(Rc::clone(&self.peer), session.to_owned(), cancelled, Rc::clone(&self.forget))
     }
 
     fn cancel(&self, params: &RawValue) {
@@ -188,6 +203,10 @@ impl Server {
 
     fn begin(&self, params: &RawValue) -> Result<(Turn, String), Fault> {
         let session: InSession = read(params)?;
+        if let Some(code) = self.forget.take() {
+            self.sessions.borrow_mut().remove(&session.session_id);
+            return Err(Fault::new(code, "no such session"));
+        }
         if !self.sessions.borrow().contains_key(&session.session_id) {
             return Err(Fault::new(NOT_FOUND, "no such session"));
         }
@@ -197,6 +216,7 @@ impl Server {
     }
 
     async fn prompt(&self, id: Id, turn: Result<(Turn, String), Fault>) {
+        let session = turn.as_ref().map(|(turn, _)| turn.session.clone()).unwrap_or_default();
         let done = match (turn, self.settings.kind) {
             (Ok((turn, text)), Kind::Echo) => echo::prompt(&self.settings, &turn, &text).await,
             (Ok((turn, text)), Kind::Vanilla) => {
@@ -207,34 +227,41 @@ impl Server {
         let answer = match done {
             // A script said that there is to be no answer.
             None => return,
-            Some(Ok(done)) => Ok(match done.usage {
-                Some((input, output)) => json!({
-                    "stopReason": done.stop_reason,
-                    "usage": {
-                        "inputTokens": input,
-                        "outputTokens": output,
-                        "totalTokens": input + output,
-                    },
-                }),
-                None => json!({ "stopReason": done.stop_reason }),
-            }),
+            Some(Ok(done)) => {
+                let mut answer = json!({ "stopReason": done.stop_reason });
+                match done.usage {
+                    Some(Used::Plain(input, output)) => {
+                        answer["usage"] = json!({
+                            "inputTokens": input,
+                            "outputTokens": output,
+                            "totalTokens": input + output,
+                        });
+                    }
+                    Some(Used::Quota(input, output)) => {
+                        let count = json!({ "input_tokens": input, "output_tokens": output });
+                        answer["_meta"] = json!({ "quota": { "token_count": count } });
+                    }
+                    None => {}
+                }
+                Ok(answer)
+            }
             Some(Err(fault)) => Err(fault),
         };
         drop(self.peer.answer(&id, answer).await);
-        self.aside("session/prompt answered").await;
+        self.aside("session/prompt answered", &session).await;
     }
 
     /// Plays what is to be played between two messages. An agent that is to answer no more never comes
     /// back from it.
-    async fn aside(&self, name: &str) {
-        if self.moment(name).await.is_none() {
+    async fn aside(&self, name: &str, session: &str) {
+        if self.moment(name, session).await.is_none() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Plays what is to be played at a moment that belongs to no turn. None where nothing is to be
     /// answered then.
-    async fn moment(&self, name: &str) -> Option<Result<Done, Fault>> {
+    async fn moment(&self, name: &str, session: &str) -> Option<Result<Done, Fault>> {
         let script = self.settings.scripts.get(name).map_or("", String::as_str);
         if !script.is_empty() {
             // What was said before is written first.
@@ -242,7 +269,8 @@ impl Server {
                 tokio::task::yield_now().await;
             }
         }
-        let turn = Turn::new(Rc::clone(&self.peer), String::new(), self.moments.subscribe());
+        let (peer, forget) = (Rc::clone(&self.peer), Rc::clone(&self.forget));
+        let turn = Turn::new(peer, session.to_owned(), self.moments.subscribe(), forget);
         script::play(&turn, 0, script).await
     }
 }

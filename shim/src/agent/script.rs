@@ -17,7 +17,9 @@
 //! | `!write PATH TEXT`, `!read PATH` | writes a file, says what is in one |
 //! | `!shell COMMAND` | runs `/bin/sh -c COMMAND` and says what it wrote |
 //! | `!count` | says how many prompts this session has had |
-//! | `!usage IN OUT` | the tokens that the turn reports |
+//! | `!usage IN OUT`, `!quota IN OUT` | the tokens that the turn reports, in one place or another |
+//! | `!used N` | the tokens that the conversation has, told while it goes on |
+//! | `!forget CODE` | the next prompt is told with CODE that its conversation is not known |
 //! | `!unknown` | an update and a request of a later version |
 //! | `!garbage [N]` | N lines (1) that are no messages |
 //! | `!halfline` | half of a message, without the end of its line |
@@ -44,8 +46,8 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::time::{Instant, interval};
 
-use super::Done;
 use super::client::Turn;
+use super::{Done, Used};
 use crate::acp::message::{self, Fault};
 
 /// What a directive does to the turn.
@@ -61,9 +63,11 @@ pub(super) async fn play(turn: &Turn, count: u64, script: &str) -> Option<Result
     for line in script.lines() {
         let line = line.trim();
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if verb == "!usage" {
-            usage = Some((number(rest, 0), number(rest, 1)));
-            continue;
+        let used = (number(rest, 0), number(rest, 1));
+        match verb {
+            "!usage" => usage = Some(Used::Plain(used.0, used.1)),
+            "!quota" => usage = Some(Used::Quota(used.0, used.1)),
+            _ => {}
         }
         match step(turn, count, verb, rest).await {
             Step::Next => {}
@@ -124,6 +128,12 @@ async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
             turn.say(&said).await;
         }
         "!shell" => shell(turn, rest).await,
+        "!used" => {
+            let used = json!({ "used": number(rest, 0), "size": 1000 });
+            turn.update("usage_update", &used).await;
+        }
+        "!forget" => turn.forget.set(rest.parse().ok()),
+        "!usage" | "!quota" => {}
         "!wait" => {
             turn.cancellation().await;
             return Step::Ended(Ok("cancelled"));

@@ -5,6 +5,7 @@
 
 mod cloud;
 mod container;
+mod differences;
 mod faults;
 mod given;
 mod link;

@@ -64,7 +64,14 @@ impl Endpoint {
             let why = "the installation offers no model";
             return Err(Fault::stable(failure::MODEL_UNAVAILABLE, why));
         };
-        let shape = if owner == "anthropic" { Shape::Anthropic } else { Shape::OpenAi };
+        let shape = match owner {
+            "anthropic" => Shape::Anthropic,
+            "google" => {
+                let why = format!("the tool loop does not speak the protocol of {id}");
+                return Err(Fault::stable(failure::MODEL_UNAVAILABLE, why));
+            }
+            _ => Shape::OpenAi,
+        };
         Ok(Self { egress: egress.clone(), model: id.to_owned(), shape })
     }
 

@@ -23,7 +23,7 @@ use wire::shim::failure;
 
 use super::client::Turn;
 use super::settings::Settings;
-use super::{Done, memory};
+use super::{Done, Used, memory};
 use crate::acp::message::Fault;
 use endpoint::Endpoint;
 use guard::Guard;
@@ -47,7 +47,8 @@ pub(super) async fn prompt(settings: &Settings, turn: &Turn, text: &str) -> Resu
         // Dropping the work ends what it is in: the model call, or the command with its group.
         () = turn.cancellation() => "cancelled",
     };
-    Ok(Done { stop_reason: looped, usage: Some(used.get()) })
+    let (input, output) = used.get();
+    Ok(Done { stop_reason: looped, usage: Some(Used::Plain(input, output)) })
 }
 
 async fn work(
