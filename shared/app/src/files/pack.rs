@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::AgentId;
-use domain::workspace::{Digest, Entry, Extent, Manifest, Node, WorkspacePath};
+use domain::workspace::{Entry, Extent, Manifest, Node, WorkspacePath};
+use domain::{AgentId, Digest};
 use futures::stream::{self, StreamExt};
 use sha2::{Digest as _, Sha256};
 use store::Scope;
@@ -88,7 +88,7 @@ impl<'a> Packer<'a> {
                 }
             }
         }
-        let digest = Digest(hash.finalize().into());
+        let digest = Digest::new(hash.finalize().into());
         if let Some(known) = self.known.get(&digest)
             && self.finished == finished
         {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::AgentId;
 use domain::agent::Agent;
-use domain::workspace::{Digest, Entry, History, Manifest, Node, WorkspacePath};
+use domain::workspace::{Entry, History, Manifest, Node, WorkspacePath};
+use domain::{AgentId, Digest};
 use store::document::{self, Loaded};
 use store::{Scope, keys};
 
@@ -129,7 +129,7 @@ fn found((path, entry): (&WorkspacePath, &Entry)) -> Found {
         Node::Link(target) => Kind::Link(target.clone()),
     };
     let stamp = entry.digest().map_or(0, |digest| {
-        digest.0.iter().take(8).fold(0, |stamp, byte| stamp << 8 | u64::from(*byte))
+        digest.as_bytes().iter().take(8).fold(0, |stamp, byte| stamp << 8 | u64::from(*byte))
     });
     Found { path: path.clone(), kind, stamp, settled: true }
 }

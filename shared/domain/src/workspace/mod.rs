@@ -13,11 +13,9 @@ mod path;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
-use crate::{AgentId, RealmId, RunId, SnapshotId, Timestamp};
+use crate::{AgentId, Digest, RealmId, RunId, SnapshotId, Timestamp};
 
-pub use manifest::{
-    Change, Changed, Digest, Entry, Extent, LeftOut, Manifest, Node, NotADigest, Status, changes,
-};
+pub use manifest::{Change, Changed, Entry, Extent, LeftOut, Manifest, Node, Status, changes};
 pub use path::{NotAPath, WorkspacePath};
 
 /// The most files, directories and links that a workspace may have to be written down.
