@@ -125,6 +125,7 @@ async fn converse(
             container: boot.container,
             generation: boot.generation,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            walls: boot.walls.around,
         });
         let (Ok(hello), Ok(heartbeat)) =
             (serde_json::to_string(&hello), serde_json::to_string(&Up::Heartbeat))

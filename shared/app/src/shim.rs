@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::agent::Agent;
-use domain::container::{Container, ContainerEvent, ContainerState};
+use domain::container::{Container, ContainerEvent, ContainerState, Word};
 use domain::due::Errand;
 use domain::event::Draft;
 use domain::id::Ulid;
@@ -132,6 +132,8 @@ impl App {
                 container = container.apply(ContainerEvent::Occupied, now)?;
             }
             container.connection = Some(connection.to_owned());
+            container.heard_of = container.generation;
+            container.walls = hello.walls;
             container.seen_at = now;
             let mut writes = vec![document::put(&container, before.expect())];
             if container.is_idle() {
@@ -348,6 +350,7 @@ impl App {
                     if let Some(run) = flight.take(self, &turn, id).await? {
                         let (event, end) = ending(ended, turn.session.state);
                         turn.finish(self, run, event, end, ended.usage).await?;
+                        turn.is_well();
                     }
                 }
                 (
@@ -386,8 +389,9 @@ impl App {
                 ProcessState::Failed => InstanceEvent::Fail,
             };
             let detail = process.detail.as_ref().map(|line| line.chars().take(500).collect());
+            let word = Word { asked: process.asked, event, detail, walls: process.walls };
             let mut container = before.value.clone();
-            if !container.heard(process.agent, (process.asked, event, detail), now) {
+            if !container.heard(process.agent, word, now) {
                 return Ok(());
             }
             let writes = store::container::write(Some(&before), &container, Bounds::NONE, now);

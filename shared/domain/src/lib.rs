@@ -30,6 +30,7 @@ pub mod template;
 pub mod text;
 pub mod time;
 pub mod topic;
+pub mod walls;
 pub mod workspace;
 
 pub use digest::Digest;

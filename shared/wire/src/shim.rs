@@ -25,6 +25,7 @@ use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::run::{PermissionAnswer, PermissionOption, Usage};
 use domain::session::McpServer;
+use domain::walls::Standing;
 use domain::{AgentId, ContainerId, RunId, SessionId};
 
 /// The version of this protocol. A shim of another version is told so and exits.
@@ -68,6 +69,9 @@ pub struct Hello {
     pub generation: u32,
     /// The shim's version, for people.
     pub version: String,
+    /// What the platform put around the container: see [`Walls::around`].
+    #[serde(default)]
+    pub walls: Standing,
 }
 
 /// Durable events of one session, in order.
@@ -246,6 +250,9 @@ pub struct Process {
     /// Why it is not there, in a line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What stands around it, as the shim found it; nothing where it is not there.
+    #[serde(default)]
+    pub walls: Standing,
 }
 
 /// See [`Process`].
@@ -430,6 +437,9 @@ pub struct Walls {
     /// The uid and gid of the agent, where it has another than the shim. See [`uid_of`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// What the platform itself has put around the container and all in it.
+    #[serde(default)]
+    pub around: Standing,
 }
 
 /// The first uid an agent may have.

@@ -14,6 +14,7 @@ use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{Implementation, InitializeRequest};
 use domain::AgentId;
 use domain::plan::AgentPlan;
+use domain::walls::Standing;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -31,8 +32,8 @@ use crate::acp::line::{Lines, Stop};
 use crate::acp::message::{self, Fault, Id, Incoming, METHOD_NOT_FOUND};
 use crate::acp::peer::{CallError, Peer};
 use crate::process::limits::{self, Watch};
-use crate::process::walls::{self, Place, Scratch};
-use crate::process::{Children, tree};
+use crate::process::tree::Kin;
+use crate::process::walls::{self, Place, Scratch, Witness};
 
 /// Lines that are no message which an agent may write before it is given up.
 const NOISE: u32 = 1000;
@@ -67,9 +68,8 @@ pub(super) struct Instance {
     /// Its workspace, as it sees it.
     pub(super) workspace: PathBuf,
     pub(super) peer: Rc<Peer>,
-    pid: i32,
-    mark: String,
-    children: Children,
+    kin: Kin,
+    witness: Witness,
     ready: watch::Sender<Ready>,
     ended: watch::Sender<bool>,
     reason: RefCell<Option<Failure>>,
@@ -110,7 +110,7 @@ impl Instance {
             .spawn()
             .map_err(|why| unavailable(&why))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-        shared.children.claim(pid);
+        shared.children.claim(pid, place.uid);
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -121,9 +121,8 @@ impl Instance {
             plan,
             workspace: walls::seen(&place, scratch.as_ref()),
             peer: Peer::new(stdin),
-            pid,
-            mark,
-            children: shared.children.clone(),
+            kin: Kin { root: pid, mark, uid: place.uid, children: shared.children.clone() },
+            witness: Witness::new(&place, scratch.as_ref()),
             ready: watch::Sender::new(None),
             ended: watch::Sender::new(false),
             reason: RefCell::default(),
@@ -150,6 +149,11 @@ impl Instance {
 
     pub(super) fn idle(&self) -> bool {
         self.busy.get() == 0
+    }
+
+    /// What stands around its processes now.
+    pub(super) fn walls(&self) -> Standing {
+        self.witness.found(self.kin.root, &self.kin.family())
     }
 
     /// Holds it.
@@ -200,7 +204,7 @@ impl Instance {
     /// Ends it and everything it started, for `reason`.
     pub(super) async fn kill(&self, reason: Failure) {
         self.reason.borrow_mut().get_or_insert(reason);
-        tree::kill(self.pid, &self.mark, &self.children).await;
+        self.kin.kill().await;
         drop(self.ended.subscribe().wait_for(|ended| *ended).await);
     }
 
@@ -222,7 +226,7 @@ impl Instance {
 
     /// Ends it when it passes a limit, and lets go of what was made for it when it has ended.
     async fn guard(self: Rc<Self>, watch: Watch, scratch: Option<Scratch>) {
-        let members = || tree::family(self.pid, &self.mark, &self.children);
+        let members = || self.kin.family();
         let mut ended = self.ended.subscribe();
         let passed = tokio::select! {
             _ = ended.wait_for(|ended| *ended) => return,
@@ -230,7 +234,7 @@ impl Instance {
         };
         let reason = Failure::new(limits::code(passed.limit), passed.to_string());
         self.reason.borrow_mut().get_or_insert(reason);
-        tree::kill_at_once(self.pid, &self.mark, &self.children).await;
+        self.kin.kill_at_once().await;
         drop(ended.wait_for(|ended| *ended).await);
     }
 
@@ -270,14 +274,14 @@ impl Instance {
     /// Waits for the process, and ends what it leaves behind.
     async fn outlive(self: Rc<Self>, mut child: Child, mut reading: tokio::task::JoinHandle<()>) {
         let status = child.wait().await;
-        self.children.release(self.pid);
+        self.kin.children.release(self.kin.root);
         // A grandchild may hold the stream open for ever.
         if timeout(LAST_WORDS, &mut reading).await.is_err() {
             reading.abort();
         }
         let exited = self.exited(status.ok());
         self.reason.borrow_mut().get_or_insert(exited);
-        tree::kill(self.pid, &self.mark, &self.children).await;
+        self.kin.kill().await;
         self.streams.borrow_mut().clear();
         self.ended.send_replace(true);
         self.peer.close();

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use app::ports::ComputeError;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
-use domain::plan::ContainerPlan;
+use domain::plan::{BUNDLES, ContainerPlan};
+use domain::walls::Wall;
 use wire::shim::{BOOT_VARIABLE, Boot, Egress, Walls, uid_of};
 
 use super::{Config, OWNER, PLACE, is, name, unavailable};
@@ -23,6 +24,17 @@ const AGENTS: &str = "/agents";
 
 /// With these the shim starts agents as others than itself, gives them what is theirs, and ends them.
 const CAPABILITIES: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID"];
+
+/// What the engine puts around a container by what it is told of it. Its own filter of system calls is
+/// its operator's; that of agents comes on top.
+const AROUND: [Wall; 6] = [
+    Wall::PidNamespace,
+    Wall::MountNamespace,
+    Wall::NetworkNamespace,
+    Wall::IpcNamespace,
+    Wall::MemoryCgroup,
+    Wall::PidsCgroup,
+];
 
 /// What the shim itself may take beside its agents.
 const SHIM_MEMORY: u64 = 64 << 20;
@@ -125,6 +137,8 @@ fn body(
         bind(&own.join("run"), RUN, "ro"),
         bind(&own.join("passwd"), "/etc/passwd", "ro"),
     ];
+    let bundles = layout.bundles();
+    binds.extend(bundles.is_dir().then(|| bind(&bundles, BUNDLES, "ro")));
     binds.extend(
         repositories.iter().map(|(name, path)| bind(path, &format!("/repositories/{name}"), "ro")),
     );
@@ -190,7 +204,7 @@ fn boot(config: &Config, plan: &ContainerPlan) -> Boot {
         heartbeat_seconds: HEARTBEAT_SECONDS,
         live_millis: LIVE_MILLIS,
         report_millis: 0,
-        walls: Walls { mounts: None, uid: uid(plan) },
+        walls: Walls { mounts: None, uid: uid(plan), around: AROUND.into_iter().collect() },
         limits: config.limits,
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use domain::AgentId;
 use domain::plan::ContainerPlan;
+use domain::walls::Wall;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use wire::shim::{Boot, Egress, FIRST_UID, UIDS, Walls, uid_of};
 
@@ -25,6 +26,15 @@ const START: Duration = Duration::from_secs(15);
 /// Frames cost nothing here: a dead shim is noticed soon, and a text is seen as it is written.
 const HEARTBEAT_SECONDS: u64 = 5;
 const LIVE_MILLIS: u64 = 20;
+
+/// What a sandbox that has started has around it: it would not have, without.
+pub(super) const AROUND: [Wall; 5] = [
+    Wall::UserNamespace,
+    Wall::PidNamespace,
+    Wall::MountNamespace,
+    Wall::NetworkNamespace,
+    Wall::IpcNamespace,
+];
 
 /// The ids outside that the sandbox's own are mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +154,11 @@ pub(super) fn prepare(
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
             report_millis: 0,
-            walls: Walls { mounts: Some(root::MOUNTS.to_owned()), uid: outside.inside(plan.agent) },
+            walls: Walls {
+                mounts: Some(root::MOUNTS.to_owned()),
+                uid: outside.inside(plan.agent),
+                around: AROUND.into_iter().collect(),
+            },
             limits: config.limits,
         };
         let path = run.join("boot.json");
