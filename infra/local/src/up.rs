@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::containers::Reconciled;
 use app::ports::{Clock, Feed, Fetch, Ids, Observed, Push};
 use app::registry::Sources;
 use app::{App, Ports, Settings};
@@ -237,10 +238,12 @@ impl Machine {
         });
         // Before anybody can ask for more.
         compute.adopt().await.map_err(UpError::Compute)?;
-        let kept = app.containers().reconcile().await?;
+        app.listen_from_now();
+        let found = app.containers().reconcile().await?;
         app.errands().take_over().await?;
-        if kept > 0 {
-            tracing::info!(containers = kept, "taken over");
+        if found != Reconciled::default() {
+            let Reconciled { kept, removed, over, left } = found;
+            tracing::info!(kept, removed, over, left, "taken over");
         }
         let scheduler = tasks.spawn(scheduler::run(
             app.clone(),
@@ -249,7 +252,8 @@ impl Machine {
             errands.clone(),
             rest.clone(),
         ));
-        tasks.spawn(scheduler::sweep(table, clock, stop.clone()));
+        tasks.spawn(scheduler::sweep(table, Arc::clone(&clock), stop.clone()));
+        tasks.spawn(scheduler::reconcile(app.clone(), clock, stop.clone()));
         Ok(Running { app, streams, scheduler, rest, errands, tasks, stop })
     }
 }

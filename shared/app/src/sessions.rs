@@ -130,6 +130,7 @@ impl Sessions<'_> {
                     Expect::Absent,
                 ),
             }
+            turn.ask_anew();
             run = if turn.needs_room() {
                 let seats = app.admission().seats(caller.scope, caller.realm.limits).await?;
                 turn.seat(run, &seats)?

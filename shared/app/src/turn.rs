@@ -20,6 +20,7 @@ use domain::container::Container;
 use domain::due::{Due, Errand};
 use domain::event::Draft;
 use domain::instance::InstanceEvent;
+use domain::reconcile::Failures;
 use domain::run::{End, Reason, Run, RunEvent, Usage};
 use domain::session::Session;
 use domain::{ContainerId, DueId, RunId, SessionId, Timestamp};
@@ -215,6 +216,26 @@ impl Turn {
         }
         self.errand(Errand::Dispatch { session });
         run
+    }
+
+    /// Somebody asks for the container anew, where it was given up.
+    pub(crate) fn ask_anew(&mut self) {
+        if let Some(Kept { now: container, changed, .. }) = &mut self.container
+            && container.is_given_up()
+        {
+            container.ask_anew();
+            *changed = true;
+        }
+    }
+
+    /// A run has ended in the container as its agent said: what failed before counts no more.
+    pub(crate) fn is_well(&mut self) {
+        if let Some(Kept { now: container, changed, .. }) = &mut self.container
+            && !container.failures.none()
+        {
+            container.failures = Failures::default();
+            *changed = true;
+        }
     }
 
     /// Whether the container of the run whose turn it is has still to get room.

@@ -54,8 +54,13 @@ pub enum Errand {
     Wake {
         /// The container.
         container: ContainerId,
-        /// How often it had been started before.
-        before: u32,
+    },
+    /// See that a container is started again that somebody needs.
+    Recover {
+        /// The container.
+        container: ContainerId,
+        /// The start that failed.
+        generation: u32,
     },
     /// Take a deleted container apart.
     Raze {
@@ -123,7 +128,10 @@ impl fmt::Display for Errand {
             Self::Look { container, generation } => write!(f, "look:{container}:{generation}"),
             Self::Settle { container } => write!(f, "settle:{container}"),
             Self::Stop { container } => write!(f, "stop:{container}"),
-            Self::Wake { container, before } => write!(f, "wake:{container}:{before}"),
+            Self::Wake { container } => write!(f, "wake:{container}"),
+            Self::Recover { container, generation } => {
+                write!(f, "recover:{container}:{generation}")
+            }
             Self::Raze { container } => write!(f, "raze:{container}"),
             Self::Dismantle { agent } => write!(f, "dismantle:{agent}"),
             Self::Quell => f.write_str("quell"),

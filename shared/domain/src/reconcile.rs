@@ -231,7 +231,7 @@ impl Container {
     /// because its shim was heard of; or no other start follows.
     pub fn took_along(&self, generation: u32) -> bool {
         let over = generation < self.generation || self.state.needs_start();
-        over && (generation <= self.heard || self.failures.given_up)
+        over && (generation <= self.heard_of || self.failures.given_up)
     }
 
     /// Whether whatever waits for it fails with it.

@@ -84,8 +84,8 @@ async fn a_task_that_nobody_knows_changes_nothing_and_a_sweep_finds_nothing() {
         assert_eq!(answer.whole(), Value::Null, "{}", function.log());
     }
     let lines = function.lines();
-    let swept = lines.iter().find(|line| line["message"] == "swept").expect("a line");
-    assert_eq!(swept["stopped"], 0);
+    let swept = lines.iter().find(|line| line["message"] == "reconciled").expect("a line");
+    assert_eq!((&swept["removed"], &swept["over"]), (&json!(0), &json!(0)));
 }
 
 /// Takes what is put there.

@@ -198,6 +198,7 @@ impl World {
             *accepted = audited.max(*accepted);
         }
         self.app.containers().reconcile().await.unwrap();
+        self.app.listen_from_now();
         self.app.errands().take_over().await.unwrap();
     }
 

@@ -173,7 +173,7 @@ fn container() -> Container {
 fn a_start_nobody_heard_of_takes_nothing_along_until_it_is_given_up() {
     let now = Timestamp::from_millis(5);
     let mut one = container().apply(ContainerEvent::Provision, now).unwrap();
-    (one.generation, one.heard) = (2, 1);
+    (one.generation, one.heard_of) = (2, 1);
     let end = || End::failure("container_unavailable", "it did not come up");
     let failed = one.after(D::Recover(Unavailable, millis(250)), end(), now).unwrap();
     assert!(failed.took_along(1) && !failed.took_along(2), "the agent never had it");
@@ -335,7 +335,7 @@ impl World {
                 let lives = self.lives();
                 let Some(row) = self.row.as_mut().filter(|_| lives) else { return };
                 if let Ok(next) = row.apply(ContainerEvent::Connected, now) {
-                    *row = Container { heard: next.generation, ..next };
+                    *row = Container { heard_of: next.generation, ..next };
                 }
             }
             Step::Hibernate => {

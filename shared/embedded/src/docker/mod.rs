@@ -289,6 +289,17 @@ impl Compute for Docker {
         stopped.await.map_err(unavailable)?
     }
 
+    async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
+        let inner = Arc::clone(&self.0);
+        let removed = spawn(async move {
+            let turn = inner.turn(start.container);
+            let _turn = turn.lock().await;
+            let running = inner.live().get(&start.container).map(Place::observed);
+            if running == Some(start) { inner.clear(start.container).await } else { Ok(()) }
+        });
+        removed.await.map_err(unavailable)?
+    }
+
     async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError> {
         Ok(self.0.live().get(&container).map(Place::observed))
     }

@@ -425,6 +425,21 @@ impl Compute for Sandbox {
             inner.clear(container).await.map_err(unavailable)
         })
         .await?
+    async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
+        let inner = Arc::clone(&self.0);
+        joined(async move {
+            let turn = inner.turn(start.container);
+            let _turn = turn.lock().await;
+            match inner.running(start.container).await.map_err(unavailable)? {
+                Some(place) if place.observed() == start => {
+                    inner.clear(start.container).await.map_err(unavailable)
+                }
+                Some(_) | None => Ok(()),
+            }
+        })
+        .await?
+    }
+
     }
 
     async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError> {
