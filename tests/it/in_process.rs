@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use app::ports::{Clock, Compute, ComputeError, Ids, Observed};
+use app::ports::{Clock, Ids};
 use app::{App, Ports, Settings};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use domain::container::{Container, ContainerState};
 use domain::key::PresentedKey;
-use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, KeyId, RealmId};
 use embedded::feed::LocalFeed;
 use embedded::push::LocalPush;
@@ -20,6 +19,7 @@ use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
 use store::{Commit, Error, Item, Key, Page, Query, Scope, Table, document};
 use tempfile::TempDir;
+use tests::nowhere::Nowhere;
 use tests::sample::{self, Ids as Given};
 use tower::ServiceExt;
 
@@ -54,42 +54,11 @@ impl Table for Counting {
     }
 }
 
-/// Where nothing runs.
-#[derive(Debug)]
-pub(crate) struct Nowhere;
-
-#[async_trait::async_trait]
-impl Compute for Nowhere {
-    async fn provision(&self, _: &ContainerPlan) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
-    async fn stop(&self, _: ContainerId) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
-    async fn describe(&self, _: ContainerId) -> Result<Option<Observed>, ComputeError> {
-        Ok(None)
-    }
-
-    async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
-        Ok(Vec::new())
-    }
-
-    async fn forget(&self, _: AgentId) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
-    async fn ready(&self) -> Result<(), ComputeError> {
-        Ok(())
-    }
-}
-
 /// The use cases over a table, with nothing else behind them.
 pub(crate) fn app_over(table: Arc<dyn Table>, clock: Arc<dyn Clock>) -> App {
     let ports = Ports {
         table,
-        compute: Arc::new(Nowhere),
+        compute: Arc::<Nowhere>::default(),
         push: Arc::new(LocalPush::default()),
         feed: Arc::new(LocalFeed::default()),
         blobs: Arc::<tests::blobs::Memory>::default(),

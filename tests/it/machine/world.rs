@@ -11,10 +11,11 @@ use domain::{AgentId, ContainerId, KeyId, RealmId, SessionId};
 use embedded::feed::LocalFeed;
 use futures::future::join_all;
 use serde_json::json;
+use tests::clock::Hand;
 use wire::shim::Up;
 
 use super::Step;
-use super::fate::{Count, Fate, Hand};
+use super::fate::{Count, Fate};
 use super::outside::{Outside, Platform};
 use super::watched::Watched;
 
@@ -197,8 +198,8 @@ impl World {
             let mut accepted = self.accepted.lock().unwrap();
             *accepted = audited.max(*accepted);
         }
-        self.app.containers().reconcile().await.unwrap();
         self.app.listen_from_now();
+        self.app.containers().reconcile().await.unwrap();
         self.app.errands().take_over().await.unwrap();
     }
 

@@ -25,10 +25,12 @@ mod latency;
 mod list;
 mod load;
 mod rebuild;
+mod reconcile;
 mod reeve;
 mod startup;
 mod throughput;
 mod time;
+mod units;
 mod wake;
 mod workspace;
 
@@ -88,6 +90,7 @@ enum Part {
     List,
     Workspace,
     Functions,
+    Units,
 }
 
 /// Where things are.
@@ -187,8 +190,14 @@ async fn measure(options: &Bench, here: &Here) -> Result<Report> {
     if wanted(Part::Workspace) {
         keep("workspace", workspace::measure(here).await?);
     }
+    if wanted(Part::Reconcile) {
+        keep("reconcile", reconcile::measure(here).await?);
+    }
     if wanted(Part::Functions) {
         keep("functions", functions::measure(here)?);
+    }
+    if wanted(Part::Units) {
+        keep("units", units::measure()?);
     }
     if options.rebuild {
         keep("rebuild", rebuild::measure()?);

@@ -60,6 +60,13 @@ impl Reeve {
         })
     }
 
+    /// Kills it, as a power cut would: what it runs runs on.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// A connection of its own to it.
     pub(crate) async fn client(&self) -> Result<Client> {
         Client::connect(self.address, &self.key).await
@@ -94,6 +101,9 @@ impl Reeve {
 
 impl Drop for Reeve {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         // It stops what it runs. Where it cannot, its sandboxes end by themselves.
         let pid = Pid::from_child(&self.child);
         let _ = kill_process(pid, Signal::TERM);
