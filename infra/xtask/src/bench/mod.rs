@@ -88,6 +88,7 @@ enum Part {
     Throughput,
     Get,
     List,
+    Reconcile,
     Workspace,
     Functions,
     Units,
