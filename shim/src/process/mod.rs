@@ -6,6 +6,7 @@
 //! [`walls`], what it may take in [`limits`].
 
 pub(crate) mod limits;
+pub(crate) mod memory;
 pub(crate) mod reaper;
 pub(crate) mod tree;
 pub(crate) mod walls;

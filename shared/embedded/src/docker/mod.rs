@@ -32,6 +32,7 @@ use bollard::models::ContainerSummary;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use domain::limits::Limits;
 use domain::plan::ContainerPlan;
+use domain::walls::Standing;
 use domain::{AgentId, ContainerId};
 use futures::StreamExt;
 
@@ -99,6 +100,12 @@ impl Docker {
         let engine = bollard::Docker::connect_with_unix_defaults().map_err(io::Error::other)?;
         let (live, turns) = (Mutex::default(), Mutex::default());
         Ok(Self(Arc::new(Inner { config, layout, engine, live, turns })))
+    }
+
+    /// What the engine puts around every container, beside what its shim puts around each agent.
+    #[expect(clippy::unused_self, reason = "as the sandbox, which has to look")]
+    pub fn walls(&self) -> Standing {
+        make::AROUND.into_iter().collect()
     }
 
     /// Takes over what an earlier process left running and clears away what did not survive.

@@ -14,13 +14,33 @@ const HEADROOM: u64 = 64;
 /// Becomes who the agent is, with its limits and without any right. Nothing after it needs one.
 pub(super) fn give_up(spec: &Spec) -> Result<(), Failure> {
     limit(spec)?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Who shares `/tmp` with agents of other uids leaves nothing there for them to read.
+    let shares = spec.room.is_none() && spec.uid.is_some();
+    let mask = if shares { 0o077 } else { 0o022 };
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
     if let Some(id) = spec.uid {
         become_id(id)?;
     }
     rustix::thread::set_no_new_privs(true).map_err(at("no new privileges"))?;
     drop_capabilities()?;
     filter::install()
+}
+
+/// Where memory is out, the kernel is to end an agent, not the shim or anybody else. Whatever this
+/// process starts inherits it.
+pub(super) fn go_first() -> Result<(), Failure> {
+    match std::fs::write("/proc/self/oom_score_adj", "500") {
+        // Where it may not be said, the kernel takes the largest.
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(())
+        }
+        other => other.map_err(at("offering to go first")),
+    }
 }
 
 fn limit(spec: &Spec) -> Result<(), Failure> {
