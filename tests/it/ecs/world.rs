@@ -68,7 +68,7 @@ impl World {
     }
 
     async fn prepare(&self) {
-        build();
+        build(IMAGE, "scratch");
         self.call("ECS.CreateCluster", json!({ "clusterName": self.name })).await;
         self.call(
             "ECS.RegisterTaskDefinition",
