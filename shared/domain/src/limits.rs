@@ -161,7 +161,8 @@ impl Limits {
         use strum::IntoEnumIterator;
         let (name, value) = text.split_once('=').ok_or(Malformed)?;
         if name == "cpu" {
-            let cpu = value.parse().ok().filter(|cpu| (1..=MAX_CPU).contains(cpu)).ok_or(Malformed)?;
+            let cpu =
+                value.parse().ok().filter(|cpu| (1..=MAX_CPU).contains(cpu)).ok_or(Malformed)?;
             return Ok(Self { cpu, ..self });
         }
         let limit = Limit::iter().find(|limit| limit.name() == name).ok_or(Malformed)?;
@@ -201,8 +202,15 @@ mod tests {
 
     #[test]
     fn a_limit_is_passed_by_who_takes_all_of_it() {
-        let limits =
-            Limits { memory: 10, processes: 10, files: 10, disk: 10, inodes: 10, scratch: 10, cpu: 1 };
+        let limits = Limits {
+            memory: 10,
+            processes: 10,
+            files: 10,
+            disk: 10,
+            inodes: 10,
+            scratch: 10,
+            cpu: 1,
+        };
         let none = Taken::default();
         let row = |now: Taken| limits.passed(&now, &none).map(|passed| passed.limit);
         assert_eq!(row(none), None);

@@ -157,6 +157,23 @@ impl Shared {
         Self { directories: directories.iter().map(PathBuf::from).collect(), uid }
     }
 
+    /// Removes what the agent left there: for its next start they are as empty as if they were its own.
+    pub(crate) fn clear(&self) {
+        for directory in &self.directories {
+            for (path, metadata) in entries(directory) {
+                if self.uid.is_some_and(|uid| uid != metadata.uid()) {
+                    continue;
+                }
+                let removed = match metadata.is_dir() {
+                    true => fs::remove_dir_all(path),
+                    false => fs::remove_file(path),
+                };
+                // What cannot be taken away goes with the container.
+                removed.unwrap_or_default();
+            }
+        }
+    }
+
     /// Whether one is full, and half of it is the agent's: at most one agent is blamed, and one who
     /// finds no room is not.
     fn is_full_of_its(&self) -> bool {
@@ -239,6 +256,13 @@ mod tests {
         assert_eq!(owned(dir.path(), Some(mine)), owned(dir.path(), None));
         assert_eq!(owned(dir.path(), Some(mine)).inodes, 1);
         assert_eq!(owned(dir.path(), Some(mine + 1)), Taken::default());
+        let there = || fs::read_dir(dir.path()).unwrap().count();
+        let shared = |uid| Shared::new(&[dir.path().to_str().unwrap()], Some(uid));
+        fs::create_dir(dir.path().join("b")).unwrap();
+        shared(mine + 1).clear();
+        assert_eq!(there(), 2);
+        shared(mine).clear();
+        assert_eq!(there(), 0);
     }
 
     #[test]

@@ -66,7 +66,9 @@ mod tests {
     fn what_the_kernel_counts_is_told_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memory.events");
-        let of = |count: u64| format!("low 0\nhigh 3\nmax 7\noom 2\noom_kill {count}\noom_group_kill 0\n");
+        let of = |count: u64| {
+            format!("low 0\nhigh 3\nmax 7\noom 2\noom_kill {count}\noom_group_kill 0\n")
+        };
         fs::write(&path, of(2)).unwrap();
         let killed = Killed(Rc::new(State { count: Some(path.clone()), told: Cell::new(2) }));
         assert!(!killed.more());

@@ -27,12 +27,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use wire::shim::{MAX_EVENT, ProcessState, failure};
 
-use super::failure::Failure;
 use super::elicitation;
+use super::failure::Failure;
 use super::stream::Stream;
 use super::{Shared, bundle, spawn};
 use crate::acp::line::{Lines, Stop};
-use crate::acp::message::{self, Fault, Id, Incoming, METHOD_NOT_FOUND};
+use crate::acp::message::{self, Fault, Incoming, METHOD_NOT_FOUND};
 use crate::acp::peer::{CallError, Peer};
 use crate::process::limits::{self, Watch};
 use crate::process::memory::Killed;
@@ -75,6 +75,8 @@ pub(super) struct Instance {
     kin: Kin,
     witness: Witness,
     limits: Limits,
+    /// What it writes to that other agents of its container write to as well.
+    shared: Option<limits::Shared>,
     killed: Killed,
     ready: watch::Sender<Ready>,
     ended: watch::Sender<bool>,
@@ -125,6 +127,7 @@ impl Instance {
         else {
             return Err(unavailable(&"its streams could not be opened"));
         };
+        let contained = shared.boot.walls.around.has(Wall::MountNamespace);
         let instance = Rc::new(Self {
             agent,
             plan,
@@ -133,6 +136,8 @@ impl Instance {
             kin: Kin { root: pid, mark, uid: place.uid, children: shared.children.clone() },
             witness: Witness::new(&place, scratch.as_ref()),
             limits: place.limits,
+            shared: (scratch.is_none() && contained)
+                .then(|| limits::Shared::new(&["/tmp", "/dev/shm"], place.uid)),
             killed: shared.killed.clone(),
             ready: watch::Sender::new(None),
             ended: watch::Sender::new(false),
@@ -148,9 +153,7 @@ impl Instance {
         tokio::task::spawn_local(Rc::clone(&instance).drain(stderr));
         let reading = tokio::task::spawn_local(Rc::clone(&instance).read(stdout));
         tokio::task::spawn_local(Rc::clone(&instance).outlive(child, reading));
-        let shared_room = (scratch.is_none() && shared.boot.walls.around.has(Wall::MountNamespace))
-            .then(|| limits::Shared::new(&["/tmp", "/dev/shm"], place.uid));
-        let watch = Watch::new(&place, shared_room, shared.killed.clone());
+        let watch = Watch::new(&place, instance.shared.clone(), shared.killed.clone());
         tokio::task::spawn_local(Rc::clone(&instance).guard(watch, scratch));
         tokio::task::spawn_local(Rc::clone(&instance).greet(shared.timing.start));
         tokio::task::spawn_local(Rc::clone(&instance).told(Rc::downgrade(shared)));
@@ -326,9 +329,21 @@ impl Instance {
         let exited = self.exited(status.ok());
         self.reason.borrow_mut().get_or_insert(exited);
         self.kin.kill().await;
+        self.clear_up().await;
         self.streams.borrow_mut().clear();
         self.ended.send_replace(true);
         self.peer.close();
+    }
+
+    /// Removes what it left where others write, too, unless another instance of the agent lives.
+    async fn clear_up(&self) {
+        let Kin { root, uid, children, .. } = &self.kin;
+        let last = uid.map_or_else(|| children.only(*root), |uid| children.only_of(*root, uid));
+        if let Some(shared) = self.shared.clone().filter(|_| last) {
+            let cleared = tokio::task::spawn_blocking(move || shared.clear()).await;
+            // It fails only where it has panicked: what is left goes with the container.
+            cleared.unwrap_or_default();
+        }
     }
 
     fn exited(&self, status: Option<ExitStatus>) -> Failure {

@@ -131,9 +131,7 @@ impl Groups {
                 match fs::remove_dir(directory) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                     // What has ended is still being taken out.
-                    Err(error)
-                        if error.kind() == io::ErrorKind::ResourceBusy && tries < TRIES =>
-                    {
+                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries < TRIES => {
                         tries += 1;
                         pass(PAUSE).await;
                     }
@@ -182,11 +180,13 @@ impl Parent {
             self.open()?;
         }
         // Nobody has this much, and every kernel takes it.
-        let trial = Ceiling { memory: 1 << 40, processes: 1 << 20, quota: 100_000, period: 100_000 };
+        let trial =
+            Ceiling { memory: 1 << 40, processes: 1 << 20, quota: 100_000, period: 100_000 };
         let directory = self.directory.join(format!("reeve-trial-{}", std::process::id()));
         fs::create_dir(&directory).ok()?;
         let (version, all) = (self.version, std::mem::take(&mut self.controllers));
-        let works = |controller: &Controller| limit(&directory, version, *controller, &trial).is_ok();
+        let works =
+            |controller: &Controller| limit(&directory, version, *controller, &trial).is_ok();
         self.controllers = all.into_iter().filter(works).collect();
         fs::remove_dir(&directory).ok()?;
         (!self.controllers.is_empty()).then_some(self)
@@ -250,7 +250,8 @@ fn limit(
         let kept = fs::read_to_string(&path)?;
         // Memory is counted in pages.
         let page = |text: &str| text.trim().parse::<u64>().map(|bytes| bytes >> 16);
-        let same = kept.trim() == value || matches!((page(&kept), page(&value)), (Ok(a), Ok(b)) if a == b);
+        let same =
+            kept.trim() == value || matches!((page(&kept), page(&value)), (Ok(a), Ok(b)) if a == b);
         if !same {
             return Err(io::Error::other(format!("{file} is {} and not {value}", kept.trim())));
         }
@@ -299,7 +300,10 @@ fn place(mount: &str, version: Version, names: &str, path: &str) -> Option<PathB
     of_tree.then(|| Path::new(point).join(below.trim_start_matches('/')))
 }
 
-#[expect(clippy::disallowed_methods, reason = "nobody tells that a group is empty: it is tried again")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nobody tells that a group is empty: it is tried again"
+)]
 async fn pass(duration: Duration) {
     tokio::time::sleep(duration).await;
 }

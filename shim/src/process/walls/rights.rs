@@ -18,6 +18,8 @@ pub(super) fn give_up(spec: &Spec) -> Result<(), Failure> {
     let shares = spec.room.is_none() && spec.uid.is_some();
     let mask = if shares { 0o077 } else { 0o022 };
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+    // Another uid than root's may not do it any more.
+    drop_bounding_set()?;
     if let Some(id) = spec.uid {
         become_id(id)?;
     }
@@ -70,8 +72,8 @@ fn become_id(id: u32) -> Result<(), Failure> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at("changing the user"))
 }
 
-/// Has no capability any more, and gets none.
-pub(super) fn drop_capabilities() -> Result<(), Failure> {
+/// Lets no program give a capability back.
+fn drop_bounding_set() -> Result<(), Failure> {
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         match rustix::thread::remove_capability_from_bounding_set(capability) {
@@ -81,6 +83,12 @@ pub(super) fn drop_capabilities() -> Result<(), Failure> {
             other => other.map_err(at("the bounding set"))?,
         }
     }
+    Ok(())
+}
+
+/// Has no capability any more, and gets none.
+pub(super) fn drop_capabilities() -> Result<(), Failure> {
+    drop_bounding_set()?;
     rustix::thread::clear_ambient_capability_set().map_err(at("ambient capabilities"))?;
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
