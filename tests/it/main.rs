@@ -36,6 +36,7 @@ mod queue;
 mod real_agents;
 mod registry;
 mod round_trips;
+mod reconcile;
 mod sam;
 mod schemathesis;
 mod stored;

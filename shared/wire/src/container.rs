@@ -243,6 +243,10 @@ pub struct ContainerView {
     pub pinned: bool,
     /// How often it has been started.
     pub starts: u32,
+    /// How often it was started again since it was last well.
+    pub tries: u32,
+    /// When it is started again, where it has failed and somebody needs it.
+    pub retry_at: Option<Timestamp>,
     /// The stable code of why its last start ended, where nobody wanted that.
     pub code: Option<String>,
     /// The same in a line for people.
@@ -272,6 +276,8 @@ impl From<&Container> for ContainerView {
             waiting: container.line.len(),
             pinned: container.pinned,
             starts: container.generation,
+            tries: container.failures.tries,
+            retry_at: container.failures.again_at,
             code: fault.code,
             detail: fault.detail,
             created_at: container.created_at,

@@ -272,6 +272,13 @@ const folds = {
     timeline.said("Waits until there is room to run.", seq);
   },
 
+  container_state(timeline, event, data, seq) {
+    const why = string(data.detail) || string(data.code);
+    const title = `Container ${string(data.state)}`;
+    timeline.add("notice", event, { data: { severity: "error", title, description: why } });
+    timeline.said(`${title}. ${why}`, seq);
+  },
+
   session_state(timeline, event, data, seq) {
     timeline.closed = data.state === "completed";
     if (seq > timeline.history) timeline.state = string(data.state);

@@ -52,9 +52,10 @@ impl Containers<'_> {
 
     /// Compares what runs with what may run, and sees to what differs. One read for every thousand
     /// containers that may run and one list of the platform; for each that differs a read or two, a look, a
-    /// stop and a commit.
+    /// stop and a commit. `reconcile_duration_seconds` is how long it takes.
     pub async fn reconcile(&self) -> Result<Reconciled, Error> {
         let app = self.0;
+        let began = app.now();
         // Before what runs is listed: what begins meanwhile is seen to run, and then read.
         let mut marks = BTreeMap::new();
         let mut after = None;
@@ -102,6 +103,7 @@ impl Containers<'_> {
                 }
             }
         }
+        metrics::histogram!("reconcile_duration_seconds").record(app.now().since(began));
         Ok(found)
     }
 
