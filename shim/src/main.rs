@@ -20,6 +20,7 @@ mod acp;
 mod agent;
 mod boot;
 mod egress;
+mod keep;
 mod link;
 mod process;
 mod report;

@@ -7,15 +7,16 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 /// What a crate of ours may use of ours. What is not here is an arrow that nobody drew.
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("disk", &["domain"]),
     ("wire", &["domain"]),
     ("store", &["domain"]),
     ("app", &["domain", "store", "wire"]),
     ("api", &["wire"]),
     ("gate", &["api", "app", "domain", "wire"]),
-    ("embedded", &["app", "domain", "store", "wire"]),
+    ("embedded", &["app", "disk", "domain", "store", "wire"]),
     ("aws", &["app", "domain", "store", "wire"]),
     ("host", &["app", "domain"]),
-    ("shim", &["domain", "wire"]),
+    ("shim", &["disk", "domain", "wire"]),
     ("egress", &["domain", "wire"]),
 ];
 

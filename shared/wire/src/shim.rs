@@ -15,6 +15,7 @@
 //! Frames are externally tagged (`{"report":{…}}`), which lets event data pass through unparsed.
 
 mod frames;
+pub mod keep;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -53,6 +54,8 @@ pub enum Up {
     /// What became of an agent's process. Said again on every connection, of every agent there is one
     /// of.
     Process(Process),
+    /// A question about directories that the container does not keep.
+    Ask(keep::Ask),
     /// Still here.
     Heartbeat,
 }
@@ -210,6 +213,8 @@ pub mod failure {
     pub const FILE_LIMIT: &str = "file_limit";
     /// The agent took all the room or all the files on disk it may have.
     pub const DISK_LIMIT: &str = "disk_limit";
+    /// The agent's workspace could not be fetched.
+    pub const WORKSPACE_UNAVAILABLE: &str = "workspace_unavailable";
     /// The container was lost while the run was in it.
     pub const CONTAINER_LOST: &str = "container_lost";
     /// The container could not be started.
@@ -284,6 +289,8 @@ pub enum Down {
         /// The number of the next event to send.
         next: u64,
     },
+    /// The answer to an [`Up::Ask`].
+    Told(keep::Told),
     /// This generation is over, or the protocol is not spoken here: end everything and exit.
     Refused {
         /// A stable code.
@@ -413,6 +420,10 @@ pub struct Boot {
     /// come in the same [`Report`]: for where a report costs something.
     #[serde(default)]
     pub report_millis: u64,
+    /// Whether every start begins with empty directories: the shim fetches what the control plane keeps
+    /// of them, and sends what became of them.
+    #[serde(default)]
+    pub fresh: bool,
     /// What the shim can put around an agent here.
     #[serde(default)]
     pub walls: Walls,

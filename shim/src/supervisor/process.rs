@@ -30,7 +30,11 @@ impl Shared {
             if shared.asked.borrow().get(&agent) != Some(&asked) {
                 return;
             }
-            match start.map(|plan| shared.instance(agent, &plan)) {
+            let fetched = match &start {
+                Some(_) => shared.fetch(agent).await,
+                None => Ok(()),
+            };
+            match start.map(|plan| fetched.and_then(|()| shared.instance(agent, &plan))) {
                 // It tells when it has been greeted; one that has been tells again.
                 Some(Ok(instance)) => match instance.ready().await {
                     Ok(_) => shared.tell(agent, ProcessState::Ready, None),

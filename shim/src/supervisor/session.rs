@@ -35,6 +35,12 @@ const ACP_SESSION: usize = 1024;
 /// The event that says that the agent has forgotten the conversation and begins another.
 const LOST: &str = "conversation_lost";
 
+/// The event that says that what the run has left is not kept: what comes after may begin without it.
+const UNKEPT: &str = "workspace_not_kept";
+
+/// How long it may take to keep what a run has left.
+const KEEPING: Duration = Duration::from_mins(10);
+
 /// The answer to `session/new`, as far as it is needed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +111,7 @@ impl Session {
             self.stream.begin(run);
             let ended = self.turn(&mut job).await;
             self.busy = None;
+            self.keep(&job.prompt).await;
             if self.shared.stopping.get() {
                 self.stream.flush();
                 return;
@@ -113,6 +120,21 @@ impl Session {
             self.shared.runs.borrow_mut().end(run);
             self.shared.tidy();
         }
+    }
+
+    /// Has kept what the run has left: who knows of its end finds it.
+    async fn keep(&self, prompt: &PromptCommand) {
+        if self.shared.stopping.get() {
+            return;
+        }
+        let (boot, run) = (&self.shared.boot, Some(prompt.run));
+        let sending = self.shared.keeper.send(boot, prompt.agent_id, run);
+        let why = match timeout(KEEPING, sending).await {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => "it took too long".to_owned(),
+        };
+        self.stream.tell(UNKEPT, &json!({ "reason": why }));
     }
 
     async fn turn(&mut self, job: &mut Job) -> Ended {
@@ -186,6 +208,7 @@ impl Session {
 
     /// The instance and the agent's id of this conversation, started and opened where needed.
     async fn open(&mut self, prompt: &PromptCommand) -> Result<(Rc<Instance>, String), Failure> {
+        self.shared.fetch(prompt.agent_id).await?;
         let instance = self.shared.instance(prompt.agent_id, &prompt.agent)?;
         self.busy = Some(instance.hold());
         if let (Some(bound), Some(acp)) = (&self.bound, &self.acp)

@@ -28,7 +28,9 @@ impl Errands<'_> {
         }
         if attempt <= 1 && container.value.connection.is_some() {
             self.push(container.value.connection.as_deref(), vec![Command::Stop]).await;
-            return Ok(Outcome::Again(Duration::from_secs(3)));
+            // A shim that has directories to send takes longer; its exit is heard of.
+            let patience = if app.ports.workspaces.are_here() { 3 } else { 30 };
+            return Ok(Outcome::Again(Duration::from_secs(patience)));
         }
         let end = End::failure(failure::CONTAINER_LOST, "the container was stopped");
         app.containers().give_up(scope, id, container.value.generation, end).await?;

@@ -26,7 +26,7 @@ impl Files<'_> {
     pub(super) async fn now(&self, caller: &Caller, agent: AgentId) -> Result<Source, Error> {
         let app = self.0;
         if app.ports.workspaces.are_here() {
-            app.agents().load(caller, agent).await?;
+            app.agents().load(caller, agent).await?.value.has_workspace()?;
             return Ok(Source::Here(Arc::clone(&app.ports.workspaces), agent));
         }
         let (_, history) = self.load(caller.scope, agent).await?;
@@ -47,7 +47,9 @@ impl Files<'_> {
         )
         .await?;
         let agent = agent.filter(|agent| crate::agents::is_there(&agent.value));
-        Ok((agent.ok_or(Error::NotFound("agent"))?, history))
+        let agent = agent.ok_or(Error::NotFound("agent"))?;
+        agent.value.has_workspace()?;
+        Ok((agent, history))
     }
 
     /// What the latest snapshot says; an empty workspace where there is none.

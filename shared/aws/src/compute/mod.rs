@@ -24,9 +24,9 @@
 //! `ecs:TagResource` on tasks where `RunTask` makes them, `ecs:StopTask` and `ecs:DescribeTasks` on
 //! tasks, `ecs:ListTasks`, and `iam:PassRole` for the roles in the task definitions.
 //!
-//! Deliberately absent: a workspace that outlives its task. The disk of a task goes with it; until
-//! snapshots in [`Blobs`](app::ports::Blobs) exist, an agent on ECS begins each start with empty
-//! directories, and [`forget`](Compute::forget) has nothing to remove.
+//! Deliberately absent: a disk that outlives its task. An agent begins each start with empty directories;
+//! its shim fetches what is kept of them and sends what became of them, and
+//! [`forget`](Compute::forget) has nothing to remove.
 
 mod reason;
 mod tasks;
@@ -205,6 +205,7 @@ impl Ecs {
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
             report_millis: REPORT_MILLIS,
+            fresh: true,
             walls: Walls { around: AROUND.into_iter().collect(), ..Walls::default() },
             limits: Limits::default(),
         };
