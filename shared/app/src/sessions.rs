@@ -4,9 +4,9 @@ use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentState};
 use domain::container::Container;
 use domain::due::Errand;
 use domain::event::Draft;
+use domain::output::Contract;
 use domain::run::{End, Run, RunEvent, RunState};
 use domain::session::Session;
-use domain::text::Prompt;
 use domain::{AgentId, Machine, RunId, SessionId};
 use std::time::Duration;
 use store::document::{self, Loaded};
@@ -82,14 +82,17 @@ impl Sessions<'_> {
         id: SessionId,
         new: NewPrompt,
     ) -> Result<RunView, Error> {
-        retry_conflict(self.0, || self.try_prompt(caller, id, &new.prompt)).await
+        if let Some(schema) = new.output.schema() {
+            Contract::new(schema)?;
+        }
+        retry_conflict(self.0, || self.try_prompt(caller, id, &new)).await
     }
 
     async fn try_prompt(
         &self,
         caller: &Caller,
         id: SessionId,
-        prompt: &Prompt,
+        new: &NewPrompt,
     ) -> Result<RunView, Error> {
         let app = self.0;
         let mut turn = Turn::of(app, caller.scope, id).await?;
@@ -101,12 +104,15 @@ impl Sessions<'_> {
             realm: caller.realm(),
             session: id,
             agent: agent.value.id,
-            prompt: prompt.clone(),
+            prompt: new.prompt.clone(),
+            output: new.output.clone(),
+            effort: new.effort,
             state: RunState::Queued,
             limits: agent.value.spec.limits,
             plan: agent.value.plan,
             reason: None,
             permissions: Vec::new(),
+            elicitations: Vec::new(),
             end: None,
             usage: None,
             created_at: now,

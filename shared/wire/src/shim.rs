@@ -22,6 +22,9 @@ use serde_json::value::RawValue;
 
 pub use frames::{Part, Parts};
 
+use domain::agent::Effort;
+use domain::conversation::Settings;
+use domain::elicitation::{Inquiry, Reply};
 use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::run::{PermissionAnswer, PermissionOption, Usage};
@@ -31,6 +34,13 @@ use domain::{AgentId, ContainerId, RunId, SessionId};
 
 /// The version of this protocol. A shim of another version is told so and exits.
 pub const PROTOCOL: u32 = 1;
+
+/// Where egress passes a request on to the address that [`FORWARD_TO`] names, if its operator lets
+/// agents reach that.
+pub const FORWARD: &str = "/v1/forward";
+
+/// The header of a request to [`FORWARD`] that says where it is to go.
+pub const FORWARD_TO: &str = "reeve-forward-to";
 
 /// The most bytes one frame may have.
 pub const MAX_FRAME: usize = 120 * 1024;
@@ -118,12 +128,21 @@ pub enum What {
     },
     /// The agent waits for permission: the control plane is to answer.
     Asked(PermissionRequest),
+    /// The agent wants to know something from somebody: the control plane is to answer.
+    Elicited(ElicitationRequest),
     /// The agent has the answer to what it waited for.
     Answered {
         /// Which request.
         request: String,
         /// ACP's outcome, as the agent got it.
         outcome: Box<RawValue>,
+    },
+    /// The agent has the answer to what it wanted to know.
+    Replied {
+        /// Which request.
+        request: String,
+        /// ACP's word for the answer; what was filled in is for the agent alone.
+        action: String,
     },
     /// The run is over. Nothing of it follows.
     Ended(Ended),
@@ -139,6 +158,21 @@ pub struct PermissionRequest {
     pub tool_call: Box<RawValue>,
     /// The ways to answer, at most [`MAX_OPTIONS`].
     pub options: Vec<PermissionOption>,
+}
+
+/// What an agent wants to know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ElicitationRequest {
+    /// Its id, unique within the run.
+    pub request: String,
+    /// What the agent says to whoever is to answer.
+    pub message: String,
+    /// In which way it asks; checked by the shim.
+    pub inquiry: Inquiry,
+    /// The tool call it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call: Option<String>,
 }
 
 /// The most options a permission request may offer; one that offers more is answered `cancelled`.
@@ -165,6 +199,9 @@ pub struct Ended {
     /// Tokens used, as far as the agent said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The answer, where the run has a schema: the control plane judges it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structured: Option<serde_json::Value>,
 }
 
 /// Which way a run ended.
@@ -215,6 +252,16 @@ pub mod failure {
     pub const DISK_LIMIT: &str = "disk_limit";
     /// The agent's workspace could not be fetched.
     pub const WORKSPACE_UNAVAILABLE: &str = "workspace_unavailable";
+    /// The program that is run for a prompt could not be started, or did not exit with 0.
+    pub const PROCESS_FAILED: &str = "process_failed";
+    /// The endpoint was not reached, refused, or did not answer as it is to.
+    pub const HTTP_ERROR: &str = "http_error";
+    /// The operator does not let agents reach the endpoint.
+    pub const EGRESS_DENIED: &str = "egress_denied";
+    /// The answer was longer than one may be.
+    pub const OUTPUT_LIMIT: &str = "output_limit";
+    /// The answer does not fit the run's schema, also after it was sent back.
+    pub const OUTPUT_INVALID: &str = "output_invalid";
     /// The container was lost while the run was in it.
     pub const CONTAINER_LOST: &str = "container_lost";
     /// The container could not be started.
@@ -322,6 +369,17 @@ pub enum Command {
         /// The answer.
         answer: PermissionAnswer,
     },
+    /// Tell the agent what it wants to know. Idempotent under `run` and `request`.
+    Reply {
+        /// The session it is in flight in.
+        session: SessionId,
+        /// The run.
+        run: RunId,
+        /// Which request.
+        request: String,
+        /// The answer.
+        reply: Reply,
+    },
     /// Start or end an agent's process. Idempotent under `agent` and `asked`.
     Process(Box<ProcessCommand>),
     /// End every agent and exit.
@@ -353,6 +411,12 @@ pub struct PromptCommand {
     pub run: RunId,
     /// What was asked.
     pub prompt: String,
+    /// The JSON Schema that the answer is to fit; none: any text will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
+    /// How much the agent is to think; none: as its plan says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// The agent to give it to.
     pub agent_id: AgentId,
     /// How it is started. A process started from another plan is replaced once it is idle.
@@ -363,6 +427,9 @@ pub struct PromptCommand {
     /// The MCP servers that the conversation is opened with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mcp_servers: Vec<McpServer>,
+    /// What the agent is to be set to.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub settings: Settings,
     /// The agent's own id for the conversation, where it has had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acp_session: Option<String>,

@@ -17,6 +17,7 @@ mod process;
 mod questions;
 mod runs;
 mod session;
+mod settings;
 mod setup;
 mod spawn;
 mod stream;

@@ -20,10 +20,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use wire::shim::{Ended, Outcome, PromptCommand, failure};
 
+use super::effort::Level;
+use super::exchange::{self, Exchange, Verdict};
 use super::failure::{Failure, cancelled};
 use super::instance::{Busy, Capabilities, Instance};
 use super::stream::Stream;
-use super::{Shared, setup};
+use super::{Shared, settings, setup};
 use crate::acp::message::{AUTH_REQUIRED, Fault, INVALID_PARAMS, NOT_FOUND};
 use crate::acp::peer::CallError;
 use crate::report::cut;
@@ -34,6 +36,12 @@ const ACP_SESSION: usize = 1024;
 
 /// The event that says that the agent has forgotten the conversation and begins another.
 const LOST: &str = "conversation_lost";
+
+/// The event that says that an answer does not fit its schema and is asked for again.
+const CORRECTED: &str = "output_correction";
+
+/// The event that says that the agent cannot be told how much to think.
+const EFFORTLESS: &str = "effort_ignored";
 
 /// The event that says that what the run has left is not kept: what comes after may begin without it.
 const UNKEPT: &str = "workspace_not_kept";
@@ -63,6 +71,8 @@ pub(super) struct Session {
     /// The agent's own id for the conversation, and the instance that has it open.
     acp: Option<String>,
     bound: Option<Rc<Instance>>,
+    /// How much the agent would think by itself, where it was told otherwise.
+    own_effort: Option<String>,
     busy: Option<Busy>,
 }
 
@@ -71,6 +81,7 @@ pub(super) struct Session {
 enum Stopping {
     Cancelled,
     TimedOut,
+    Spent,
 }
 
 impl Session {
@@ -85,6 +96,7 @@ impl Session {
             ),
             acp: None,
             bound: None,
+            own_effort: None,
             busy: None,
         }
     }
@@ -138,20 +150,42 @@ impl Session {
     }
 
     async fn turn(&mut self, job: &mut Job) -> Ended {
-        let ended = match self.attempt(job).await {
-            // Nothing has come of it: once more, in the conversation that is opened again.
-            Err(Forgotten(_)) => self.attempt(job).await,
-            ended => ended,
+        let mut exchange = match Exchange::new(&job.prompt) {
+            Ok(exchange) => exchange,
+            Err(failure) => return failure.into_ended(),
         };
-        ended.unwrap_or_else(|Forgotten(fault)| Failure::from_fault(&fault).into_ended())
+        if exchange.judges() {
+            self.stream.keep_answer();
+        }
+        loop {
+            let ended = match self.attempt(job, &mut exchange).await {
+                // Nothing has come of it: once more, in the conversation that is opened again.
+                Err(Forgotten(_)) => self.attempt(job, &mut exchange).await,
+                ended => ended,
+            };
+            let ended = ended
+                .unwrap_or_else(|Forgotten(fault)| Failure::from_fault(&fault).into_ended());
+            let ours = job.prompt.agent.driver == Driver::Vanilla;
+            let calls = ours.then(|| self.stream.counted());
+            match exchange.judge(ended, &self.stream.answer(), calls, &job.prompt) {
+                Verdict::Over(ended) => return *ended,
+                Verdict::Again { round, wrong } => {
+                    self.stream.tell(CORRECTED, &exchange::told(round, &wrong));
+                }
+            }
+        }
     }
 
-    async fn attempt(&mut self, job: &mut Job) -> Result<Ended, Forgotten> {
+    async fn attempt(
+        &mut self,
+        job: &mut Job,
+        exchange: &mut Exchange,
+    ) -> Result<Ended, Forgotten> {
         let prompt = &*job.prompt;
         let opened = tokio::select! {
             biased;
             () = asked(&mut job.cancelled) => return Ok(cancelled()),
-            opened = self.open(prompt) => opened,
+            opened = self.prepare(prompt) => opened,
         };
         let (instance, acp) = match opened {
             Ok(opened) => opened,
@@ -159,7 +193,10 @@ impl Session {
         };
         let timing = self.shared.timing;
         let acp_id = AcpSessionId::new(acp.as_str());
-        let request = PromptRequest::new(acp_id.clone(), vec![prompt.prompt.as_str().into()]);
+        let mut request = PromptRequest::new(acp_id.clone(), vec![exchange.text.as_str().into()]);
+        if prompt.agent.driver != Driver::Acp {
+            request.meta = Some([("reeve".to_owned(), exchange.told(prompt))].into_iter().collect());
+        }
         let sent = timeout(timing.start, instance.peer.start("session/prompt", &request)).await;
         let mut call = match sent {
             Ok(Ok(call)) => call,
@@ -167,8 +204,10 @@ impl Session {
             Err(_) => return Ok(silent("session/prompt").into_ended()),
         };
         self.stream.started(&acp);
-        let limit = Duration::from_secs(u64::from(prompt.agent.limits.timeout_seconds));
-        let mut deadline = Instant::now() + limit;
+        let mut deadline = exchange.deadline(prompt);
+        // Our own loop counts for itself, and ends at the step that is too much.
+        let counts = prompt.agent.driver != Driver::Vanilla;
+        let budget = prompt.agent.limits.max_tokens;
         let mut stopping = None;
         loop {
             let why = tokio::select! {
@@ -182,6 +221,7 @@ impl Session {
                     return Ok(ended(&instance, prompt.agent.driver, answer, stopping));
                 }
                 () = asked(&mut job.cancelled), if stopping.is_none() => Stopping::Cancelled,
+                () = self.stream.spent(budget), if counts && stopping.is_none() => Stopping::Spent,
                 () = reach(Some(deadline)) => match stopping {
                     None => Stopping::TimedOut,
                     Some(why) => {
@@ -206,6 +246,52 @@ impl Session {
         }
     }
 
+    /// Opens the conversation, and tells the agent how much to think.
+    async fn prepare(&mut self, prompt: &PromptCommand) -> Result<(Rc<Instance>, String), Failure> {
+        let (instance, acp) = self.open(prompt).await?;
+        // Our own are told with each prompt.
+        if prompt.agent.driver == Driver::Acp {
+            let patience = self.shared.timing.start;
+            settings::apply(&instance, &self.stream, &acp, &prompt.settings, patience).await;
+            self.set_effort(&instance, &acp, prompt).await;
+        }
+        Ok((instance, acp))
+    }
+
+    async fn set_effort(&mut self, instance: &Instance, acp: &str, prompt: &PromptCommand) {
+        let effort = exchange::effort(prompt);
+        if effort.is_none() && self.own_effort.is_none() {
+            return;
+        }
+        let options = self.stream.options();
+        let level = Level::among(&options);
+        let value = match (&level, effort) {
+            (Some(level), Some(effort)) => level.value(effort),
+            (Some(_), None) => self.own_effort.as_deref(),
+            (None, _) => None,
+        };
+        let mut why = "the agent offers no such level";
+        if let (Some(level), Some(value)) = (&level, value) {
+            if level.now == value {
+                return;
+            }
+            let request = level.set(acp, value);
+            let deadline = Instant::now() + self.shared.timing.start;
+            let answer =
+                instance.peer.call("session/set_config_option", &request, deadline).await;
+            if let Ok(result) = answer {
+                self.own_effort = effort
+                    .map(|_| self.own_effort.take().unwrap_or_else(|| level.now.to_owned()));
+                self.stream.offers(&result);
+                return;
+            }
+            why = "the agent did not take the level";
+        }
+        if let Some(effort) = effort {
+            self.stream.tell(EFFORTLESS, &json!({ "effort": effort, "reason": why }));
+        }
+    }
+
     /// The instance and the agent's id of this conversation, started and opened where needed.
     async fn open(&mut self, prompt: &PromptCommand) -> Result<(Rc<Instance>, String), Failure> {
         self.shared.fetch(prompt.agent_id).await?;
@@ -218,6 +304,7 @@ impl Session {
         }
         self.shared.tidy();
         let can = instance.ready().await?;
+        self.stream.opens();
         let known = self.acp.clone().or_else(|| prompt.acp_session.clone());
         let reopened = match &known {
             Some(acp) => self.reopen(&instance, acp, &can, prompt).await,
@@ -346,9 +433,8 @@ fn ended(
 ) -> Ended {
     match (answer, stopping) {
         (Ok(result), why) => match (turn_end(&result, driver), why) {
-            (Some(mut ended), Some(Stopping::TimedOut)) => {
-                let usage = ended.usage.take();
-                Ended { usage, ..stopped(Stopping::TimedOut) }
+            (Some(ended), Some(why @ (Stopping::TimedOut | Stopping::Spent))) => {
+                Ended { usage: ended.usage, ..stopped(why) }
             }
             (Some(ended), _) => ended,
             (None, Some(why)) => stopped(why),
@@ -372,6 +458,9 @@ fn stopped(why: Stopping) -> Ended {
         Stopping::Cancelled => cancelled(),
         Stopping::TimedOut => {
             Failure::new(failure::TIMEOUT, "the run took longer than its limit").into_ended()
+        }
+        Stopping::Spent => {
+            Failure::new(failure::TOKEN_LIMIT, "the run used up its tokens").into_ended()
         }
     }
 }
@@ -404,7 +493,9 @@ fn turn_end(result: &RawValue, driver: Driver) -> Option<Ended> {
         (Driver::Vanilla, "max_tokens") => {
             (Outcome::Failed, Some(failure::TOKEN_LIMIT), Some("the run used up its tokens"))
         }
-        (Driver::Acp | Driver::Vanilla, _) => (Outcome::Completed, None, None),
+        (Driver::Acp | Driver::Vanilla | Driver::Process | Driver::Http, _) => {
+            (Outcome::Completed, None, None)
+        }
     };
     Some(Ended {
         outcome,
@@ -412,6 +503,7 @@ fn turn_end(result: &RawValue, driver: Driver) -> Option<Ended> {
         code: code.map(str::to_owned),
         detail: detail.map(str::to_owned),
         usage,
+        structured: None,
     })
 }
 

@@ -66,11 +66,25 @@ async fn an_agent_is_logged_in_wherever_it_asks_for_it() {
     plane.command(prompt_to(rich.clone(), 1, 1, "!count")).await;
     plane.completed(1, 1).await;
     // Another process, which nobody has logged in, has to take the conversation up.
-    let other = AgentPlan { permissions: Permissions::Reject, ..rich };
+    let other = AgentPlan { permissions: Permissions::REJECT, ..rich };
     plane.command(prompt_to(other, 1, 2, "!count")).await;
     plane.completed(1, 2).await;
     assert_eq!(plane.said(1, 2), "2");
     assert_eq!(plane.updates(1, 2, "conversation_lost").len(), 0);
+}
+
+#[tokio::test]
+async fn an_agent_is_logged_in_at_once_in_the_way_that_was_chosen() {
+    let mut plane = Plane::start().await;
+    let rich = |method: &str| AgentPlan {
+        auth_method: Some(method.to_owned()),
+        ..with("ECHO_CAPABILITIES", "rich")
+    };
+    plane.command(prompt_to(rich("nobody"), 1, 1, "hello")).await;
+    assert_eq!(plane.failed(1, 1).await, "auth_required");
+    plane.command(prompt_to(rich("echo-api-key"), 1, 2, "hello")).await;
+    plane.completed(1, 2).await;
+    assert_eq!(plane.said(1, 2), "hello");
 }
 
 #[tokio::test]
@@ -79,7 +93,8 @@ async fn tokens_are_counted_wherever_they_are_said() {
     for (number, script, expected) in [
         (1, "!used 40\n!usage 7 5", (7, 5)),
         (2, "!used 40\n!quota 3 2", (3, 2)),
-        (3, "!used 40", (40, 0)),
+        (3, "!used 40\n!metered 3 2\n!metered 4 1", (7, 3)),
+        (4, "!used 40", (40, 0)),
     ] {
         plane.command(prompt(number, number, script)).await;
         let usage = plane.completed(number, number).await.usage.unwrap();

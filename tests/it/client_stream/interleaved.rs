@@ -322,6 +322,7 @@ impl World {
             agent: *agent,
             container: None,
             setup: domain::session::Setup::default(),
+            offers: domain::conversation::Offers::default(),
             held: false,
             title: None,
             state: SessionState::Active,
