@@ -8,6 +8,8 @@ use tests::http::Client;
 use tests::models::Models;
 use tests::reeve::{Options, Reeve, tools};
 
+use crate::outside::Outside;
+
 /// Where an agent in a sandbox of this machine finds the models.
 const DOOR: &str = "http://127.0.0.1:7301/v1";
 
@@ -91,20 +93,22 @@ fn gemini() -> Value {
     })
 }
 
-/// A reeve that offers what npm has, with a provider behind it.
-async fn given() -> (Reeve, Models) {
-    let models = Models::start().await;
-    let agents = format!("agents={}", tools().join("agents").display());
-    let options = Options::default()
+/// With what a reeve finds the models.
+fn with(models: &Models) -> Options {
+    Options::default()
         .env("OPENAI_BASE_URL", format!("{}/v1", models.url))
         .env("OPENAI_API_KEY", "sk-test-never-inside")
         .env("ANTHROPIC_BASE_URL", &models.url)
         .env("ANTHROPIC_API_KEY", "sk-test-never-inside")
         .env("GOOGLE_GEMINI_BASE_URL", &models.url)
         .env("GEMINI_API_KEY", "sk-test-never-inside")
-        .arg("--repository")
-        .arg(agents);
-    (Reeve::start(options).await, models)
+}
+
+/// A reeve that offers what npm has, with a provider behind it.
+async fn given() -> (Reeve, Models) {
+    let models = Models::start().await;
+    let agents = format!("agents={}", tools().join("agents").display());
+    (Reeve::start(with(&models).arg("--repository").arg(agents)).await, models)
 }
 
 async fn completed(client: &Client, session: &str, run: &str) -> String {
@@ -218,6 +222,43 @@ async fn gemini_takes_turns() {
 #[tokio::test]
 async fn gemini_remembers() {
     remembers(gemini(), years_passed).await;
+}
+
+/// As the official registry has it, where it is a package: found, downloaded, verified, planned, run.
+#[tokio::test]
+async fn opencode_comes_from_the_registry() {
+    let (outside, models) = (Outside::start().await, Models::start().await);
+    let entry = json!({
+        "id": "opencode", "name": "OpenCode", "version": "1.18.33",
+        "description": "The open source coding agent", "license": "MIT",
+        "repository": "https://github.com/anomalyco/opencode", "authors": ["Anomaly"],
+        "distribution": { "npx": { "package": "opencode-ai@1.18.33", "args": ["acp"] } },
+    });
+    outside.json("/registry.json", &json!({ "version": "1.0.0", "agents": [entry] }));
+    let options = with(&models).arg("--registry").arg(outside.at("/registry.json"));
+    let npm = "https://registry.npmjs.org";
+    let reeve = Reeve::start(options.arg("--npm-registry").arg(npm)).await;
+    let client = reeve.client();
+    let listed = async || client.get("/v1/registry/agents/opencode").await.status == 200;
+    tests::given::at_last("the registry is synced", listed).await;
+
+    let mut agent = opencode();
+    agent["registryAgent"] = json!("opencode");
+    for other in ["command", "repositories"] {
+        agent.as_object_mut().unwrap().remove(other);
+    }
+    let agent = client.made("/v1/agents", agent).await;
+    let session = client.session(&agent).await;
+    let run = client.prompt(&session, "please say hello").await;
+    let said = completed(&client, &session, &run).await;
+    assert!(said.ends_with("1: please say hello"), "{said}");
+    let run = client.get(&format!("/v1/runs/{run}")).await.is(200);
+    let plan = client.get(&format!("/v1/plans/{}", run["plan"].as_str().unwrap())).await.is(200);
+    assert_eq!(plan["plan"]["bundle"]["agent"], "opencode");
+    assert_eq!(plan["plan"]["process"]["command"][1], "acp");
+    let bundle = plan["plan"]["bundle"]["content"].as_str().unwrap();
+    let bundle = client.get(&format!("/v1/bundles/{bundle}")).await.is(200);
+    assert_eq!((&bundle["state"], &bundle["version"]), (&json!("ready"), &json!("1.18.33")));
 }
 
 const fn nothing(_: &Path) {}

@@ -58,7 +58,6 @@ pub fn plan() -> ContainerPlan {
         generation: 1,
         token: "a token".to_owned(),
         repositories: Vec::new(),
-        bundles: Vec::new(),
     }
 }
 
@@ -147,6 +146,7 @@ cases! {
         compute.stop(plan.container).await.unwrap();
         assert!(!platform.reported().await);
     }
+
     /// What no table knows of is ended by its start, and nobody is told: not another start of the same
     /// container, and not what else runs.
     async fn an_orphan_is_removed_and_nothing_else(platform) {
@@ -173,7 +173,6 @@ cases! {
         compute.stop(wanted.container).await.unwrap();
         assert!(!platform.reported().await);
     }
-
 
     /// What is not there is stopped, is not described, and is forgotten.
     async fn what_is_unknown_is_stopped_already(platform) {

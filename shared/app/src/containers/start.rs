@@ -130,7 +130,6 @@ impl Containers<'_> {
     pub(crate) async fn provision(&self, scope: Scope, container: &Container) -> Result<(), Error> {
         let app = self.0;
         let agents = self.agents(scope, container.agents.keys().copied()).await?;
-        let bundles = app.bundles().of_agents(scope, &agents).await?;
         let repositories: BTreeSet<Slug> =
             agents.into_iter().flat_map(|agent| agent.value.spec.repositories).collect();
         let plan = ContainerPlan {
@@ -140,7 +139,6 @@ impl Containers<'_> {
             generation: container.generation,
             token: app.shim_token(scope, container.id, container.generation)?,
             repositories: repositories.into_iter().collect(),
-            bundles,
         };
         app.ports.compute.provision(&plan).await?;
         retry_conflict(self.0, || async {
