@@ -1,8 +1,10 @@
 //! A reeve, as a process of its own.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -90,6 +92,22 @@ impl Reeve {
             found.extend(alive.split(' ').next().and_then(|pid| pid.parse::<u32>().ok()));
         }
         Ok(found)
+    }
+
+    /// How many processes there are of the shim's file: shims, and the agents that are built into it.
+    pub(crate) fn processes(&self) -> Result<usize> {
+        let file = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let mut shims = BTreeSet::new();
+        for entry in std::fs::read_dir(self.data.join("bin"))? {
+            shims.insert(file(&entry?.path())?);
+        }
+        let mut count = 0;
+        for entry in std::fs::read_dir("/proc")? {
+            // What is no process has none, and one may end at any moment.
+            let of = file(&entry?.path().join("exe"));
+            count += usize::from(of.is_ok_and(|of| shims.contains(&of)));
+        }
+        Ok(count)
     }
 
     /// The bytes of the shim that it carries.
