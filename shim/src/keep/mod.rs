@@ -172,12 +172,9 @@ impl Keeper {
         }
         let sent =
             Sent { run, after: before.snapshot, workspace: workspace.sheet, home: home.sheet };
-        match self.ask(agent, Wanted::Keep(Box::new(sent))).await? {
-            Answer::Kept(Kept { snapshot, .. }) => {
-                Ok(Known { snapshot, workspace: workspace.now, home: home.now })
-            }
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.ask(agent, Wanted::Keep(Box::new(sent))).await?;
+        let Answer::Kept(Kept { snapshot, .. }) = answer else { return Err(unexpected()) };
+        Ok(Known { snapshot, workspace: workspace.now, home: home.now })
     }
 
     /// Looks at a directory, and has kept what is new in it.
@@ -200,17 +197,14 @@ impl Keeper {
     async fn put(&self, agent: AgentId, digest: Digest, pack: Vec<u8>) -> Result<(), Unkept> {
         let text = BASE64_STANDARD.encode(&pack);
         drop(pack);
-        match self.ask(agent, Wanted::Put(text)).await? {
-            Answer::Put(there) if there == digest => Ok(()),
-            other => Err(unexpected(&other)),
-        }
+        let there = self.ask(agent, Wanted::Put(text)).await?;
+        if there == Answer::Put(digest) { Ok(()) } else { Err(unexpected()) }
     }
 
     async fn latest(&self, agent: AgentId) -> Result<Kept, Unkept> {
-        match self.ask(agent, Wanted::Latest).await? {
-            Answer::Kept(kept) => Ok(kept),
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.ask(agent, Wanted::Latest).await?;
+        let Answer::Kept(kept) = answer else { return Err(unexpected()) };
+        Ok(kept)
     }
 
     /// What is kept now, without touching the directories.
@@ -234,10 +228,8 @@ impl Keeper {
     }
 
     async fn read(&self, agent: AgentId, read: Extent) -> Result<Vec<u8>, Unkept> {
-        let text = match self.ask(agent, Wanted::Read(read)).await? {
-            Answer::Bytes(text) => text,
-            other => return Err(unexpected(&other)),
-        };
+        let answer = self.ask(agent, Wanted::Read(read)).await?;
+        let Answer::Bytes(text) = answer else { return Err(unexpected()) };
         let bytes = BASE64_STANDARD.decode(text).map_err(io::Error::other)?;
         if bytes.len() as u64 != read.length {
             return Err(io::Error::other("a blob is too short").into());
@@ -291,12 +283,6 @@ impl Keeper {
     }
 }
 
-fn unexpected(answer: &Answer) -> Unkept {
-    let what = match answer {
-        Answer::Kept(_) => "what is kept",
-        Answer::Bytes(_) => "bytes",
-        Answer::Put(_) => "another blob",
-        Answer::Refused(_) => "a refusal",
-    };
-    io::Error::other(format!("the answer is {what}, which was not asked")).into()
+fn unexpected() -> Unkept {
+    io::Error::other("the answer is not one to what was asked").into()
 }

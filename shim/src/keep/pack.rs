@@ -78,7 +78,8 @@ fn look(tree: &Tree, before: &Manifest, packs: &Sender<Packed>) -> io::Result<Ma
     let mut packer = Packer::new(tree.agent, tree.kind, packs);
     let mut packed: Vec<(WorkspacePath, usize)> = Vec::new();
     for found in walk.found {
-        let excepted = |except: &WorkspacePath| found.path == *except || found.path.is_below(except);
+        let excepted =
+            |except: &WorkspacePath| found.path == *except || found.path.is_below(except);
         if tree.except.as_ref().is_some_and(excepted) {
             continue;
         }

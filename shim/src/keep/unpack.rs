@@ -88,7 +88,9 @@ pub(super) fn fill(
                 if bytes.write(&mut file, *size)? != *digest {
                     return Err(io::Error::other(format!("{path} is not what it was")));
                 }
-                file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(modified.as_millis()))?;
+                file.set_modified(
+                    SystemTime::UNIX_EPOCH + Duration::from_millis(modified.as_millis()),
+                )?;
                 own(&parent, path, owner)?;
             }
         }

@@ -88,10 +88,9 @@ impl<'a> Shim<'a> {
     }
 
     async fn kept(&self) -> Kept {
-        match self.ask(Wanted::Latest).await {
-            Answer::Kept(kept) => kept,
-            other => panic!("{other:?}"),
-        }
+        let answer = self.ask(Wanted::Latest).await;
+        let Answer::Kept(kept) = answer else { panic!("{answer:?}") };
+        kept
     }
 }
 

@@ -89,7 +89,9 @@ impl App {
                 })
                 .await?
             }
-            other => files.look_up(shim, ask.agent, other).await,
+            Wanted::Latest | Wanted::Read(_) | Wanted::Put(_) => {
+                files.look_up(shim, ask.agent, &ask.what).await
+            }
         };
         match answer {
             Ok(answer) => Ok(answer),
