@@ -59,7 +59,7 @@ async fn what_is_wanted_is_set_and_set_again_when_the_agent_has_forgotten_it() {
     assert_eq!((&offers["mode"], &offers["model"]), (&json!("code"), &json!("large")));
     assert_eq!(offers["options"][1]["currentValue"], true);
     // Another process takes the session up, and offers it as it was at first.
-    client.post(&format!("/v1/agents/{agent}/pause"), json!({})).await.is(202);
+    client.post(&format!("/v1/agents/{agent}/pause"), json!({})).await.is(200);
     assert_eq!(set_to(&client, &session).await, expected);
     reeve.kill9();
     reeve.restart(Options::default()).await;
@@ -89,4 +89,34 @@ async fn what_the_agent_refuses_is_told_once_and_given_up() {
     assert_eq!(refused, [mode, option]);
     let settings = &read(&client, &session).await["setup"]["settings"];
     assert_eq!(*settings, json!({ "options": { "web": true } }));
+}
+
+#[tokio::test]
+async fn a_session_is_set_while_it_goes_on() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let agent = rich(&client).await;
+    let session = open(&client, &agent, json!({})).await;
+    assert_eq!(set_to(&client, &session).await, "mode=ask model=small effort=low web=false");
+    let path = format!("/v1/sessions/{session}/configure");
+    for (wrong, field) in [
+        (json!({ "mode": "none" }), "mode"),
+        (json!({ "model": "none" }), "model"),
+        (json!({ "options": { "none": true } }), "options"),
+    ] {
+        let refused = client.post(&path, wrong).await.is(422);
+        assert_eq!(refused["errors"][0]["field"], field, "{refused}");
+    }
+    let new = json!({ "modeId": "code", "options": { "web": true } });
+    let set = client.post(&path, new).await.is(202);
+    let settings = json!({ "mode": "code", "options": { "web": true } });
+    assert_eq!(set["setup"]["settings"], settings);
+    let colon = format!("/v1/sessions/{session}:configure");
+    client.post(&colon, json!({ "model": "large" })).await.is(202);
+    assert_eq!(set_to(&client, &session).await, "mode=code model=large effort=low web=true");
+    let left =
+        client.post(&path, json!({ "mode": null, "options": { "web": null } })).await.is(202);
+    assert_eq!(left["setup"]["settings"], json!({ "model": "large" }));
+    client.post(&format!("/v1/sessions/{session}/close"), json!({})).await.is(200);
+    client.post(&path, json!({ "mode": "ask" })).await.is(409);
 }

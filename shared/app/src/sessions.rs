@@ -6,13 +6,13 @@ use domain::due::Errand;
 use domain::event::Draft;
 use domain::output::Contract;
 use domain::run::{End, Run, RunEvent, RunState};
-use domain::session::Session;
+use domain::session::{Session, SessionEvent, SessionLifecycle};
 use domain::{AgentId, Machine, RunId, SessionId};
 use std::time::Duration;
 use store::document::{self, Loaded};
 use store::{Expect, Query, keys};
 use wire::Page;
-use wire::session::{NewPrompt, NewSession, RunView, SessionView};
+use wire::session::{Configure, NewPrompt, NewSession, RunView, SessionView};
 
 use crate::commit::retry_conflict;
 use crate::turn::{Turn, container_id, load_run};
@@ -208,6 +208,37 @@ impl Sessions<'_> {
         let writes = turn.into_writes(app).await?;
         app.commit(caller, "session.cancel", target, writes, &view).await?;
         Ok(view)
+    }
+
+    /// Sets its agent to a mode, a model and options: with the next prompt, and whenever the agent takes
+    /// the session up again. What it does not offer is refused here where that is known; what it refuses
+    /// itself is told by an event, and given up. Reads the session; one commit.
+    pub async fn configure(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        new: &Configure,
+    ) -> Result<SessionView, Error> {
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let mut turn = Turn::of(app, caller.scope, id).await?;
+            // What takes no prompts is set to nothing.
+            SessionLifecycle::step(turn.session.state, SessionEvent::Prompt)?;
+            let settings = new.over(&turn.session.setup.settings);
+            if let Some((field, detail)) = turn.session.offers.misses(&settings) {
+                return Err(Error::Invalid { field, detail });
+            }
+            turn.session.setup.settings = settings;
+            if let Some((field, detail)) = turn.session.setup.broken_rule() {
+                return Err(Error::Invalid { field, detail: detail.to_owned() });
+            }
+            turn.session.updated_at = turn.now;
+            let view = SessionView::from(&turn.session);
+            let writes = turn.into_writes(app).await?;
+            app.commit(caller, "session.configure", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// Closes a session that has nothing in flight. Its events are kept as long as the realm says.

@@ -73,6 +73,27 @@ impl Offers {
     }
 }
 
+impl Offers {
+    /// The first setting that is none of what is offered, as field and reason. Where the agent has not
+    /// told what it offers, only it can say.
+    pub fn misses(&self, settings: &Settings) -> Option<(&'static str, String)> {
+        let missing = |field, choices: &[Choice], wanted: &Option<Argument>| {
+            let wanted = wanted.as_ref()?;
+            let known = choices.is_empty() || choices.iter().any(|one| one.id == wanted.as_str());
+            let ids = || choices.iter().map(|one| one.id.as_str()).collect::<Vec<_>>().join(", ");
+            (!known).then(|| (field, format!("must be one of: {}", ids())))
+        };
+        missing("mode", &self.modes, &settings.mode)
+            .or_else(|| missing("model", &self.models, &settings.model))
+            .or_else(|| {
+                let offered = |id: &Slug| self.options.iter().any(|one| one["id"] == id.as_str());
+                let odd = settings.options.keys().find(|id| !offered(id));
+                let odd = odd.filter(|_| !self.options.is_empty())?;
+                Some(("options", format!("the agent offers no option {odd}")))
+            })
+    }
+}
+
 fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| text.len() <= TEXT).map(str::to_owned)
 }
@@ -163,5 +184,15 @@ mod tests {
         assert_eq!(offers.modes.len(), 2);
         assert_eq!(offers.options, [serde_json::json!({ "id": "effort" })]);
         assert_eq!((offers.model.as_deref(), offers.models.len()), (Some("m"), 1));
+        let wants = |text: &str| {
+            let settings: Settings = serde_json::from_str(text).unwrap();
+            offers.misses(&settings).map(|(field, _)| field)
+        };
+        assert_eq!(wants(r#"{"mode":"ask","model":"m","options":{"effort":"high"}}"#), None);
+        assert_eq!(wants(r#"{"mode":"plan"}"#), Some("mode"));
+        assert_eq!(wants(r#"{"model":"n"}"#), Some("model"));
+        assert_eq!(wants(r#"{"options":{"other":true}}"#), Some("options"));
+        let anything: Settings = serde_json::from_str(r#"{"mode":"plan"}"#).unwrap();
+        assert_eq!(Offers::default().misses(&anything), None);
     }
 }

@@ -1,18 +1,21 @@
 //! Sessions and their runs.
 
+use std::collections::BTreeMap;
+
 use domain::container::Profile;
 use domain::agent::Effort;
-use domain::conversation::Offers;
+use domain::conversation::{Offers, Setting, Settings};
 use domain::elicitation::{Elicitation, Inquiry, Reply};
 use domain::object;
 use domain::output::Output;
 use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
 use domain::session::{Session, SessionState, Setup};
-use domain::text::{Name, Prompt, Slug};
+use domain::text::{Argument, Name, Prompt, Slug};
 use domain::{AgentId, ContainerId, RunId, SessionId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Field;
 use crate::container::{AgentName, ManualAgent};
 
 /// A session to be opened: with `agentId` or `manualAgent`.
@@ -110,6 +113,41 @@ pub struct NewPrompt {
     /// How much the agent is to think; left out: as the agent says.
     #[serde(default)]
     pub effort: Option<Effort>,
+}
+
+/// What to set the agent to. What is left out stays; what is null is the agent's own choice from the next
+/// time on that it opens the session.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Configure {
+    /// The mode, one of those it offers.
+    #[serde(default, alias = "modeId", alias = "mode_id")]
+    pub mode: Field<Argument>,
+    /// The model, one of those it offers, for agents that tell models apart from their options.
+    #[serde(default, alias = "modelId", alias = "model_id")]
+    pub model: Field<Argument>,
+    /// The options, by the agent's ids of them, each a value it offers, or true or false.
+    #[serde(default)]
+    #[schemars(extend("maxProperties" = 32))]
+    pub options: BTreeMap<Slug, Option<Setting>>,
+}
+
+impl Configure {
+    /// The settings that come of laying this over `base`.
+    pub fn over(&self, base: &Settings) -> Settings {
+        let mut options = base.options.clone();
+        for (id, setting) in &self.options {
+            match setting {
+                Some(setting) => drop(options.insert(id.clone(), setting.clone())),
+                None => drop(options.remove(id)),
+            }
+        }
+        Settings {
+            mode: self.mode.clone().overlay_optional(base.mode.clone()),
+            model: self.model.clone().overlay_optional(base.model.clone()),
+            options,
+        }
+    }
 }
 
 /// What came of a run.

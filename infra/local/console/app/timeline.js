@@ -235,6 +235,12 @@ const folds = {
     timeline.touch(row);
   },
 
+  elicitation_request(timeline, event, data, seq) {
+    const notice = { severity: "info", title: "The agent asks for an answer", description: string(data.message) };
+    timeline.add("notice", event, { data: notice });
+    timeline.said(`The agent asks: ${string(data.message)}`, seq);
+  },
+
   notice(timeline, event, data, seq) {
     timeline.add("notice", event, { data });
     timeline.said(`Notice: ${string(data.title)}`, seq);
