@@ -76,7 +76,7 @@ fn look(tree: &Tree, before: &Manifest, packs: &Sender<Packed>) -> io::Result<Ma
     (now.left_out, now.left_out_count) = (walk.left_out, walk.left_out_count);
     let known: BTreeMap<Digest, &Vec<Extent>> = before.entries.values().filter_map(file).collect();
     let mut packer = Packer::new(tree.agent, tree.kind, packs);
-    let mut packed: Vec<(WorkspacePath, usize)> = Vec::new();
+    let mut fresh: Vec<(WorkspacePath, usize)> = Vec::new();
     for found in walk.found {
         let excepted =
             |except: &WorkspacePath| found.path == *except || found.path.is_below(except);
@@ -111,12 +111,12 @@ fn look(tree: &Tree, before: &Manifest, packs: &Sender<Packed>) -> io::Result<Ma
                     if let Some(there) = known.get(&digest) {
                         extents.clone_from(there);
                     } else {
-                        packed.push((found.path.clone(), packer.files()));
+                        fresh.push((found.path.clone(), packer.files()));
                         io::Seek::rewind(&mut file)?;
                         let taken = packer.take(&mut file.take(size))?;
                         // It is being written just now: the next look takes it.
                         if packer.digest_of(taken) != Some((digest, size)) {
-                            packed.pop();
+                            fresh.pop();
                             continue;
                         }
                     }
@@ -128,7 +128,7 @@ fn look(tree: &Tree, before: &Manifest, packs: &Sender<Packed>) -> io::Result<Ma
         now.entries.insert(found.path, Entry { node, stamp });
     }
     let mut placed = packer.finish()?;
-    for (path, number) in packed {
+    for (path, number) in fresh {
         if let Some(Entry { node: Node::File { extents, .. }, .. }) = now.entries.get_mut(&path)
             && let Some(place) = placed.get_mut(number)
         {

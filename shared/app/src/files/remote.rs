@@ -282,7 +282,7 @@ impl Files<'_> {
     /// The bytes of `extents`, one after the other, each of a pack that begins with `header`. A pack is
     /// read once where its extents stand together.
     fn pieces(
-        &self,
+        self,
         scope: Scope,
         header: Vec<u8>,
         extents: &[Extent],
