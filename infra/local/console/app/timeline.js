@@ -241,6 +241,12 @@ const folds = {
     timeline.said(`The agent asks: ${string(data.message)}`, seq);
   },
 
+  workspace_not_kept(timeline, event, data, seq) {
+    const title = "What this run has left in the workspace is not kept";
+    timeline.add("notice", event, { data: { severity: "error", title, description: string(data.reason) } });
+    timeline.said(`${title}: ${string(data.reason)}`, seq);
+  },
+
   notice(timeline, event, data, seq) {
     timeline.add("notice", event, { data });
     timeline.said(`Notice: ${string(data.title)}`, seq);
