@@ -137,5 +137,5 @@ async fn ask(upstream: &Upstream) -> Option<String> {
     let Listed { data } = serde_json::from_slice(&list).ok()?;
     let clear = upstream.api == Api::Anthropic || data.len() == 1;
     let only = data.into_iter().next().filter(|_| clear)?.id;
-    Some(only.strip_prefix("models/").map_or(only.clone(), str::to_owned))
+    Some(only.strip_prefix("models/").map(str::to_owned).unwrap_or(only))
 }

@@ -282,7 +282,9 @@ impl Instance {
                 let why = match error {
                     // Whatever its code, it is not logged in.
                     CallError::Fault(fault) => Failure::new(failure::AUTH_REQUIRED, &fault.message),
-                    error => self.failed("authenticate", error, patience),
+                    error @ (CallError::Closed | CallError::Late) => {
+                        self.failed("authenticate", error, patience)
+                    }
                 };
                 ready = Err(why);
             }

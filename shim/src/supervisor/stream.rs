@@ -82,10 +82,8 @@ struct State {
     /// The message of an agent that does not name its messages: its kind and the name we gave it.
     unnamed: Option<(&'static str, String)>,
     messages: u64,
-    /// A session is being loaded: what comes is history.
-    muted: bool,
-    /// How much of it has come.
-    history: u64,
+    /// A session is being loaded: what comes is history, and how much of it has come.
+    history: Option<u64>,
     /// The agent has said something since it had the prompt.
     answering: bool,
     cancelling: bool,
@@ -229,15 +227,16 @@ impl Stream {
 
     /// Whether what comes is history, and to be dropped.
     pub(super) fn mute(&self, muted: bool) {
-        self.state.borrow_mut().muted = muted;
+        self.state.borrow_mut().history = muted.then_some(0);
     }
 
     /// Waits until no more of a history comes.
     pub(super) async fn settled(&self) {
         let at_last = Instant::now() + QUIET_AT_LAST;
+        let come = || self.state.borrow().history;
         let mut before = None;
-        while before != Some(self.state.borrow().history) && Instant::now() < at_last {
-            before = Some(self.state.borrow().history);
+        while before != Some(come()) && Instant::now() < at_last {
+            before = Some(come());
             pass(QUIET).await;
         }
     }
@@ -290,8 +289,8 @@ impl Stream {
         {
             let mut state = self.state.borrow_mut();
             let news = !STATE.contains(&kind.as_str());
-            if state.muted && news {
-                state.history += 1;
+            if news && let Some(come) = &mut state.history {
+                *come += 1;
                 return;
             }
             state.answering |= news;
