@@ -143,13 +143,16 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// Whether the scripted model stands in when there is no provider.
     pub scripted: bool,
+    /// The addresses under which agents of the driver `http` may be. None, and there are none.
+    pub http_agents: Vec<String>,
 }
 
 impl Config {
     /// What the variables of the client libraries say: `ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL`,
     /// `ANTHROPIC_MODEL`, `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`, `GEMINI_API_KEY`,
     /// `GOOGLE_GEMINI_BASE_URL`, `GEMINI_MODEL`. A provider is set up where there is a key or a base
-    /// URL. An empty variable is none.
+    /// URL. `REEVE_HTTP_AGENTS` has the addresses of agents outside, with spaces between them. An empty
+    /// variable is none.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {
         let var = |name: &str| {
             var(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -167,7 +170,10 @@ impl Config {
             provider(Api::OpenAi, "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"),
             provider(Api::Google, "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "GEMINI_MODEL"),
         ];
-        Self { providers: providers.into_iter().flatten().collect(), scripted: false }
+        let http_agents = var("REEVE_HTTP_AGENTS").unwrap_or_default();
+        let http_agents = http_agents.split_ascii_whitespace().map(str::to_owned).collect();
+        let providers = providers.into_iter().flatten().collect();
+        Self { providers, scripted: false, http_agents }
     }
 
     /// The same, with the scripted model standing in for no provider, or not.

@@ -49,6 +49,9 @@ pub enum BuildError {
     /// A credential is not of the characters a header takes.
     #[error("the API key for {0} is not of visible ASCII characters")]
     ApiKey(&'static str),
+    /// An address of agents outside is no plain http(s) URL.
+    #[error("REEVE_HTTP_AGENTS is not a list of http or https URLs without user and fragment")]
+    HttpAgents,
     /// There is no TLS with this machine's roots.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),

@@ -11,10 +11,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use serde::Deserialize;
+use wire::shim::FORWARD;
 
 use crate::config::{Config, Endpoint, GOOGLE};
 use crate::forward::{BuildError, Upstream, client};
 use crate::models::{self, Endpoints, Server};
+use crate::outside::Outside;
 use crate::problem::{Kind, Problem};
 use crate::scripted;
 
@@ -27,7 +29,16 @@ const ARRIVAL: Duration = Duration::from_mins(1);
 /// The endpoints that `config` describes. The router answers every request, with a denial where it
 /// is none of theirs, and knows nobody: who may reach it is decided by who is given the socket.
 pub fn router(config: Config) -> Result<Router, BuildError> {
+    let outside = Arc::new(Outside::new(client()?, &config.http_agents)?);
+    let forward = move |request: Request| {
+        let outside = Arc::clone(&outside);
+        async move {
+            let target = outside.target(request.headers())?;
+            outside.forward(target, read(request.into_body()).await?).await
+        }
+    };
     let models = Router::new()
+        .route(FORWARD, post(forward))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::get));
     let google =

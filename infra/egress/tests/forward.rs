@@ -74,7 +74,8 @@ impl Upstream {
     }
 
     fn router(&self, api: Api) -> Router {
-        router(Config { providers: vec![self.provider(api)], scripted: false }).unwrap()
+        router(Config { providers: vec![self.provider(api)], scripted: false, ..Config::default() })
+            .unwrap()
     }
 }
 
@@ -279,7 +280,8 @@ async fn a_provider_that_is_not_there_is_a_model_error() {
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let gone = Provider { api: Api::OpenAi, base_url, api_key: None, default_model: None };
-    let router = router(Config { providers: vec![gone], scripted: false }).unwrap();
+    let router =
+        router(Config { providers: vec![gone], scripted: false, ..Config::default() }).unwrap();
     let said = problem(&router, post("/v1/chat/completions", "m")).await;
     insta::assert_debug_snapshot!(said, @r#"
     (
@@ -329,7 +331,7 @@ async fn the_model_decides_the_provider() {
         default(claude.provider(Api::Anthropic), "house-model"),
         default(gpt.provider(Api::OpenAi), "gpt-x"),
     ];
-    let both = router(Config { providers: both, scripted: true }).unwrap();
+    let both = router(Config { providers: both, scripted: true, ..Config::default() }).unwrap();
     let list = both.clone().oneshot(get("/v1/models")).await.unwrap();
     insta::assert_snapshot!(text(list).await, @r#"{"object":"list","data":[{"id":"house-model","object":"model","owned_by":"anthropic"},{"id":"gpt-x","object":"model","owned_by":"openai"}]}"#);
     let mut owners = Vec::new();

@@ -210,7 +210,7 @@ impl NewAnswer {
             }
             (Some(Action::Decline), None, None) => Some(Reply::Decline),
             (Some(Action::Cancel) | None, None, None) => Some(Reply::Cancel),
-            (Some(_), ..) | (None, ..) => None,
+            (Some(_) | None, ..) => None,
         }
     }
 }

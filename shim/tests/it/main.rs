@@ -6,6 +6,7 @@
 mod cloud;
 mod container;
 mod differences;
+mod drivers;
 mod faults;
 mod given;
 mod keep;
