@@ -176,8 +176,8 @@ mod tests {
         hear("config_option_update", serde_json::json!({ "configOptions": [{ "id": "effort" }] }));
         hear("config_option_update", serde_json::json!({ "configOptions": ["x".repeat(OPTIONS)] }));
         hear("config_option_update", serde_json::json!({ "configOptions": null }));
-        let model = serde_json::json!({ "modelId": "m", "name": "M" });
-        let told = serde_json::json!({ "currentModelId": "m", "availableModels": [model] });
+        let large = serde_json::json!({ "modelId": "m", "name": "M" });
+        let told = serde_json::json!({ "currentModelId": "m", "availableModels": [large] });
         hear("current_model_update", told);
         hear("plan", serde_json::json!({ "currentModeId": "no" }));
         assert_eq!(offers.mode.as_deref(), Some("code"));

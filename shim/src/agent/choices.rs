@@ -47,7 +47,7 @@ pub(super) fn set(offers: &mut Value, method: &str, params: &RawValue) -> Result
             let fits = match &wanted.value {
                 Value::Bool(_) => option["type"] == "boolean",
                 Value::String(value) => among(&option["options"], "value", value),
-                _ => false,
+                Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
             };
             if !fits {
                 return refused("value");
