@@ -69,6 +69,7 @@ impl Standing {
     }
 
     /// Whether there are none.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub const fn is_empty(&self) -> bool {
         self.0 == 0
     }

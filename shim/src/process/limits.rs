@@ -164,9 +164,10 @@ impl Shared {
                 if self.uid.is_some_and(|uid| uid != metadata.uid()) {
                     continue;
                 }
-                let removed = match metadata.is_dir() {
-                    true => fs::remove_dir_all(path),
-                    false => fs::remove_file(path),
+                let removed = if metadata.is_dir() {
+                    fs::remove_dir_all(path)
+                } else {
+                    fs::remove_file(path)
                 };
                 // What cannot be taken away goes with the container.
                 removed.unwrap_or_default();

@@ -272,8 +272,8 @@ fn parents(own: &str, mounts: &str) -> Vec<Parent> {
         let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
         let version = if names.is_empty() { Version::Two } else { Version::One };
         let listed = |one: &Controller| names.split(',').any(|name| name == one.name());
-        let named = |one: &Controller| version == Version::Two || listed(one);
-        let controllers: Vec<_> = Controller::ALL.into_iter().filter(named).collect();
+        let there = |one: &Controller| version == Version::Two || listed(one);
+        let controllers: Vec<_> = Controller::ALL.into_iter().filter(there).collect();
         let found = mounts.lines().find_map(|mount| place(mount, version, names, path));
         if let (false, Some(directory)) = (controllers.is_empty(), found) {
             parents.push(Parent { directory, controllers, version });
