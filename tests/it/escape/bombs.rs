@@ -29,7 +29,7 @@ macro_rules! bombs {
     };
 }
 
-async fn set_off(home: Home, script: &str, code: &str, part: &str) {
+async fn set_off(home: Home, script: &str, code: &str, words: &str) {
     let mut world = World::open(home, limited()).await;
     let other = world.client.conversation().await;
     assert_eq!(world.client.ask(&other, "!say before").await, "before");
@@ -38,7 +38,7 @@ async fn set_off(home: Home, script: &str, code: &str, part: &str) {
     let ended = world.client.ended(&run).await;
     assert_eq!((&ended["state"], &ended["code"]), (&"failed".into(), &code.into()), "{ended:#}");
     let told = ended["detail"].as_str().unwrap();
-    assert!(told.contains(part), "{told}");
+    assert!(told.contains(words), "{told}");
     let past = world.client.past(&world.session).await;
     let event = past.iter().find(|event| event["data"]["code"] == code);
     assert_eq!(event.unwrap()["runId"], run.as_str(), "an event names the limit");

@@ -12,13 +12,12 @@
 //! - Its first process dies with its supervisor, and everything in it dies with its first process.
 //! - Operations on one container happen one after the other; on different ones side by side.
 //! - `on_exit` is called once for each sandbox that ended by itself, and for no other.
+//! - Limits of a whole sandbox are kept by the kernel where the host grants control groups; those of
+//!   each agent are watched by the shim everywhere (see `domain::limits`).
 //!
-//! Limits are kept by the kernel where the host grants control groups ([`cgroup`]), and watched by the
-//! shim everywhere (see `domain::limits`).
-//!
-//! Deliberately absent: a uid per
-//! agent for an ordinary user, who would need ids of `/etc/subuid` and could not remove what is
-//! theirs. The way out is opened by whoever builds a [`Sandbox`]: here is only its path.
+//! Deliberately absent: a uid per agent for an ordinary user, who would need ids of `/etc/subuid` and
+//! could not remove what is theirs; a control group per agent. The way out is opened by whoever builds
+//! a [`Sandbox`]: here is only its path.
 //! A user's supplementary groups come along, because the kernel lets no ordinary user drop them.
 
 mod binary;
