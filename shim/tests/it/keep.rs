@@ -38,13 +38,14 @@ async fn what_an_agent_leaves_is_there_in_its_next_container() {
         && echo mine > $HOME/.session && mkdir $HOME/.cache && echo no > $HOME/.cache/x";
     let (said, store) = one_start(Store::default(), leave).await;
     assert_eq!(said.trim(), "");
-    let sums = store.sums();
+    let manifest = store.manifest();
     let look = "!shell cat link && ./tool && sha256sum -c sum && cat $HOME/.session \
         && ls -A $HOME && stat -c '%s %F' nothing empty";
     let (said, store) = one_start(store, look).await;
     let expected = "one\nrun\nlarge: OK\nmine\n.reeve\n.session\n0 regular empty file\n";
     assert!(said.starts_with(expected) && said.contains("directory"), "{said}");
-    assert_eq!(store.sums(), sums, "nothing changed, and nothing was sent");
+    // The echo agent counts its sessions in its home: that is sent, and nothing else.
+    assert_eq!(store.manifest(), manifest, "where nothing changed, nothing was sent");
 }
 
 #[tokio::test]

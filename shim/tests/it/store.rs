@@ -56,12 +56,7 @@ impl Store {
         &self.blobs[blob][from..from + length]
     }
 
-    /// All that was ever kept.
-    pub(crate) fn sums(&self) -> Vec<Digest> {
-        self.blobs.keys().copied().collect()
-    }
-
-    /// How much that is.
+    /// How much was ever kept.
     pub(crate) fn bytes(&self) -> usize {
         self.blobs.values().map(Vec::len).sum()
     }
