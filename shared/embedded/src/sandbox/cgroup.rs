@@ -296,8 +296,9 @@ fn place(mount: &str, version: Version, names: &str, path: &str) -> Option<PathB
             kind == "cgroup" && names.split(',').all(has)
         }
     };
-    let below = if root == "/" { path } else { path.strip_prefix(root)? };
-    of_tree.then(|| Path::new(point).join(below.trim_start_matches('/')))
+    let below = Path::new(path).strip_prefix(root).ok()?;
+    // By its parts: joining nothing leaves a slash.
+    of_tree.then(|| Path::new(point).join(below).components().collect())
 }
 
 #[expect(
@@ -349,6 +350,7 @@ mod tests {
         let bound = "29 22 0:26 /box /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         assert_eq!(seen("0::/box/in\n", bound)[0].0, "/sys/fs/cgroup/in");
         assert_eq!(seen("0::/elsewhere\n", bound), []);
+        assert_eq!(seen("0::/boxes/in\n", bound), []);
     }
 
     #[test]
