@@ -1,6 +1,6 @@
 //! What a sweep costs, counted: calls of the table and of the platform, of which nothing runs really.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use embedded::push::LocalPush;
 use embedded::sqlite::SqliteTable;
 use host::{OsIds, SystemClock};
 use store::live::Mark;
+use store::realm::{Counter, count};
 use store::{Commit, Expect, Scope, Table, document, keys};
 use tempfile::TempDir;
 
@@ -25,7 +26,7 @@ use crate::in_process::Counting;
 /// A platform that says what runs, and counts how often it is asked.
 #[derive(Debug, Default)]
 struct Fleet {
-    runs: Mutex<BTreeMap<Observed, ()>>,
+    runs: Mutex<BTreeSet<Observed>>,
     lag: Duration,
     lists: AtomicUsize,
     looks: AtomicUsize,
@@ -40,7 +41,7 @@ impl Compute for Fleet {
 
     async fn stop(&self, container: ContainerId) -> Result<(), ComputeError> {
         self.stops.fetch_add(1, Ordering::Relaxed);
-        self.runs.lock().unwrap().retain(|start, ()| start.container != container);
+        self.runs.lock().unwrap().retain(|start| start.container != container);
         Ok(())
     }
 
@@ -53,12 +54,12 @@ impl Compute for Fleet {
     async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         let runs = self.runs.lock().unwrap();
-        Ok(runs.keys().rfind(|start| start.container == container).copied())
+        Ok(runs.iter().rfind(|start| start.container == container).copied())
     }
 
     async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
         self.lists.fetch_add(1, Ordering::Relaxed);
-        Ok(self.runs.lock().unwrap().keys().copied().collect())
+        Ok(self.runs.lock().unwrap().iter().copied().collect())
     }
 
     fn lag(&self) -> Duration {
@@ -88,7 +89,7 @@ struct World {
 type Cost = (Reconciled, [usize; 5]);
 
 impl World {
-    async fn with(count: usize, age: Duration, lag: Duration) -> Self {
+    async fn with(many: usize, age: Duration, lag: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
         let inner = SqliteTable::open(dir.path().join("reeve.db"), clock.clone()).unwrap();
@@ -112,9 +113,9 @@ impl World {
         let begun = domain::Timestamp::from_millis(
             now.as_millis() - u64::try_from(age.as_millis()).unwrap(),
         );
-        let mut starts = Vec::with_capacity(count);
-        let mut writes = Vec::with_capacity(2 * count);
-        for n in 0..count {
+        let mut starts = Vec::with_capacity(many);
+        let mut writes = Vec::with_capacity(2 * many + 7);
+        for n in 0..many {
             // Of several realms: a sweep is about all of them.
             let realm = RealmId::new(domain::id::Ulid::from_parts(1, (n % 7) as u128));
             let mut row = Container::requested(ContainerId::new(ids.ulid(now)), realm, begun);
@@ -124,8 +125,15 @@ impl World {
             let mark = Mark { realm, container: row.id, generation: row.generation, since: begun };
             writes.push(document::put(&row, Expect::Absent));
             writes.push(document::put(&mark, Expect::Absent));
-            fleet.runs.lock().unwrap().insert(start, ());
+            fleet.runs.lock().unwrap().insert(start);
             starts.push(start);
+        }
+        for realm in starts.iter().map(|start| start.realm).collect::<BTreeSet<_>>() {
+            let room = starts.iter().filter(|start| start.realm == realm).count();
+            #[expect(clippy::disallowed_methods, reason = "the test names what it has made")]
+            let scope = Scope::grant(realm);
+            let room = i64::try_from(room).unwrap();
+            writes.push(count(scope, Counter::Running, room, i64::MAX));
         }
         for some in writes.chunks(100) {
             let commit = Commit { name: "test.fill", writes: some.to_vec() };
@@ -189,7 +197,7 @@ async fn what_differs_costs_the_same_among_a_thousand_as_among_a_few() {
             if extra > 0 {
                 start.container = ContainerId::new(domain::id::Ulid::from_parts(9, extra as u128));
             }
-            world.fleet.runs.lock().unwrap().insert(start, ());
+            world.fleet.runs.lock().unwrap().insert(start);
         }
         let (found, calls) = world.sweep().await;
         assert_eq!(found, Reconciled { kept: count - 10, removed: 5, over: 10, left: 0 });
