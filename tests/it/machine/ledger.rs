@@ -218,12 +218,12 @@ impl Ledger {
 
     fn check_containers(&self, name: &str) {
         let marked = self.live.values().map(|mark| (mark.container, mark.generation));
-        let live = self.containers.values().filter(|container| {
+        let expected = self.containers.values().filter(|container| {
             container.state.may_run() && container.state != ContainerState::Deleting
         });
-        let live = live.map(|container| (container.id, container.generation));
-        let (marked, live): (BTreeSet<_>, BTreeSet<_>) = (marked.collect(), live.collect());
-        assert_eq!(marked, live, "{name}: what may run is marked");
+        let expected = expected.map(|container| (container.id, container.generation));
+        let (marked, expected): (BTreeSet<_>, BTreeSet<_>) = (marked.collect(), expected.collect());
+        assert_eq!(marked, expected, "{name}: what may run is marked");
         for container in self.containers.values() {
             assert!(container.failures.tries <= TRIES, "{name}: {container:?}");
         }
