@@ -95,7 +95,8 @@ struct Model {
     api_key: Option<String>,
     api_key_file: Option<PathBuf>,
     base_url: Option<String>,
-    model: Option<String>,
+    #[serde(rename = "model")]
+    default: Option<String>,
 }
 
 #[derive(PartialEq, Deserialize)]
@@ -120,7 +121,7 @@ impl Config {
         let wrong = |of: String, why| ConfigError::Value { path: name(), name: of, why };
         for model in config.models.each() {
             if let Some(file) = model.api_key_file.take() {
-                let file = path.parent().unwrap_or(Path::new("")).join(file);
+                let file = path.parent().unwrap_or_else(|| Path::new("")).join(file);
                 model.api_key = Some(self::text(&file)?.trim().to_owned());
             }
         }
@@ -190,13 +191,13 @@ impl Models {
         let value = match name {
             "ANTHROPIC_API_KEY" => &self.anthropic.api_key,
             "ANTHROPIC_BASE_URL" => &self.anthropic.base_url,
-            "ANTHROPIC_MODEL" => &self.anthropic.model,
+            "ANTHROPIC_MODEL" => &self.anthropic.default,
             "OPENAI_API_KEY" => &self.openai.api_key,
             "OPENAI_BASE_URL" => &self.openai.base_url,
-            "OPENAI_MODEL" => &self.openai.model,
+            "OPENAI_MODEL" => &self.openai.default,
             "GEMINI_API_KEY" => &self.gemini.api_key,
             "GOOGLE_GEMINI_BASE_URL" => &self.gemini.base_url,
-            "GEMINI_MODEL" => &self.gemini.model,
+            "GEMINI_MODEL" => &self.gemini.default,
             _ => return None,
         };
         value.clone()

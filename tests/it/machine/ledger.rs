@@ -234,8 +234,8 @@ impl Ledger {
                 .filter(|session| session.agent == container.owner() && session.active.is_some())
                 .map(|session| session.id)
                 .collect();
-            let line = container.line.iter().map(|waiting| waiting.session);
-            let here: BTreeSet<SessionId> = container.busy.keys().copied().chain(line).collect();
+            let held = container.line.iter().map(|waiting| waiting.session);
+            let here: BTreeSet<SessionId> = container.busy.keys().copied().chain(held).collect();
             assert_eq!(here, active, "{name}: here is who has a run in flight or held");
             let busy = u32::try_from(container.busy.len()).unwrap();
             assert!(busy <= container.capacity, "{name}: {container:?} does more than it takes");

@@ -1,6 +1,7 @@
-//! A provider of models on loopback that costs nothing: it speaks the true protocols of `OpenAI`'s Chat
-//! Completions and Responses, of Anthropic's Messages and of Google's Gemini as agents of other makers
-//! use them, and does what it is asked.
+//! A provider of models on loopback that costs nothing and does what it is asked.
+//!
+//! It speaks the true protocols of `OpenAI`'s Chat Completions and Responses, of Anthropic's Messages and
+//! of Google's Gemini as agents of other makers use them.
 //!
 //! It looks at what users say that begins with `please`, and at the last of it:
 //! - `please write done.txt` has the agent write `it is` into that file with a tool of its own, and
