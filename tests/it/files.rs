@@ -2,7 +2,6 @@
 
 mod history;
 mod hostile;
-mod sent;
 mod stored;
 
 use std::path::PathBuf;

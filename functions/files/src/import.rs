@@ -25,7 +25,6 @@ pub(crate) const ROUTE: Route =
         ])
         .problems(&[
             ProblemKind::AgentBusy,
-            ProblemKind::AgentReclaimed,
             ProblemKind::InTheWay,
             ProblemKind::InvalidArchive,
             ProblemKind::TransferTooLarge,

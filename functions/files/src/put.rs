@@ -24,7 +24,6 @@ pub(crate) const ROUTE: Route =
         ])
         .problems(&[
             ProblemKind::AgentBusy,
-            ProblemKind::AgentReclaimed,
             ProblemKind::InTheWay,
             ProblemKind::TransferTooLarge,
             ProblemKind::WorkspaceTooLarge,

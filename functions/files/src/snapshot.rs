@@ -22,11 +22,7 @@ pub(crate) const ROUTE: Route =
             Grant::BlobWrite,
             Grant::WorkspaceRead,
         ])
-        .problems(&[
-            ProblemKind::AgentBusy,
-            ProblemKind::AgentReclaimed,
-            ProblemKind::WorkspaceTooLarge,
-        ]);
+        .problems(&[ProblemKind::AgentBusy, ProblemKind::WorkspaceTooLarge]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

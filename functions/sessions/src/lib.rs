@@ -2,7 +2,6 @@
 
 mod cancel;
 mod close;
-mod configure;
 mod create;
 mod events;
 mod get;
@@ -21,7 +20,6 @@ pub const ROUTES: &[Route] = &[
     get::ROUTE,
     cancel::ROUTE,
     close::ROUTE,
-    configure::ROUTE,
     events::ROUTE,
     prompt::ROUTE,
     runs::ROUTE,

@@ -17,7 +17,6 @@ pub(crate) const ROUTE: Route =
         .scope(Scope::SessionsWrite)
         .grants(&[Grant::TableRead, Grant::TableWrite])
         .problems(&[
-            ProblemKind::InvalidOutputSchema,
             ProblemKind::StateRefused,
             ProblemKind::QueueFull,
             ProblemKind::QuotaReached,

@@ -7,7 +7,6 @@
 
 pub mod blobs;
 pub mod bundles;
-mod ceiling;
 pub mod docker;
 mod durable;
 pub mod faults;

@@ -18,9 +18,7 @@ use store::container::Bounds;
 use store::document::{self, Loaded};
 use store::{Scope, Write, keys};
 use wire::Page;
-use wire::container::{
-    ContainerDetail, ContainerView, InstanceView, Instances, NewContainer, WallsView,
-};
+use wire::container::{ContainerDetail, ContainerView, InstanceView, Instances, NewContainer};
 use wire::session::SessionView;
 
 use super::Containers;
@@ -97,8 +95,7 @@ impl Containers<'_> {
             }
         }
         let agents = InstanceView::all(&container);
-        let walls = WallsView::of(container.walls);
-        Ok(ContainerDetail { container: ContainerView::from(&container), walls, agents, sessions })
+        Ok(ContainerDetail { container: ContainerView::from(&container), agents, sessions })
     }
 
     /// The container of a caller's realm, unless it is being deleted. One read.
@@ -164,8 +161,8 @@ impl Containers<'_> {
         .await
     }
 
-    /// Starts a container that failed, anew: what is left of it is stopped, and where the start fails it is
-    /// followed by others, see [`domain::reconcile`]. Asking while that goes on changes nothing; one that works is
+    /// Starts a container that failed: what is left of it is stopped, and it is started again, three
+    /// times at most, with growing pauses. Asking while that goes on changes nothing; one that works is
     /// refused. The same reads and commit.
     pub async fn recover(&self, caller: &Caller, id: ContainerId) -> Result<ContainerView, Error> {
         retry_conflict(self.0, || async {
@@ -199,19 +196,17 @@ impl Containers<'_> {
         answer: impl Fn(&Container) -> T,
     ) -> Result<T, Error> {
         let app = self.0;
-        let id = before.value.id;
+        let (id, starts) = (before.value.id, before.value.generation);
         let mut writes = vec![];
         let mut next = before.value.clone();
         if before.value.state.needs_start() {
             let (realm, idle) = (&caller.realm, idle(&caller.realm));
-            next.ask_anew();
-            let before = Loaded { value: next, version: before.version };
-            let Some((started, begin)) = self.roomy(caller.scope, &before, realm, idle).await?
+            let Some((started, begin)) = self.roomy(caller.scope, before, realm, idle).await?
             else {
                 return Err(Error::CapacityExhausted);
             };
             (next, writes) = (started, begin);
-            let errand = Errand::Wake { container: id };
+            let errand = Errand::Wake { container: id, before: starts };
             writes.push(store::due::put(&app.due(caller.realm(), errand, app.now())));
         } else {
             writes.push(document::check(before));
@@ -311,7 +306,6 @@ impl Containers<'_> {
             let app = self.0;
             let mut before = self.there(caller, id).await?;
             let stored = before.value.clone();
-            before.value.ask_anew();
             let agent = AgentId::new(instance.ulid());
             let now = app.now();
             let runs = before.value.busy.values().filter(|&&of| of == agent).count();
@@ -326,7 +320,7 @@ impl Containers<'_> {
                 Wish::Stop => "instance.stop",
                 Wish::Restart => "instance.restart",
             };
-            let errand = Errand::Wake { container: id };
+            let errand = Errand::Wake { container: id, before: before.value.generation };
             let errand = store::due::put(&app.due(caller.realm(), errand, now));
             let mut writes = if asks && before.value.state.needs_start() {
                 let (realm, idle) = (&caller.realm, idle(&caller.realm));

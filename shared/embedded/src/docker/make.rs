@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 use app::ports::ComputeError;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
-use domain::plan::{BUNDLES, ContainerPlan};
-use domain::walls::Wall;
+use domain::plan::ContainerPlan;
 use wire::shim::{BOOT_VARIABLE, Boot, Egress, Walls, uid_of};
 
 use super::{Config, OWNER, PLACE, is, name, unavailable};
-use crate::ceiling::Ceiling;
 use crate::sandbox::{Layout, Place, SOCKET, each, private};
 
 /// Directories of the image.
@@ -23,24 +21,12 @@ const WORKSPACE: &str = "/workspace";
 const HOME: &str = "/home/agent";
 const AGENTS: &str = "/agents";
 
-/// With these the shim starts agents as others than itself, takes every capability from them for good,
-/// gives them what is theirs, and ends them.
-const CAPABILITIES: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETPCAP", "SETUID"];
+/// With these the shim starts agents as others than itself, gives them what is theirs, and ends them.
+const CAPABILITIES: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID"];
 
-/// What the engine puts around a container by what it is told of it. Its own filter of system calls is
-/// its operator's; that of agents comes on top.
-pub(super) const AROUND: [Wall; 7] = [
-    Wall::PidNamespace,
-    Wall::MountNamespace,
-    Wall::NetworkNamespace,
-    Wall::IpcNamespace,
-    Wall::MemoryCgroup,
-    Wall::PidsCgroup,
-    Wall::CpuCgroup,
-];
-
-/// How much room a file in `/tmp` takes on average before there are too many of them.
-const FILE: u64 = 4 << 10;
+/// What the shim itself may take beside its agents.
+const SHIM_MEMORY: u64 = 64 << 20;
+const SHIM_PROCESSES: u64 = 64;
 
 /// Frames cost nothing here.
 const HEARTBEAT_SECONDS: u64 = 5;
@@ -78,10 +64,7 @@ pub(super) fn prepare(layout: &Layout, plan: &ContainerPlan) -> io::Result<()> {
             each(&path, &|path| lchown(path, Some(uid), Some(uid)))?;
         }
     }
-    // Each finds its own in there by its name, and the way to it is closed above, on this machine.
-    let agents = agent.join("agents");
-    private(&agents)?;
-    fs::set_permissions(&agents, Permissions::from_mode(0o711))?;
+    private(&agent.join("agents"))?;
     let run = layout.container(plan.container).join("run");
     private(&run)?;
     fs::set_permissions(&run, Permissions::from_mode(0o711))?;
@@ -142,8 +125,6 @@ fn body(
         bind(&own.join("run"), RUN, "ro"),
         bind(&own.join("passwd"), "/etc/passwd", "ro"),
     ];
-    let bundles = layout.bundles();
-    binds.extend(bundles.is_dir().then(|| bind(&bundles, BUNDLES, "ro")));
     binds.extend(
         repositories.iter().map(|(name, path)| bind(path, &format!("/repositories/{name}"), "ro")),
     );
@@ -153,16 +134,11 @@ fn body(
         (JOURNAL.to_owned(), format!("mode=0700,uid={},gid={},nosuid,nodev", me.0, me.1)),
         (
             "/tmp".to_owned(),
-            format!(
-                "mode=1777,exec,nosuid,nodev,size={},nr_inodes={}",
-                limits.scratch,
-                limits.scratch / FILE + 16
-            ),
+            format!("mode=1777,exec,nosuid,nodev,size={},nr_inodes=128k", limits.scratch),
         ),
     ];
     let capabilities = if me.0 == 0 { &CAPABILITIES[..] } else { &[] };
-    let ceiling = Ceiling::over(limits);
-    let memory = number(ceiling.memory);
+    let memory = number(limits.memory + limits.scratch + SHIM_MEMORY);
     let host = HostConfig {
         binds: Some(binds),
         tmpfs: Some(tmpfs.into()),
@@ -172,9 +148,7 @@ fn body(
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(capabilities.iter().map(|&name| name.to_owned()).collect()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        pids_limit: Some(number(ceiling.processes)),
-        cpu_quota: Some(number(ceiling.quota)),
-        cpu_period: Some(number(ceiling.period)),
+        pids_limit: Some(number(limits.processes + SHIM_PROCESSES)),
         memory: Some(memory),
         // As much as memory: none beside it.
         memory_swap: Some(memory),
@@ -216,8 +190,7 @@ fn boot(config: &Config, plan: &ContainerPlan) -> Boot {
         heartbeat_seconds: HEARTBEAT_SECONDS,
         live_millis: LIVE_MILLIS,
         report_millis: 0,
-        fresh: false,
-        walls: Walls { mounts: None, uid: uid(plan), around: AROUND.into_iter().collect() },
+        walls: Walls { mounts: None, uid: uid(plan) },
         limits: config.limits,
     }
 }

@@ -12,12 +12,7 @@ pub(super) struct Transcript(pub(super) Vec<Entry>);
 #[serde(tag = "role", rename_all = "snake_case")]
 pub(super) enum Entry {
     User { text: String },
-    Assistant {
-        text: String,
-        calls: Vec<Call>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        thoughts: Vec<Value>,
-    },
+    Assistant { text: String, calls: Vec<Call> },
     Results { results: Vec<Answered> },
 }
 
@@ -60,9 +55,9 @@ impl Transcript {
     }
 
     /// What the model said. Nothing at all is no entry: endpoints refuse an empty one.
-    pub(super) fn answer(&mut self, text: String, calls: Vec<Call>, thoughts: Vec<Value>) {
+    pub(super) fn answer(&mut self, text: String, calls: Vec<Call>) {
         if !text.is_empty() || !calls.is_empty() {
-            self.0.push(Entry::Assistant { text, calls, thoughts });
+            self.0.push(Entry::Assistant { text, calls });
         }
     }
 
