@@ -20,6 +20,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use wire::shim::{Boot, Command, Down, Hello, PROTOCOL, Parts, Up};
 
 use crate::egress::{self, Stream};
+use crate::keep::Asks;
 use crate::report::Outbox;
 use crate::time::pass;
 
@@ -53,7 +54,7 @@ enum Failed {
 /// Keeps a connection until there is to be none.
 pub(crate) async fn run(
     boot: &Boot,
-    outbox: &Rc<Outbox>,
+    (outbox, asks): (&Rc<Outbox>, &Asks),
     commands: &mpsc::UnboundedSender<Vec<Command>>,
 ) -> Over {
     let orphan = Duration::from_secs(boot.orphan_seconds.max(1));
@@ -64,7 +65,8 @@ pub(crate) async fn run(
             Ok(Ok(socket)) => {
                 let since = Instant::now();
                 outbox.connected(true);
-                let ended = converse(boot, socket, outbox, commands).await;
+                asks.connected();
+                let ended = converse(boot, socket, (outbox, asks), commands).await;
                 outbox.connected(false);
                 if matches!(ended, Failed::Refused) {
                     return Over::Refused;
@@ -115,7 +117,7 @@ async fn connect(boot: &Boot) -> Result<WebSocketStream<Box<dyn Stream>>, Failed
 async fn converse(
     boot: &Boot,
     socket: WebSocketStream<Box<dyn Stream>>,
-    outbox: &Rc<Outbox>,
+    (outbox, asks): (&Rc<Outbox>, &Asks),
     commands: &mpsc::UnboundedSender<Vec<Command>>,
 ) -> Failed {
     let (mut sink, mut stream) = socket.split();
@@ -125,6 +127,7 @@ async fn converse(
             container: boot.container,
             generation: boot.generation,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            walls: boot.walls.around,
         });
         let (Ok(hello), Ok(heartbeat)) =
             (serde_json::to_string(&hello), serde_json::to_string(&Up::Heartbeat))
@@ -142,9 +145,11 @@ async fn converse(
                 _ = beats.tick() => sink.send(Message::text(heartbeat.clone())).await,
                 _ = pulse.tick() => {
                     outbox.look_again();
+                    asks.look_again();
                     sink.send(Message::Ping(Vec::new().into())).await
                 }
                 frame = outbox.next() => sink.send(Message::text(frame)).await,
+                frame = asks.next() => sink.send(Message::text(frame)).await,
             };
             if sent.is_err() {
                 return;
@@ -172,6 +177,7 @@ async fn converse(
                     }
                 }
                 Ok(Down::Ack { session, next }) => outbox.acknowledge(session, next),
+                Ok(Down::Told(told)) => asks.told(told),
                 Ok(Down::Refused { .. }) => return Failed::Refused,
                 Err(_) => crate::boot::note("a frame that cannot be read was passed over"),
             }

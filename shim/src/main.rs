@@ -20,6 +20,7 @@ mod acp;
 mod agent;
 mod boot;
 mod egress;
+mod keep;
 mod link;
 mod process;
 mod report;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
             local.block_on(&runtime, agent::serve(kind.to_str().unwrap_or_default()))
         }
         _ => {
-            boot::note("usage: shim --boot PATH | shim --boot-env | shim agent echo|vanilla");
+            boot::note("usage: shim --boot PATH | shim --boot-env | shim agent KIND");
             ExitCode::FAILURE
         }
     };

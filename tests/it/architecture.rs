@@ -7,15 +7,16 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 /// What a crate of ours may use of ours. What is not here is an arrow that nobody drew.
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("disk", &["domain"]),
     ("wire", &["domain"]),
     ("store", &["domain"]),
     ("app", &["domain", "store", "wire"]),
     ("api", &["wire"]),
     ("gate", &["api", "app", "domain", "wire"]),
-    ("embedded", &["app", "domain", "store", "wire"]),
+    ("embedded", &["app", "disk", "domain", "store", "wire"]),
     ("aws", &["app", "domain", "store", "wire"]),
     ("host", &["app", "domain"]),
-    ("shim", &["domain", "wire"]),
+    ("shim", &["disk", "domain", "wire"]),
     ("egress", &["domain", "wire"]),
 ];
 
@@ -29,7 +30,8 @@ const ROOTS: &[&str] = &["lambda", "reeve", "tests", "xtask"];
 const ROUTES: &str = "routes";
 
 /// The crates of the field that `domain` may use: no I/O, no clock, no async.
-const DOMAIN: &[&str] = &["jiff", "schemars", "serde", "serde_json", "strum", "thiserror", "ulid"];
+const DOMAIN: &[&str] =
+    &["jiff", "jsonschema", "schemars", "serde", "serde_json", "strum", "thiserror", "ulid"];
 
 /// What `app` must not reach, not even through others: it names no platform and no protocol.
 const NO_PLATFORM: &[&str] = &["axum", "http", "hyper", "reqwest", "rusqlite", "rustix", "tokio"];

@@ -28,8 +28,13 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 fn store(outside: &Outside, dir: &Path) -> BundleStore {
-    let limits =
-        Limits { download: 1 << 20, bytes: 4 << 20, entries: 100, time: Duration::from_mins(1) };
+    let limits = Limits {
+        download: 1 << 20,
+        bytes: 4 << 20,
+        entries: 100,
+        time: Duration::from_mins(1),
+        unused: Duration::from_hours(1),
+    };
     let fetch = HttpFetch::new(Reach::default().vouch(&outside.url)).unwrap();
     let (npm, pypi) = (outside.url.clone(), outside.url.clone());
     let config = Config { dir: dir.to_owned(), npm, pypi, environment: environment(), limits };
@@ -42,6 +47,21 @@ fn sha256(bytes: &[u8]) -> Digest {
 
 fn binary(url: String, cmd: &str, sha256: Option<Digest>) -> Pinned {
     Pinned::Binary { url, cmd: cmd.to_owned(), sha256 }
+}
+
+/// The digests of what is kept in `dir`, beside which there is nothing.
+fn kept(dir: &Path) -> Vec<String> {
+    let names = |dir: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(dir), ["manifests", "sources", "trees"]);
+    let (trees, manifests) = (names(&dir.join("trees")), names(&dir.join("manifests")));
+    assert_eq!(trees, manifests);
+    trees
 }
 
 fn code(made: Result<Content, MakeError>) -> String {
@@ -179,9 +199,7 @@ async fn what_is_not_what_it_should_be_is_refused_and_leaves_nothing() {
     outside.says("/half", Says::Half(vec![b'x'; 100]));
     let half = store.make(&binary(outside.at("/half"), "agent", None)).await;
     assert!(matches!(half, Err(MakeError::Passing(_))), "{half:?}");
-    let left: Vec<_> =
-        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left, ["sources"]);
+    assert_eq!(kept(dir.path()), [""; 0]);
 }
 
 #[tokio::test]
@@ -209,6 +227,38 @@ async fn the_same_is_downloaded_once_and_again_when_it_is_spoiled() {
     assert_eq!(store.check(digest).await.unwrap(), KeptContent::Gone);
     assert_eq!(store.make(&pinned).await.unwrap().digest, digest);
     assert_eq!((outside.times("/raw"), std::fs::read(&file).unwrap()), (2, b"one".to_vec()));
+}
+
+#[tokio::test]
+async fn what_nobody_uses_is_removed_and_what_somebody_does_is_not() {
+    let (outside, dir) = (Outside::start().await, tempfile::tempdir().unwrap());
+    let store = store(&outside, dir.path());
+    let make = async |name: &str| {
+        outside.says(&format!("/{name}"), Says::Bytes(name.as_bytes().to_vec()));
+        store.make(&binary(outside.at(&format!("/{name}")), "agent", None)).await.unwrap().digest
+    };
+    let (unused, asked, runs) = (make("unused").await, make("asked").await, make("runs").await);
+    for content in [unused, asked, runs] {
+        let manifest = dir.path().join("manifests").join(content.hex());
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        std::fs::File::open(manifest).unwrap().set_modified(long_ago).unwrap();
+    }
+    assert_eq!(store.check(asked).await.unwrap(), KeptContent::Whole);
+    let held = std::fs::File::open(BundleStore::tree(dir.path(), runs)).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
+    let new = make("new").await;
+    let mut expected = [asked.hex(), runs.hex(), new.hex()];
+    expected.sort();
+    assert_eq!(kept(dir.path()), expected);
+    drop(held);
+    let newer = make("newer").await;
+    let mut expected = [asked.hex(), new.hex(), newer.hex()];
+    expected.sort();
+    assert_eq!(kept(dir.path()), expected);
+    // Who needs it again has it made again.
+    assert_eq!(store.check(unused).await.unwrap(), KeptContent::Gone);
+    assert_eq!(make("unused").await, unused);
+    assert_eq!(outside.times("/unused"), 2);
 }
 
 /// A package of npm that is an agent, as a registry of packages shows it.
@@ -244,7 +294,14 @@ require("readline").createInterface({ input: process.stdin }).on("line", (line) 
   } else if (method === "session/new") {
     say({ id, result: { sessionId: "one" } });
   } else if (method === "session/prompt") {
-    const text = [process.argv.slice(2).join(" "), process.env.COLOUR, __dirname].join("|");
+    let text = [process.argv.slice(2).join(" "), process.env.COLOUR, __dirname].join("|");
+    if (params.prompt[0].text === "what else is there?") {
+      try {
+        text = "|" + require("fs").readdirSync("/bundles").join();
+      } catch (error) {
+        text = "|" + error.code;
+      }
+    }
     const update = { sessionUpdate: "agent_message_chunk", content: { type: "text", text } };
     say({ method: "session/update", params: { sessionId: params.sessionId, update } });
     say({ id, result: { stopReason: "end_turn" } });
@@ -307,11 +364,41 @@ async fn an_agent_of_the_catalog_runs_from_its_bundle_by_a_plan() {
 
     // What is spoiled while nothing runs is made again before it is run.
     client.post(&format!("/v1/agents/{agent}/pause"), Value::Null).await.is(200);
-    let kept =
-        reeve.data().join("bundles").join(&content[7..]).join("tree/node_modules/acp-parrot");
-    std::fs::write(kept.join("agent.js"), "process.exit(1)").unwrap();
+    let tree = reeve.data().join("bundles/trees").join(&content[7..]);
+    let program = tree.join("node_modules/acp-parrot/agent.js");
+    std::fs::write(program, "process.exit(1)").unwrap();
     assert_eq!(client.ask(&session, "still").await, format!("--acp|red|{place}"));
     assert_eq!(outside.times("/acp-parrot/-/acp-parrot-1.0.0.tgz"), 2);
+}
+
+#[tokio::test]
+async fn an_agent_of_the_catalog_is_put_where_another_runs_and_sees_its_own_bundle() {
+    let outside = Outside::start().await;
+    let reeve = with_packages(&outside).await;
+    let client = reeve.client();
+    // Two files that tell one package from the other.
+    for (id, text) in [("acp-parrot", "p"), ("acp-crow", "c")] {
+        publish(&outside, id, "1.0.0", &[("agent.js", AGENT), ("own.txt", text)]);
+        add(&client, id, json!({ "npx": { "package": format!("{id}@1.0.0") } })).await;
+    }
+    let mut places = Vec::new();
+    for id in ["acp-parrot", "acp-crow"] {
+        let session = client.post("/v1/sessions", json!({ "agentId": id })).await.is(201);
+        let at = session["id"].as_str().unwrap();
+        let run = client.prompt(at, "hello").await;
+        let ended = client.ended(&run).await;
+        assert_eq!(ended["state"], "completed", "{ended:#} {}", reeve.log());
+        let said = client.said(at, &run).await;
+        assert!(said.ends_with(&format!("/node_modules/{id}")), "{said}");
+        let plan = format!("/v1/plans/{}", ended["plan"].as_str().unwrap());
+        let plan = client.get(&plan).await.is(200);
+        assert_eq!(plan["plan"]["bundle"]["agent"], id, "it runs by a plan");
+        places.push(session["containerId"].clone());
+        // What others have is not listed where agents are users of their own.
+        let listed = client.ask(at, "what else is there?").await;
+        assert_eq!(listed == "|EACCES", rustix::process::geteuid().is_root(), "{listed}");
+    }
+    assert!(places[0].is_string() && places[0] == places[1], "{places:?}");
 }
 
 #[tokio::test]
@@ -380,11 +467,8 @@ async fn a_death_in_the_middle_of_a_download_leaves_no_half_bundle() {
     let path = format!("/v1/bundles/{}", asked["id"].as_str().unwrap());
     let ready = async || client.get(&path).await.is(200)["state"] == "ready";
     tests::given::at_last("it is made by the next", ready).await;
-    let kept = std::fs::read_dir(reeve.data().join("bundles")).unwrap();
-    let mut kept: Vec<_> = kept.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    kept.sort();
     let digest = client.get(&path).await.text("/digest");
-    assert_eq!(kept, [&digest[7..], "sources"]);
+    assert_eq!(kept(&reeve.data().join("bundles")), [&digest[7..]]);
 }
 
 #[tokio::test]
@@ -412,4 +496,21 @@ async fn packages_of_the_real_indexes_are_installed() {
     let out = std::process::Command::new(program).arg("1.2.3").output().unwrap();
     assert_eq!(out.stdout, b"1.2.3\n");
     assert_eq!(code(store.make(&semver("sha512-AAAA")).await), "digest_mismatch");
+
+    let cowsay = |sha256: &str| Pinned::Uvx {
+        name: "cowsay".to_owned(),
+        version: "6.1".to_owned(),
+        sha256: vec![Digest::from_hex(sha256).unwrap()],
+        cmd: None,
+    };
+    let sha256 = "274b1e6fc1b966d53976333eb90ac94cb07a450a700b455af9fbdf882244b30a";
+    let made = store.make(&cowsay(sha256)).await.unwrap();
+    let tree = BundleStore::tree(dir.path(), made.digest);
+    let placed = |text: &String| text.replace("{bundle}", tree.to_str().unwrap());
+    let program: Vec<String> = made.entrypoint.iter().map(placed).collect();
+    let env = made.env.iter().map(|(name, value)| (name, placed(value)));
+    let mut start = std::process::Command::new(&program[0]);
+    let out = start.args(&program[1..]).args(["-t", "moo"]).envs(env).output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stdout).contains("| moo |"), "{out:?}");
+    assert_eq!(code(store.make(&cowsay(&"0".repeat(64))).await), "digest_mismatch");
 }

@@ -466,6 +466,7 @@ async fn where_namespaces_are_forbidden_the_setting_is_named() {
     let output = timeout(PATIENCE, output).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("user.max_user_namespaces is 0"), "{said}");
+    assert!(said.contains("--compute docker"), "{said}");
 }
 
 #[tokio::test]

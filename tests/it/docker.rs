@@ -152,11 +152,12 @@ async fn a_container_has_no_right_it_does_not_need() {
     assert_eq!(host["CapDrop"], json!(["ALL"]));
     assert_eq!(host["SecurityOpt"], json!(["no-new-privileges"]));
     assert_eq!(host["Privileged"], false);
-    assert_eq!(host["PidsLimit"], 1024 + 64);
+    assert_eq!(host["PidsLimit"], 1024 + 64 + 64);
+    assert_eq!((&host["CpuQuota"], &host["CpuPeriod"]), (&json!(400_000), &json!(100_000)));
     assert_eq!(host["Memory"], host["MemorySwap"]);
     let capabilities: Vec<_> = host["CapAdd"].as_array().into_iter().flatten().collect();
     if rustix::process::geteuid().is_root() {
-        assert_eq!(capabilities.len(), 5, "{capabilities:?}");
+        assert_eq!(capabilities.len(), 6, "{capabilities:?}");
     } else {
         assert!(capabilities.is_empty());
     }

@@ -13,7 +13,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tests::compute::{Platform, observed, plan};
 use tests::fault_proxy::Fault;
-pub(crate) use world::image;
+pub(crate) use world::{image, image_on};
 use world::{World, next};
 
 mod emulated {
@@ -199,6 +199,22 @@ async fn a_list_that_lags_starts_nothing_twice() {
     world.proxy().fault("ListTasks", none(), 1);
     world.deployed(&[("REEVE_EGRESS", "elsewhere.internal:8080")]).provision(&plan).await.unwrap();
     assert_eq!(world.tasks(plan.container).await.len(), 1);
+    world.ecs().stop(plan.container).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_that_a_late_list_hid_is_listed_later_and_removed_alone() {
+    let world = World::open().await;
+    let plan = plan();
+    let second = next(&plan);
+    world.ecs().provision(&plan).await.unwrap();
+    let none = Fault::Answer(StatusCode::OK, json!({ "taskArns": [] }));
+    world.proxy().fault("ListTasks", none, 1);
+    world.ecs().provision(&second).await.unwrap();
+    assert_eq!(world.ecs().list().await.unwrap(), [observed(&plan), observed(&second)]);
+    world.ecs().remove(observed(&plan)).await.unwrap();
+    assert_eq!(world.ecs().list().await.unwrap(), [observed(&second)]);
+    assert!(world.ecs().lag() > Duration::ZERO, "and until then nothing is missed");
     world.ecs().stop(plan.container).await.unwrap();
 }
 

@@ -11,6 +11,7 @@ tests::on_each_platform! {
     scenarios::a_run_is_cancelled_in_the_middle,
     scenarios::a_run_waits_for_permission,
     scenarios::a_paused_agent_has_no_container_until_it_is_needed,
+    scenarios::what_an_agent_leaves_is_there_in_its_next_container,
     scenarios::an_archived_agent_is_out_of_the_way_until_it_is_needed,
     scenarios::an_idle_container_goes_by_itself,
     scenarios::a_lost_container_fails_its_run_and_the_next_one_works,

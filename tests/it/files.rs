@@ -2,6 +2,7 @@
 
 mod history;
 mod hostile;
+mod sent;
 mod stored;
 
 use std::path::PathBuf;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use app::ports::{Clock, Compute, ComputeError, Ids, Observed};
+use app::ports::{Clock, Ids};
 use app::{App, Ports, Settings};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use domain::agent::{Agent, AgentState};
 use domain::container::{Container, ContainerState};
 use domain::key::PresentedKey;
-use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, KeyId, RealmId};
 use embedded::feed::LocalFeed;
 use embedded::push::LocalPush;
@@ -20,6 +20,7 @@ use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
 use store::{Commit, Error, Item, Key, Page, Query, Scope, Table, document};
 use tempfile::TempDir;
+use tests::nowhere::Nowhere;
 use tests::sample::{self, Ids as Given};
 use tower::ServiceExt;
 
@@ -54,42 +55,14 @@ impl Table for Counting {
     }
 }
 
-/// Where nothing runs.
-#[derive(Debug)]
-pub(crate) struct Nowhere;
-
-#[async_trait::async_trait]
-impl Compute for Nowhere {
-    async fn provision(&self, _: &ContainerPlan) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
-    async fn stop(&self, _: ContainerId) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
-    async fn describe(&self, _: ContainerId) -> Result<Option<Observed>, ComputeError> {
-        Ok(None)
-    }
-
-    async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
-        Ok(Vec::new())
-    }
-
-    async fn forget(&self, _: AgentId) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
-    async fn ready(&self) -> Result<(), ComputeError> {
-        Ok(())
-    }
-}
+/// What signs the tokens of shims.
+pub(crate) const SIGNING_KEY: [u8; 32] = [7; 32];
 
 /// The use cases over a table, with nothing else behind them.
 pub(crate) fn app_over(table: Arc<dyn Table>, clock: Arc<dyn Clock>) -> App {
     let ports = Ports {
         table,
-        compute: Arc::new(Nowhere),
+        compute: Arc::<Nowhere>::default(),
         push: Arc::new(LocalPush::default()),
         feed: Arc::new(LocalFeed::default()),
         blobs: Arc::<tests::blobs::Memory>::default(),
@@ -99,7 +72,7 @@ pub(crate) fn app_over(table: Arc<dyn Table>, clock: Arc<dyn Clock>) -> App {
         clock,
         ids: Arc::new(OsIds::default()),
     };
-    App::new(ports, Settings::new(Some([7; 32])))
+    App::new(ports, Settings::new(Some(SIGNING_KEY)))
 }
 
 /// An answer and what it cost.
@@ -120,6 +93,7 @@ impl Answer {
 
 pub(crate) struct InProcess {
     pub(crate) table: Arc<Counting>,
+    pub(crate) app: App,
     pub(crate) realm: RealmId,
     pub(crate) dir: TempDir,
     router: Router,
@@ -137,8 +111,8 @@ impl InProcess {
         let app = app_over(table.clone(), clock);
         let key = PresentedKey::spell(KeyId::new(ulid), "a-secret-of-a-test");
         let realm = app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();
-        let router = api::router(&routes::routes(), &Gate::new(app));
-        Self { table, realm, dir, router, key }
+        let router = api::router(&routes::routes(), &Gate::new(app.clone()));
+        Self { table, app, realm, dir, router, key }
     }
 
     /// Sends one request and counts.
@@ -169,8 +143,9 @@ impl InProcess {
         self.send(route.verb.as_str(), &sample::path(route, ids), body.as_ref()).await
     }
 
-    /// Gives a session a prompt, and lets its container run, as if its shim had connected.
-    pub(crate) async fn run_container(&self, session: &str) {
+    /// Gives a session a prompt, and lets its container run, as if its shim had connected. Answers which
+    /// start of it that is.
+    pub(crate) async fn run_container(&self, session: &str) -> u32 {
         let prompt = format!("/v1/sessions/{session}/prompt");
         self.made(&prompt, json!({ "prompt": "hello" })).await;
         let session = self.send("get", &format!("/v1/sessions/{session}"), None).await;
@@ -179,9 +154,23 @@ impl InProcess {
         let scope = Scope::grant(self.realm);
         let key = store::keys::container(scope, ContainerId::new(agent.ulid()));
         let loaded = document::get::<Container>(&*self.table, &key).await.unwrap().unwrap();
-        let running = Container { state: ContainerState::Busy, ..loaded.value.clone() };
+        let (state, generation) = (ContainerState::Busy, loaded.value.generation + 1);
+        let running = Container { state, generation, ..loaded.value.clone() };
         let writes = vec![document::put(&running, loaded.expect())];
         self.table.commit(Commit { name: "test.run_container", writes }).await.unwrap();
+        running.generation
+    }
+
+    /// Has an agent reclaimed, as if its time had come; what it had on disk is still there.
+    pub(crate) async fn reclaim(&self, id: &str) {
+        #[expect(clippy::disallowed_methods, reason = "stands for the worker")]
+        let key = store::keys::agent(Scope::grant(self.realm), id.parse().unwrap());
+        let loaded = document::get::<Agent>(&*self.table, &key).await.unwrap().unwrap();
+        let now = loaded.value.updated_at;
+        let archived = loaded.value.moved(AgentState::Archived, now, None);
+        let reclaimed = Agent { reclaimed_at: Some(now), ..archived };
+        let writes = vec![document::put(&reclaimed, loaded.expect())];
+        self.table.commit(Commit { name: "test.reclaim", writes }).await.unwrap();
     }
 
     /// Has a container failed, as if its platform had.

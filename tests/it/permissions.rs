@@ -81,3 +81,37 @@ async fn a_run_that_waits_outlives_its_control_plane() {
     assert_eq!(client.ended(&run).await["state"], "completed");
     assert!(client.said(&session, &run).await.contains(chosen.as_str().unwrap()));
 }
+
+#[tokio::test]
+async fn each_kind_of_tool_is_answered_as_the_template_says() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let by_kind = json!({ "default": "ask", "read": "allow", "execute": "reject" });
+    let template = json!({ "name": "careful", "driver": "acp", "permissions": by_kind });
+    let template = client.post("/v1/templates", template).await.is(201);
+    assert_eq!(template["permissions"], by_kind);
+    let wrong = json!({ "name": "odd", "driver": "acp", "permissions": { "write": "allow" } });
+    client.post("/v1/templates", wrong).await.is(422);
+    let new = json!({ "name": "one of them", "templateId": template["id"] });
+    let agent = client.post("/v1/agents", new).await.is(201);
+    assert_eq!(agent["permissions"], by_kind);
+    let session = client.session(agent["id"].as_str().unwrap()).await;
+    let mut answers = Vec::new();
+    for prompt in ["!permission read", "!permission execute", "!permission read told"] {
+        let run = client.prompt(&session, prompt).await;
+        assert_eq!(client.ended(&run).await["state"], "completed");
+        answers.push(client.said(&session, &run).await);
+    }
+    assert_eq!(answers, ["y", "n", "y"]);
+    for prompt in ["!permission edit", "!permission edit told", "!permission from_the_future"] {
+        let run = client.prompt(&session, prompt).await;
+        let waits = client.reaches(&run, "awaiting_approval").await;
+        let asked = &waits["permissions"][0];
+        let action = json!({ "requestId": asked["requestId"], "action": "accept" });
+        assert_eq!(answer(&client, &run, action).await.is(422)["code"], "invalid_value");
+        let body =
+            json!({ "requestId": asked["requestId"], "optionId": option(asked, "allow_once") });
+        answer(&client, &run, body).await.is(202);
+        assert_eq!(client.ended(&run).await["state"], "completed");
+    }
+}

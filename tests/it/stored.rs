@@ -14,9 +14,9 @@ fn rows(reeve: &Reeve, needle: &str) -> Vec<(String, String)> {
     rows.map(Result::unwrap).collect()
 }
 
-/// The document whose key ends with `id`.
+/// The document that has `id` for the place in its partition.
 pub(crate) fn document(reeve: &Reeve, id: &str) -> Option<Value> {
-    let mut rows = rows(reeve, id).into_iter().filter(|(key, _)| key.ends_with(id));
+    let mut rows = rows(reeve, id).into_iter().filter(|(key, _)| key.ends_with(&format!(" {id}")));
     rows.next().map(|(_, body)| serde_json::from_str(&body).unwrap())
 }
 

@@ -121,7 +121,7 @@ async fn who_loses_one_errand_still_gets_the_others() {
     let timers = timers(30, 0);
     let seen = timers.app.errands().tick().await.unwrap().due;
     let (_, taken) = store::due::claim(&seen[7], Timestamp::from_millis(4_000_000_000_000));
-    let commit = Commit { name: "test.claim", writes: taken.into() };
+    let commit = Commit { name: "test.claim", writes: vec![taken] };
     timers.table.inner.commit(commit).await.unwrap();
     let held = timers.app.errands().claim_all(&seen).await;
     let held: Vec<_> = held.into_iter().map(Result::unwrap).collect();

@@ -39,7 +39,7 @@ const NAMELESS: &[&str] = &["common", "helper", "helpers", "misc", "util", "util
 /// stored errand or for a stored connection.
 const GRANTING: &[&str] = &[
     "shared/app/src/caller.rs",
-    "shared/app/src/containers.rs",
+    "shared/app/src/containers/reconcile.rs",
     "shared/app/src/errands.rs",
     "shared/app/src/realms.rs",
     "shared/app/src/shim.rs",

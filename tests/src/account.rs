@@ -127,9 +127,9 @@ impl Account {
             loop {
                 let (page, next) = store::due::head(&table, shard, after, 100).await.unwrap();
                 for held in page.into_iter().filter(|due| due.value.realm == realm) {
-                    if held.value.claimed && held.value.at > now {
-                        let (_, writes) = store::due::claim(&held, now);
-                        let commit = Commit { name: "test.lease", writes: writes.into() };
+                    if held.value.held_until.is_some_and(|until| until > now) {
+                        let (_, write) = store::due::claim(&held, now);
+                        let commit = Commit { name: "test.lease", writes: vec![write] };
                         table.commit(commit).await.unwrap();
                     }
                 }

@@ -58,7 +58,6 @@ pub fn plan() -> ContainerPlan {
         generation: 1,
         token: "a token".to_owned(),
         repositories: Vec::new(),
-        bundles: Vec::new(),
     }
 }
 
@@ -145,6 +144,33 @@ cases! {
         assert_eq!(compute.describe(plan.container).await.unwrap(), None);
         assert!(compute.list().await.unwrap().is_empty());
         compute.stop(plan.container).await.unwrap();
+        assert!(!platform.reported().await);
+    }
+
+    /// What no table knows of is ended by its start, and nobody is told: not another start of the same
+    /// container, and not what else runs.
+    async fn an_orphan_is_removed_and_nothing_else(platform) {
+        let (compute, orphan) = (platform.compute(), plan());
+        let wanted = ContainerPlan { generation: 2, ..plan() };
+        for plan in [&orphan, &wanted] {
+            compute.provision(plan).await.unwrap();
+            platform.up(plan.container).await;
+        }
+        let mut listed = compute.list().await.unwrap();
+        listed.sort();
+        let mut expected = [observed(&orphan), observed(&wanted)];
+        expected.sort();
+        assert_eq!(listed, expected);
+        for generation in [1, 3] {
+            compute.remove(Observed { generation, ..observed(&wanted) }).await.unwrap();
+        }
+        for _ in 0..2 {
+            compute.remove(observed(&orphan)).await.unwrap();
+            assert!(!platform.lives(orphan.container));
+        }
+        assert_eq!(compute.list().await.unwrap(), [observed(&wanted)]);
+        assert!(platform.lives(wanted.container));
+        compute.stop(wanted.container).await.unwrap();
         assert!(!platform.reported().await);
     }
 

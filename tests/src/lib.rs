@@ -6,12 +6,14 @@
 pub mod account;
 pub mod asyncapi;
 pub mod blobs;
+pub mod clock;
 pub mod compute;
 pub mod emulator;
 pub mod fault_proxy;
 pub mod given;
 pub mod http;
 pub mod models;
+pub mod nowhere;
 pub mod platform;
 pub mod reeve;
 pub mod sample;

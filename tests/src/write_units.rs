@@ -1,9 +1,8 @@
 //! What commits cost on DynamoDB, counted over any table.
 //!
-//! The rules are the developer guide's:
+//! The bytes of what is put are those of the item that [`aws::table`] writes, made by the same code. The
+//! rules are the developer guide's:
 //!
-//! - An item has the bytes of its attributes' names and values; of a number, one for every two digits
-//!   and one more ("DynamoDB item sizes and formats").
 //! - A write takes a unit for each KB begun of the item, before or behind it, whichever is larger;
 //!   in a transaction two ("DynamoDB read and write operations", "Capacity management for
 //!   transactions"). All our commits are transactions, but for those of one put, which says in its item
@@ -18,11 +17,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use domain::Timestamp;
-use store::{Commit, Error, Index, Item, Key, Page, Query, Table, Write};
-
-/// A unit is for as much of an item.
-const KB: usize = 1024;
+use aws::table::size;
+use store::{Commit, Error, Expect, Index, Item, Key, Page, Query, Table, Write};
 
 /// A table that counts the write units its commits would take on DynamoDB. It has to be there from
 /// the first commit on: what it did not see written it takes for absent.
@@ -41,94 +37,62 @@ struct Counted {
 /// What of an item is paid for.
 #[derive(Clone, Debug)]
 struct Stored {
+    /// The bytes of all that a put says, but for the version's.
+    put: usize,
     version: u64,
-    body: usize,
     count: Option<i64>,
     index: Option<Index>,
-    expires: Option<Timestamp>,
-    /// Whether it says whose it is.
-    signed: bool,
 }
 
 impl Stored {
-    fn bytes(&self, key: &Key) -> usize {
-        let text = |name: &str, bytes: usize| name.len() + bytes;
-        let mut bytes = text("pk", key.pk.len())
-            + text("sk", key.sk.len())
-            + text("body", self.body)
-            + number("version", self.version);
-        if let Some(Index { pk, sk }) = &self.index {
-            bytes += text("ipk", pk.len()) + text("isk", sk.len());
-        }
-        if let Some(count) = self.count {
-            bytes += number("count", count.unsigned_abs()) + usize::from(count < 0);
-        }
-        if let Some(expires) = self.expires {
-            bytes += number("expires", expires.as_secs_ceil());
-            bytes += number("expires_ms", expires.as_millis());
-        }
-        if self.signed {
-            bytes += text("by", 16);
-        }
-        bytes
+    /// What a put leaves, of which it is said whether it is `alone` in its commit.
+    fn put(write: &Write, alone: bool) -> Option<Self> {
+        let Write::Put { index, expect, .. } = write else { return None };
+        let version = match expect {
+            Expect::Absent => 1,
+            Expect::Version(version) => version + 1,
+        };
+        let put = size::of_put(write, alone)? - size::of_number(&version.to_string());
+        Some(Self { put, version, count: None, index: index.clone() })
     }
-}
 
-fn number(name: &str, number: u64) -> usize {
-    let digits = number.to_string();
-    // Neither the zeros before a number nor those behind it are kept.
-    name.len() + digits.trim_end_matches('0').len().div_ceil(2) + 1
-}
+    /// What an add makes of nothing.
+    fn counter(key: &Key) -> Option<Self> {
+        let empty = Write::Put {
+            key: key.clone(),
+            body: String::new(),
+            index: None,
+            expires: None,
+            expect: Expect::Absent,
+        };
+        Some(Self { version: 0, ..Self::put(&empty, false)? })
+    }
 
-fn units(bytes: usize) -> u64 {
-    u64::try_from(bytes.div_ceil(KB).max(1)).unwrap_or(u64::MAX)
+    fn bytes(&self) -> usize {
+        let count = |count: i64| "count".len() + size::of_number(&count.to_string());
+        self.put + size::of_number(&self.version.to_string()) + self.count.map_or(0, count)
+    }
 }
 
 /// What is there once a write has happened, of which it is said whether it was `alone`.
 fn behind(before: Option<&Stored>, write: &Write, alone: bool) -> Option<Stored> {
     match write {
-        Write::Put { body, index, expires, expect, .. } => Some(Stored {
-            version: match expect {
-                store::Expect::Absent => 1,
-                store::Expect::Version(version) => version + 1,
-            },
-            body: body.len(),
-            count: None,
-            index: index.clone(),
-            expires: *expires,
-            signed: alone,
-        }),
+        Write::Put { .. } => Stored::put(write, alone),
         Write::Delete { .. } => None,
         Write::Check { .. } => before.cloned(),
-        Write::Add { delta, .. } => {
-            let absent = Stored {
-                version: 0,
-                body: 0,
-                count: None,
-                index: None,
-                expires: None,
-                signed: false,
-            };
-            let before = before.cloned().unwrap_or(absent);
-            Some(Stored {
-                version: before.version + 1,
-                count: Some(before.count.unwrap_or(0) + delta),
-                ..before
-            })
+        Write::Add { key, delta, .. } => {
+            let before = before.cloned().or_else(|| Stored::counter(key))?;
+            let count = Some(before.count.unwrap_or(0) + delta);
+            Some(Stored { version: before.version + 1, count, ..before })
         }
     }
 }
 
 /// What a write takes in the table, `times` as much as outside a transaction, and, where it happens, in
 /// the index.
-fn cost(
-    key: &Key,
-    before: Option<&Stored>,
-    behind: Option<&Stored>,
-    changes: bool,
-    times: u64,
-) -> u64 {
-    let bytes = |stored: Option<&Stored>| stored.map_or(0, |stored| stored.bytes(key));
+fn cost(before: Option<&Stored>, behind: Option<&Stored>, changes: bool, times: u64) -> u64 {
+    let bytes = |stored: Option<&Stored>| stored.map_or(0, Stored::bytes);
+    let units = size::units;
     let table = times * units(bytes(before).max(bytes(behind)));
     let place = |stored: Option<&Stored>| stored.and_then(|stored| stored.index.clone());
     let index = match (place(before), place(behind)) {
@@ -174,7 +138,7 @@ impl<T: Table> WriteUnits<T> {
             let behind = behind(before.as_ref(), write, alone);
             let changes = happened && !matches!(write, Write::Check { .. });
             let paid = if happened { behind.as_ref() } else { before.as_ref() };
-            sum += cost(key, before.as_ref(), paid, changes, times);
+            sum += cost(before.as_ref(), paid, changes, times);
             if changes {
                 match behind {
                     Some(stored) => counted.items.insert(key.clone(), stored),

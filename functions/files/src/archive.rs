@@ -17,7 +17,11 @@ pub(crate) const ROUTE: Route =
         .summary("Take the files of an agent along, as a zip archive")
         .scope(Scope::AgentsRead)
         .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead])
-        .problems(&[ProblemKind::TransferTooLarge, ProblemKind::WorkspaceTooLarge]);
+        .problems(&[
+            ProblemKind::AgentReclaimed,
+            ProblemKind::TransferTooLarge,
+            ProblemKind::WorkspaceTooLarge,
+        ]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

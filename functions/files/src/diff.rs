@@ -18,7 +18,7 @@ pub(crate) const ROUTE: Route = Route::get("files.diff", PATH, handler!(diff))
     .summary("Say how a snapshot differs from the one before, from another, or from now")
     .scope(Scope::AgentsRead)
     .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead])
-    .problems(&[ProblemKind::WorkspaceTooLarge]);
+    .problems(&[ProblemKind::AgentReclaimed, ProblemKind::WorkspaceTooLarge]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -19,6 +19,7 @@ pub(crate) const ROUTE: Route =
         .scope(Scope::AgentsRead)
         .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead])
         .problems(&[
+            ProblemKind::AgentReclaimed,
             ProblemKind::InvalidValue,
             ProblemKind::TransferTooLarge,
             ProblemKind::UnmatchedExports,

@@ -16,7 +16,7 @@ pub(crate) const ROUTE: Route =
         .summary("Get a file of an agent, or a part of it")
         .scope(Scope::AgentsRead)
         .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead])
-        .problems(&[ProblemKind::NotAFile]);
+        .problems(&[ProblemKind::AgentReclaimed, ProblemKind::NotAFile]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -16,7 +16,7 @@ pub(crate) const ROUTE: Route =
         .summary("List the snapshots of an agent's workspace")
         .scope(Scope::AgentsRead)
         .grants(&[Grant::TableRead])
-        .problems(&[ProblemKind::InvalidCursor]);
+        .problems(&[ProblemKind::AgentReclaimed, ProblemKind::InvalidCursor]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -25,6 +25,7 @@ pub(crate) const ROUTE: Route =
         ])
         .problems(&[
             ProblemKind::AgentBusy,
+            ProblemKind::AgentReclaimed,
             ProblemKind::InTheWay,
             ProblemKind::InvalidArchive,
             ProblemKind::TransferTooLarge,

@@ -17,7 +17,7 @@ pub(crate) const ROUTE: Route =
         .summary("List the files of an agent")
         .scope(Scope::AgentsRead)
         .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead])
-        .problems(&[ProblemKind::InvalidCursor]);
+        .problems(&[ProblemKind::AgentReclaimed, ProblemKind::InvalidCursor]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

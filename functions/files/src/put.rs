@@ -24,6 +24,7 @@ pub(crate) const ROUTE: Route =
         ])
         .problems(&[
             ProblemKind::AgentBusy,
+            ProblemKind::AgentReclaimed,
             ProblemKind::InTheWay,
             ProblemKind::TransferTooLarge,
             ProblemKind::WorkspaceTooLarge,

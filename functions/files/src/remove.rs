@@ -22,7 +22,7 @@ pub(crate) const ROUTE: Route =
             Grant::BlobWrite,
             Grant::WorkspaceWrite,
         ])
-        .problems(&[ProblemKind::AgentBusy]);
+        .problems(&[ProblemKind::AgentBusy, ProblemKind::AgentReclaimed]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -24,7 +24,12 @@ pub(crate) const ROUTE: Route = Route::post("files.rollback", PATH, handler!(rol
         Grant::WorkspaceRead,
         Grant::WorkspaceWrite,
     ])
-    .problems(&[ProblemKind::AgentBusy, ProblemKind::InTheWay, ProblemKind::WorkspaceTooLarge]);
+    .problems(&[
+        ProblemKind::AgentBusy,
+        ProblemKind::AgentReclaimed,
+        ProblemKind::InTheWay,
+        ProblemKind::WorkspaceTooLarge,
+    ]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

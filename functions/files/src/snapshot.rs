@@ -22,7 +22,11 @@ pub(crate) const ROUTE: Route =
             Grant::BlobWrite,
             Grant::WorkspaceRead,
         ])
-        .problems(&[ProblemKind::AgentBusy, ProblemKind::WorkspaceTooLarge]);
+        .problems(&[
+            ProblemKind::AgentBusy,
+            ProblemKind::AgentReclaimed,
+            ProblemKind::WorkspaceTooLarge,
+        ]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

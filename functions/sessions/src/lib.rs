@@ -2,6 +2,7 @@
 
 mod cancel;
 mod close;
+mod configure;
 mod create;
 mod events;
 mod get;
@@ -20,6 +21,7 @@ pub const ROUTES: &[Route] = &[
     get::ROUTE,
     cancel::ROUTE,
     close::ROUTE,
+    configure::ROUTE,
     events::ROUTE,
     prompt::ROUTE,
     runs::ROUTE,

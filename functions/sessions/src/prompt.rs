@@ -17,6 +17,7 @@ pub(crate) const ROUTE: Route =
         .scope(Scope::SessionsWrite)
         .grants(&[Grant::TableRead, Grant::TableWrite])
         .problems(&[
+            ProblemKind::InvalidOutputSchema,
             ProblemKind::StateRefused,
             ProblemKind::QueueFull,
             ProblemKind::QuotaReached,

@@ -25,7 +25,14 @@ pub const FUNCTIONS: &[Function] = &[
     // The answer to what a shim says is pushed, so that a slow one holds nobody up.
     Function::new("sockets.message", &[Trigger::Socket("$default")])
         .summary("Take a frame of a shim")
-        .grants(&[Grant::TableRead, Grant::TableWrite, Grant::Push, Grant::Feed]),
+        .grants(&[
+            Grant::TableRead,
+            Grant::TableWrite,
+            Grant::Push,
+            Grant::Feed,
+            Grant::BlobRead,
+            Grant::BlobWrite,
+        ]),
     Function::new("sockets.subscribe", &[Trigger::Socket("subscribe")])
         .summary("Let a client follow a topic")
         .grants(CLIENT),

@@ -2,6 +2,7 @@
 
 use app::shim::{Dismissed, Receipt, ShimCaller};
 use app::{App, Error};
+use wire::shim::keep::Told;
 use wire::shim::{Down, Up};
 
 /// What to do with the connection after a frame.
@@ -49,6 +50,10 @@ pub async fn frame(
         Up::Process(process) => {
             app.shim_process(shim, &process).await?;
             Answer::Quiet
+        }
+        Up::Ask(ask) => {
+            let (number, answer) = (ask.number, app.shim_asked(shim, &ask).await?);
+            Answer::Say(Down::Told(Told { number, answer }))
         }
         Up::Heartbeat => {
             app.shim_heartbeat(shim, connection).await?;

@@ -3,6 +3,7 @@
 //! A tick takes no input. It is invoked when the due index changes and when something falls due, and
 //! does the same either way: a nudge is only a nudge.
 
+use app::errands::Standing;
 use app::ports::Clock;
 use app::{App, Error};
 use domain::Timestamp;
@@ -12,8 +13,9 @@ use tracing::Instrument;
 
 /// Claims what is due and hands each errand to `start`, to be carried out side by side.
 ///
-/// Answers with the moment to look again, where one is known. One read for each shard, one commit for
-/// every fifty errands; one for each where another scheduler takes some of them at the same moment.
+/// Answers with the moment to look again, where one is known. One read for each shard, or two where all that
+/// is found is held; one commit for every hundred errands, one for each where another scheduler takes some of
+/// them at the same moment.
 pub async fn tick(
     app: &App,
     mut start: impl FnMut(BoxFuture<'static, ()>),
@@ -31,8 +33,9 @@ pub async fn tick(
     failed.map_or(Ok(tick.next), Err)
 }
 
-async fn carry_out(app: App, held: Due) {
-    let span = tracing::info_span!("errand", realm = %held.realm, errand = %held.errand);
+async fn carry_out(app: App, held: Standing) {
+    let Due { realm, errand, .. } = &held.value;
+    let span = tracing::info_span!("errand", %realm, %errand);
     let done = async {
         if let Err(error) = app.errands().carry_out(&held).await {
             tracing::warn!(%error, "an errand waits for its lease");

@@ -9,6 +9,8 @@ pub enum Api {
     Anthropic,
     /// `OpenAI`'s Chat Completions and Responses.
     OpenAi,
+    /// Google's Gemini.
+    Google,
 }
 
 impl Api {
@@ -17,6 +19,7 @@ impl Api {
         match self {
             Self::Anthropic => "anthropic",
             Self::OpenAi => "openai",
+            Self::Google => "google",
         }
     }
 
@@ -24,6 +27,7 @@ impl Api {
         match self {
             Self::Anthropic => "https://api.anthropic.com",
             Self::OpenAi => "https://api.openai.com/v1",
+            Self::Google => "https://generativelanguage.googleapis.com",
         }
     }
 }
@@ -35,17 +39,38 @@ pub(crate) enum Endpoint {
     CountTokens,
     ChatCompletions,
     Responses,
+    Generate,
+    StreamGenerate,
+    CountContent,
 }
 
+/// Where containers reach Google's: the last part of the path is the model and what is asked of it.
+pub(crate) const GOOGLE: &str = "/v1beta/models/{call}";
+
 impl Endpoint {
-    pub(crate) const ALL: [Self; 4] =
+    /// Those that have a path of their own: which model is meant is in the body.
+    pub(crate) const WITH_PATHS: [Self; 4] =
         [Self::Messages, Self::CountTokens, Self::ChatCompletions, Self::Responses];
+
+    /// The model and what is asked of it, as the last part of a path of Google's says it.
+    pub(crate) fn called(call: &str) -> Option<(&str, Self)> {
+        let (model, verb) = call.split_once(':')?;
+        let endpoint = match verb {
+            "generateContent" => Self::Generate,
+            "streamGenerateContent" => Self::StreamGenerate,
+            "countTokens" => Self::CountContent,
+            _ => return None,
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        (!model.is_empty() && model.bytes().all(plain)).then_some((model, endpoint))
+    }
 
     /// Whose it is.
     pub(crate) const fn api(self) -> Api {
         match self {
             Self::Messages | Self::CountTokens => Api::Anthropic,
             Self::ChatCompletions | Self::Responses => Api::OpenAi,
+            Self::Generate | Self::StreamGenerate | Self::CountContent => Api::Google,
         }
     }
 
@@ -56,16 +81,22 @@ impl Endpoint {
             Self::CountTokens => "/v1/messages/count_tokens",
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Responses => "/v1/responses",
+            Self::Generate | Self::StreamGenerate | Self::CountContent => GOOGLE,
         }
     }
 
     /// What is appended to a provider's base URL.
-    pub(crate) const fn at_provider(self) -> &'static str {
+    pub(crate) fn at_provider(self, model: &str) -> String {
         match self {
-            Self::Messages => "/v1/messages",
-            Self::CountTokens => "/v1/messages/count_tokens",
-            Self::ChatCompletions => "/chat/completions",
-            Self::Responses => "/responses",
+            Self::Messages => "/v1/messages".to_owned(),
+            Self::CountTokens => "/v1/messages/count_tokens".to_owned(),
+            Self::ChatCompletions => "/chat/completions".to_owned(),
+            Self::Responses => "/responses".to_owned(),
+            Self::Generate => format!("/v1beta/models/{model}:generateContent"),
+            Self::StreamGenerate => {
+                format!("/v1beta/models/{model}:streamGenerateContent?alt=sse")
+            }
+            Self::CountContent => format!("/v1beta/models/{model}:countTokens"),
         }
     }
 }
@@ -112,12 +143,16 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// Whether the scripted model stands in when there is no provider.
     pub scripted: bool,
+    /// The addresses under which agents of the driver `http` may be. None, and there are none.
+    pub http_agents: Vec<String>,
 }
 
 impl Config {
     /// What the variables of the client libraries say: `ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL`,
-    /// `ANTHROPIC_MODEL`, `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`. A provider is set up
-    /// where there is a key or a base URL. An empty variable is none.
+    /// `ANTHROPIC_MODEL`, `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`, `GEMINI_API_KEY`,
+    /// `GOOGLE_GEMINI_BASE_URL`, `GEMINI_MODEL`. A provider is set up where there is a key or a base
+    /// URL. `REEVE_HTTP_AGENTS` has the addresses of agents outside, with spaces between them. An empty
+    /// variable is none.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {
         let var = |name: &str| {
             var(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -133,8 +168,12 @@ impl Config {
         let providers = [
             provider(Api::Anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL"),
             provider(Api::OpenAi, "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"),
+            provider(Api::Google, "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "GEMINI_MODEL"),
         ];
-        Self { providers: providers.into_iter().flatten().collect(), scripted: false }
+        let http_agents = var("REEVE_HTTP_AGENTS").unwrap_or_default();
+        let http_agents = http_agents.split_ascii_whitespace().map(str::to_owned).collect();
+        let providers = providers.into_iter().flatten().collect();
+        Self { providers, scripted: false, http_agents }
     }
 
     /// The same, with the scripted model standing in for no provider, or not.

@@ -49,6 +49,9 @@ pub enum BuildError {
     /// A credential is not of the characters a header takes.
     #[error("the API key for {0} is not of visible ASCII characters")]
     ApiKey(&'static str),
+    /// An address of agents outside is no plain http(s) URL.
+    #[error("REEVE_HTTP_AGENTS is not a list of http or https URLs without user and fragment")]
+    HttpAgents,
     /// There is no TLS with this machine's roots.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
@@ -103,12 +106,14 @@ impl Upstream {
         let models = match api {
             Api::Anthropic => join("/v1/models"),
             Api::OpenAi => join("/models"),
+            Api::Google => join("/v1beta/models"),
         };
         let Ok(models) = models else { return Err(BuildError::BaseUrl(api.owner())) };
         let key = api_key.as_ref().map_or(PLACEHOLDER, crate::ApiKey::expose);
         let (name, value) = match api {
             Api::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
             Api::OpenAi => (header::AUTHORIZATION, format!("Bearer {key}")),
+            Api::Google => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
         };
         let mut value =
             HeaderValue::from_str(&value).map_err(|_| BuildError::ApiKey(api.owner()))?;
@@ -121,14 +126,14 @@ impl Upstream {
     }
 
     /// Where an endpoint of its API is.
-    fn at(&self, endpoint: Endpoint) -> String {
-        format!("{}{}", self.base, endpoint.at_provider())
+    fn at(&self, endpoint: Endpoint, model: &str) -> String {
+        format!("{}{}", self.base, endpoint.at_provider(model))
     }
 
     /// Sends `body` and passes the answer on.
     pub(crate) async fn forward(
         &self,
-        endpoint: Endpoint,
+        (endpoint, model): (Endpoint, &str),
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response, Problem> {
@@ -142,7 +147,7 @@ impl Upstream {
                 passed.insert(name, value.clone());
             }
         }
-        let request = self.client.post(self.at(endpoint)).headers(passed).body(body);
+        let request = self.client.post(self.at(endpoint, model)).headers(passed).body(body);
         self.pass_on(self.send(request).await?)
     }
 
@@ -259,7 +264,7 @@ fn base(api: Api, text: &str) -> Option<String> {
     let base = url.as_str().trim_end_matches('/');
     plain.then(|| match api {
         Api::OpenAi if url.path() == "/" => format!("{base}/v1"),
-        Api::Anthropic | Api::OpenAi => base.to_owned(),
+        Api::Anthropic | Api::OpenAi | Api::Google => base.to_owned(),
     })
 }
 
@@ -278,8 +283,9 @@ mod tests {
         let endpoint = match api {
             Api::Anthropic => Endpoint::Messages,
             Api::OpenAi => Endpoint::Responses,
+            Api::Google => Endpoint::StreamGenerate,
         };
-        Upstream::new(client().unwrap(), provider).map(|upstream| upstream.at(endpoint))
+        Upstream::new(client().unwrap(), provider).map(|upstream| upstream.at(endpoint, "m"))
     }
 
     #[test]
@@ -293,6 +299,8 @@ mod tests {
             assert_eq!(joined(Api::OpenAi, base), "http://[::1]:8080/v1/responses");
         }
         assert_eq!(joined(Api::OpenAi, "https://h/api/v3"), "https://h/api/v3/responses");
+        let streamed = "http://h/v1beta/models/m:streamGenerateContent?alt=sse";
+        assert_eq!(joined(Api::Google, "http://h/"), streamed);
     }
 
     #[test]

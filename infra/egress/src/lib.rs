@@ -5,6 +5,7 @@
 //! `GET /v1/models/{id}`, `POST /v1/messages` as Anthropic has it, `POST /v1/chat/completions` as
 //! `OpenAI` has it. [`serve`] offers the same on a TCP address to any number of containers, and
 //! passes the WebSocket of `GET /v1/shim` on to the control plane: that is the service `egress`.
+//! `POST /v1/forward` asks an endpoint outside that answers prompts, where the operator has listed it.
 //!
 //! What holds here
 //! - Denied unless it is one of these routes. A request that names another host, as one to a proxy
@@ -27,6 +28,7 @@ mod config;
 mod control;
 mod forward;
 mod models;
+mod outside;
 mod problem;
 mod relay;
 mod routes;

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The only way out of a container. Model endpoints are set up by the variables of their client
 /// libraries: `ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL`, `ANTHROPIC_MODEL`, `OPENAI_API_KEY`,
-/// `OPENAI_BASE_URL`, `OPENAI_MODEL`.
+/// `OPENAI_BASE_URL`, `OPENAI_MODEL`, `GEMINI_API_KEY`, `GOOGLE_GEMINI_BASE_URL`, `GEMINI_MODEL`.
+/// `REEVE_HTTP_AGENTS` lists the addresses under which agents of the driver `http` may be.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {

@@ -37,7 +37,7 @@ impl Server<'_> {
 }
 
 impl Endpoints {
-    /// Who serves `model`: a lone provider whatever it is; of two, the one whose default it is,
+    /// Who serves `model`: a lone provider whatever it is; of several, the one whose default it is,
     /// else the one its name speaks of.
     pub(crate) fn server(&self, model: &str) -> Result<Server<'_>, Problem> {
         match self {
@@ -64,7 +64,13 @@ pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
 }
 
 fn named(model: &str) -> Api {
-    if model.starts_with("claude") { Api::Anthropic } else { Api::OpenAi }
+    if model.starts_with("claude") {
+        Api::Anthropic
+    } else if model.starts_with("gemini") {
+        Api::Google
+    } else {
+        Api::OpenAi
+    }
 }
 
 /// A model, as `OpenAI` describes one.
@@ -119,14 +125,17 @@ pub(crate) async fn get(
 async fn ask(upstream: &Upstream) -> Option<String> {
     #[derive(Deserialize)]
     struct Listed {
+        #[serde(alias = "models")]
         data: Vec<Id>,
     }
     #[derive(Deserialize)]
     struct Id {
+        #[serde(alias = "name")]
         id: String,
     }
     let list = upstream.models().await.ok()?;
     let Listed { data } = serde_json::from_slice(&list).ok()?;
     let clear = upstream.api == Api::Anthropic || data.len() == 1;
-    data.into_iter().next().filter(|_| clear).map(|model| model.id)
+    let only = data.into_iter().next().filter(|_| clear)?.id;
+    Some(only.strip_prefix("models/").map(str::to_owned).unwrap_or(only))
 }

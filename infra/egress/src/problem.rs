@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     ModelUnavailable,
     /// The provider was not reached or did not answer properly.
     ModelError,
+    /// The endpoint of an agent was not reached or did not answer properly.
+    HttpError,
     /// The body is not JSON that names a model.
     InvalidBody,
     /// The body is too large.
@@ -36,6 +38,7 @@ impl Kind {
             Self::ModelError => {
                 (StatusCode::BAD_GATEWAY, "model_error", "The model's provider failed")
             }
+            Self::HttpError => (StatusCode::BAD_GATEWAY, "http_error", "The endpoint failed"),
             Self::InvalidBody => {
                 (StatusCode::BAD_REQUEST, "invalid_body", "The body is not a model request")
             }

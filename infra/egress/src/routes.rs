@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::header;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use serde::Deserialize;
+use wire::shim::FORWARD;
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, GOOGLE};
 use crate::forward::{BuildError, Upstream, client};
 use crate::models::{self, Endpoints, Server};
+use crate::outside::Outside;
 use crate::problem::{Kind, Problem};
 use crate::scripted;
 
@@ -27,10 +29,24 @@ const ARRIVAL: Duration = Duration::from_mins(1);
 /// The endpoints that `config` describes. The router answers every request, with a denial where it
 /// is none of theirs, and knows nobody: who may reach it is decided by who is given the socket.
 pub fn router(config: Config) -> Result<Router, BuildError> {
+    let outside = Arc::new(Outside::new(client()?, &config.http_agents)?);
+    let forward = move |request: Request| {
+        let outside = Arc::clone(&outside);
+        async move {
+            let target = outside.target(request.headers())?;
+            outside.forward(target, read(request.into_body()).await?).await
+        }
+    };
     let models = Router::new()
+        .route(FORWARD, post(forward))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::get));
-    let all = Endpoint::ALL.into_iter().fold(models, |router, endpoint| {
+    let google =
+        async |State(endpoints): State<Arc<Endpoints>>,
+               Path(call): Path<String>,
+               request: Request| { generate(&endpoints, &call, request).await };
+    let models = models.route(GOOGLE, post(google));
+    let all = Endpoint::WITH_PATHS.into_iter().fold(models, |router, endpoint| {
         let answer = async move |State(endpoints): State<Arc<Endpoints>>, request: Request| {
             complete(&endpoints, endpoint, request).await
         };
@@ -71,10 +87,38 @@ async fn complete(
     let body = read(body).await?;
     let Asked { model } = serde_json::from_slice(&body)
         .map_err(|_| Problem::new(Kind::InvalidBody, "The body is not JSON that names a model."))?;
-    let server = endpoints.server(&model)?;
+    serve(endpoints, (endpoint, &model), &parts.headers, body).await
+}
+
+/// What is asked of a model that the path names. A stream is one of server-sent events, as client
+/// libraries have it.
+async fn generate(
+    endpoints: &Endpoints,
+    call: &str,
+    request: Request,
+) -> Result<Response, Problem> {
+    let events =
+        request.uri().query().is_some_and(|query| query.split('&').any(|q| q == "alt=sse"));
+    let Some((model, endpoint)) = Endpoint::called(call)
+        .filter(|(_, endpoint)| *endpoint != Endpoint::StreamGenerate || events)
+    else {
+        return Err(denied(request).await);
+    };
+    let (parts, body) = request.into_parts();
+    let body = read(body).await?;
+    serve(endpoints, (endpoint, model), &parts.headers, body).await
+}
+
+async fn serve(
+    endpoints: &Endpoints,
+    (endpoint, model): (Endpoint, &str),
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let server = endpoints.server(model)?;
     match server {
         Server::Provider(upstream) if upstream.api == endpoint.api() => {
-            upstream.forward(endpoint, &parts.headers, body).await
+            upstream.forward((endpoint, model), headers, body).await
         }
         Server::Scripted if endpoint == Endpoint::Messages => scripted::answer(&body),
         Server::Provider(_) | Server::Scripted => Err(models::unavailable(format!(

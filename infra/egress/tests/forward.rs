@@ -74,7 +74,8 @@ impl Upstream {
     }
 
     fn router(&self, api: Api) -> Router {
-        router(Config { providers: vec![self.provider(api)], scripted: false }).unwrap()
+        router(Config { providers: vec![self.provider(api)], scripted: false, ..Config::default() })
+            .unwrap()
     }
 }
 
@@ -279,7 +280,8 @@ async fn a_provider_that_is_not_there_is_a_model_error() {
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let gone = Provider { api: Api::OpenAi, base_url, api_key: None, default_model: None };
-    let router = router(Config { providers: vec![gone], scripted: false }).unwrap();
+    let router =
+        router(Config { providers: vec![gone], scripted: false, ..Config::default() }).unwrap();
     let said = problem(&router, post("/v1/chat/completions", "m")).await;
     insta::assert_debug_snapshot!(said, @r#"
     (
@@ -329,7 +331,7 @@ async fn the_model_decides_the_provider() {
         default(claude.provider(Api::Anthropic), "house-model"),
         default(gpt.provider(Api::OpenAi), "gpt-x"),
     ];
-    let both = router(Config { providers: both, scripted: true }).unwrap();
+    let both = router(Config { providers: both, scripted: true, ..Config::default() }).unwrap();
     let list = both.clone().oneshot(get("/v1/models")).await.unwrap();
     insta::assert_snapshot!(text(list).await, @r#"{"object":"list","data":[{"id":"house-model","object":"model","owned_by":"anthropic"},{"id":"gpt-x","object":"model","owned_by":"openai"}]}"#);
     let mut owners = Vec::new();
@@ -438,4 +440,42 @@ impl io::Write for Logged {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+#[tokio::test]
+async fn a_model_that_the_path_names_is_asked_there_and_nothing_else_is() {
+    let upstream = Upstream::start().await;
+    let router = upstream.router(Api::Google);
+    for (asked, there) in [
+        ("gemini-x:generateContent?key=from-the-client", "gemini-x:generateContent"),
+        ("gemini-x:streamGenerateContent?alt=sse", "gemini-x:streamGenerateContent?alt=sse"),
+        ("gemini-x:countTokens", "gemini-x:countTokens"),
+    ] {
+        let mut request = post(&format!("/v1beta/models/{asked}"), "ignored");
+        request.headers_mut().insert("x-goog-api-key", "from-the-client".parse().unwrap());
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{asked}");
+        let (path, headers, _) = upstream.seen();
+        assert_eq!(path, format!("/v1beta/models/{there}"));
+        assert_eq!(headers["x-goog-api-key"], KEY);
+        assert!(!headers.contains_key("authorization") && !headers.contains_key("x-api-key"));
+    }
+    for asked in [
+        "gemini-x:batchGenerateContent",
+        "gemini-x:streamGenerateContent",
+        "gemini-x",
+        ":generateContent",
+        "..%2F..%2Ffiles:generateContent",
+        "x%3Fkey:generateContent",
+    ] {
+        let request = post(&format!("/v1beta/models/{asked}"), "ignored");
+        let (status, code, _) = problem(&router, request).await;
+        assert_eq!((status, code.as_str()), (403, "egress_denied"), "{asked}");
+    }
+    assert!(upstream.script.lock().unwrap().seen.is_empty());
+    // Only what speaks it is asked.
+    let other = upstream.router(Api::OpenAi);
+    let (status, code, _) =
+        problem(&other, post("/v1beta/models/gemini-x:generateContent", "ignored")).await;
+    assert_eq!((status, code.as_str()), (404, "model_unavailable"));
 }

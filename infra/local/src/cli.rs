@@ -11,8 +11,11 @@ use clap::{Args, Parser, Subcommand};
 use domain::key::PresentedKey;
 use domain::limits::Limits;
 use domain::text::Slug;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, reload};
 
+use crate::config::Config;
 use crate::up::{self, UpError};
 
 /// A control plane for software agents.
@@ -30,7 +33,7 @@ enum Command {
 }
 
 /// How to start.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Up {
     /// Where to listen. Port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7300")]
@@ -38,6 +41,10 @@ pub(crate) struct Up {
     /// Where everything is kept. One process at a time.
     #[arg(long, value_name = "DIR", default_value = ".reeve")]
     pub(crate) data: PathBuf,
+    /// A file of settings, in TOML: log, models, repositories and limits; the README says which. What is
+    /// said here or in the environment counts before it. SIGHUP has it read again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Print one line of JSON when ready, {"url","apiKey","realmId"}, and nothing else on stdout.
     #[arg(long)]
     pub(crate) json: bool,
@@ -56,7 +63,9 @@ pub(crate) struct Up {
     #[arg(long, default_value = "reeve-shim")]
     pub(crate) image: String,
     /// What each agent may take of this machine, as NAME=VALUE: memory, disk or scratch in bytes (K, M
-    /// and G are understood), processes, files (open ones, of each process) or inodes. May be repeated.
+    /// and G are understood), processes, files (open ones, of each process), inodes, or cpu
+    /// (processors, of all agents of a container together, where the kernel counts them). May be
+    /// repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
     pub(crate) limit: Vec<String>,
     /// The registry of agents: the URL of a document of the official form, or `file:` and the path of
@@ -150,19 +159,22 @@ impl Up {
 
 /// Does what the command line says.
 pub(crate) fn run() -> Result<(), UpError> {
-    let Cli { command: Command::Up(options) } = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.init();
+    let Cli { command: Command::Up(mut options) } = Cli::parse();
+    let config = Config::read(&options)?;
+    config.fill(&mut options);
+    let (filter, log) = reload::Layer::new(config.filter());
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = if std::io::stderr().is_terminal() {
+        lines.boxed()
     } else {
-        log.json().flatten_event(true).init();
-    }
+        lines.json().flatten_event(true).boxed()
+    };
+    tracing_subscriber::registry().with(filter).with(lines).init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(UpError::Runtime)?;
-    let done = runtime.block_on(up::up(options));
+    let done = runtime.block_on(up::up(options, config, log));
     // What still hangs on a blocking call is not waited for: everything that matters is durable.
     runtime.shutdown_background();
     done

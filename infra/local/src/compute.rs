@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use app::ports::{Compute, Observed};
+use domain::walls::Standing;
 use embedded::docker::{Config as DockerConfig, Docker};
 use embedded::lock::DataDir;
 use embedded::sandbox::{BeforeStart, Config as SandboxConfig, Place, Sandbox};
@@ -29,6 +30,14 @@ impl Chosen {
         match self {
             Self::Sandbox(sandbox) => Arc::new(sandbox.clone()),
             Self::Docker(docker) => Arc::new(docker.clone()),
+        }
+    }
+
+    /// What stands around every container.
+    pub(crate) fn walls(&self) -> Standing {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.walls(),
+            Self::Docker(docker) => docker.walls(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use app::events::Told;
 use app::{App, Caller, Error};
+use domain::output::Output;
 use domain::agent::Driver;
 use domain::event::RUN_STATE;
 use domain::text::Prompt;
@@ -118,7 +119,7 @@ async fn ask(app: &App, caller: &Caller) -> Result<(String, SessionId, RunId), E
          summary in three sentences.",
     );
     let prompt = Prompt::new(prompt).map_err(|_| Error::Bug("the demo's prompt"))?;
-    let run = app.sessions().prompt(caller, session.id, NewPrompt { prompt }).await?;
+    let run = app.sessions().prompt(caller, session.id, NewPrompt { prompt, output: Output::Text, effort: None }).await?;
     Ok((agent.id.to_string(), session.id, run.id))
 }
 

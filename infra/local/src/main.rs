@@ -6,8 +6,10 @@
 mod api_gateway;
 mod cli;
 mod compute;
+mod config;
 mod console;
 mod demo;
+mod downloads;
 mod egress_socket;
 mod installation;
 mod scheduler;

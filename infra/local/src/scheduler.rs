@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::App;
+use app::containers::Reconciled;
 use app::ports::Clock;
 use domain::Timestamp;
 use embedded::feed::Nudge;
@@ -17,6 +18,9 @@ const NAP: Duration = Duration::from_secs(5);
 
 /// How often expired items are removed, and how many at a time.
 const SWEEP: (Duration, usize) = (Duration::from_mins(1), 1000);
+
+/// How often what runs is compared with what should: what else tells of an end may be lost.
+const RECONCILE: Duration = Duration::from_mins(1);
 
 /// How often figures are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -59,6 +63,24 @@ pub(crate) async fn sweep(table: Arc<SqliteTable>, clock: Arc<dyn Clock>, stop: 
         tokio::select! {
             () = clock.wait(SWEEP.0) => {}
             () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Compares what runs with what should, until `stop`: for the first time a while after the start, which
+/// did so itself.
+pub(crate) async fn reconcile(app: App, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = clock.wait(RECONCILE) => {}
+            () = stop.cancelled() => return,
+        }
+        match app.containers().reconcile().await {
+            Ok(Reconciled { removed: 0, over: 0, left: 0, .. }) => {}
+            Ok(Reconciled { kept, removed, over, left }) => {
+                tracing::info!(kept, removed, over, left, "reconciled");
+            }
+            Err(error) => tracing::warn!(%error, "what runs could not be compared"),
         }
     }
 }

@@ -1,18 +1,18 @@
 //! `reeve up`: starts everything, says that it is ready, and stops when it is told to.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::containers::Reconciled;
 use app::ports::{Clock, Feed, Fetch, Ids, Observed, Push};
-use app::registry::Sources;
 use app::{App, Ports, Settings};
 use axum::Router;
 use axum::serve::ListenerExt;
 use domain::RealmId;
 use domain::key::PresentedKey;
+use domain::walls::{Keepers, Standing};
 use embedded::blobs::FileBlobs;
 use embedded::bundles::{BundleStore, Config as BundleConfig};
 use embedded::feed::{LocalFeed, Nudge};
@@ -20,22 +20,26 @@ use embedded::lock::{ClaimError, DataDir};
 use embedded::push::LocalPush;
 use embedded::sqlite::{OpenError, SqliteTable};
 use embedded::workspaces::FileWorkspaces;
-use host::fetch::{HttpFetch, Reach};
+use host::fetch::HttpFetch;
 use host::{OsIds, SystemClock};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::cli::{Key, Up};
 use crate::compute::{self, Chosen};
+use crate::config::{Config, ConfigError, Current};
 use crate::egress_socket::Socket;
 use crate::stream_socket::{Changes, Streams};
-use crate::{api_gateway, demo, egress_socket, installation, scheduler, stream_socket};
+use crate::{
+    api_gateway, demo, downloads, egress_socket, installation, scheduler, stream_socket,
+};
 
 /// Why it does not start, or did not stop as it should.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +75,9 @@ pub(crate) enum UpError {
     /// There is no TLS with this machine's roots.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[source] rustls::Error),
-    /// The model gateway does not start.
-    #[error("cannot set up the way out: {0}")]
-    Egress(String),
+    /// The file of settings cannot be taken.
+    #[error("{}{}", .0, cause(.0))]
+    Config(#[from] ConfigError),
     /// A use case failed.
     #[error("{0}")]
     App(#[from] app::Error),
@@ -93,10 +97,19 @@ const STOP: Duration = Duration::from_secs(4);
 const ERRANDS: Duration = Duration::from_millis(1500);
 
 /// Starts everything and returns when it has stopped.
-pub(crate) async fn up(options: Up) -> Result<(), UpError> {
+pub(crate) async fn up(
+    options: Up,
+    config: Config,
+    log: reload::Handle<EnvFilter, Registry>,
+) -> Result<(), UpError> {
     // From the first moment on: a signal that comes while we start is not lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(UpError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(UpError::Runtime)?;
+    // Without a file there is nothing to read again, and a hang-up ends the process as ever.
+    let mut hangup = match options.config {
+        Some(_) => Some(signal(SignalKind::hangup()).map_err(UpError::Runtime)?),
+        None => None,
+    };
     let data = DataDir::claim(&options.data)?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
@@ -106,10 +119,10 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     let address = listener.local_addr().map_err(listen)?;
     let machine = Machine::open(&options, &data, address)?;
     let (api_key, realm) = first_key(&machine, &options, &data).await?;
+    tell_of_walls(machine.compute.walls());
 
-    let egress = egress::Config { scripted: options.demo, ..egress::Config::from_vars(variable) };
-    let models = demo::models(&egress);
-    let egress = egress::router(egress).map_err(|error| UpError::Egress(error.to_string()))?;
+    let models = demo::models(&config.models(variable).scripted(options.demo));
+    let (mut current, egress) = Current::new(options.clone(), config, log, variable)?;
     if options.registry.is_some() {
         machine.app.registry().schedule(realm).await?;
     }
@@ -138,9 +151,12 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
         running.tasks.spawn(demo)
     });
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = heard(&mut hangup) => reread(&mut current),
+        }
     }
     tracing::info!("stopping");
     // No new work; then what runs is ended and told; then the rest.
@@ -151,6 +167,36 @@ pub(crate) async fn up(options: Up) -> Result<(), UpError> {
     running.stop().await;
     server.abort();
     Ok(())
+}
+
+/// Says what will stand around every container, and who keeps the limits of agents.
+fn tell_of_walls(walls: Standing) {
+    let standing: Vec<_> = walls.iter().collect();
+    let Keepers { memory, processes, cpu, files, disk } = Keepers::of(walls);
+    tracing::info!(?standing, ?memory, ?processes, ?cpu, ?files, ?disk, "walls");
+}
+
+/// Waits for the next of a signal that may not be listened for.
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the file of settings again, and says what came of it.
+fn reread(current: &mut Current) {
+    let outcome = match current.again(variable) {
+        Ok(()) => {
+            tracing::info!("the settings were read again");
+            "taken"
+        }
+        Err(error) => {
+            tracing::error!(%error, "the settings stay as they were");
+            "refused"
+        }
+    };
+    metrics::counter!("config_reloads_total", "outcome" => outcome).increment(1);
 }
 
 /// The ports of this machine, and what they tell.
@@ -188,12 +234,13 @@ impl Machine {
         let signing_key = installation::signing_key(data.path(), &*ids).map_err(file)?;
         let stream_url = format!("ws://{address}{}", stream_socket::PATH);
         let sources = options.sources();
-        let fetch = Arc::new(HttpFetch::new(reach(options, &sources)).map_err(UpError::Tls)?);
+        let reach = downloads::reach(options, &sources, variable);
+        let fetch = Arc::new(HttpFetch::new(reach).map_err(UpError::Tls)?);
         let bundles = BundleConfig {
             dir: data.path().join("bundles"),
             npm: sources.npm.clone(),
             pypi: sources.pypi.clone(),
-            environment: installers(),
+            environment: downloads::installers(variable),
             limits: embedded::bundles::Limits::default(),
         };
         let bundles = BundleStore::open(bundles, Arc::clone(&fetch) as Arc<dyn Fetch>);
@@ -237,10 +284,12 @@ impl Machine {
         });
         // Before anybody can ask for more.
         compute.adopt().await.map_err(UpError::Compute)?;
-        let kept = app.containers().reconcile().await?;
+        app.listen_from_now();
+        let found = app.containers().reconcile().await?;
         app.errands().take_over().await?;
-        if kept > 0 {
-            tracing::info!(containers = kept, "taken over");
+        if found != Reconciled::default() {
+            let Reconciled { kept, removed, over, left } = found;
+            tracing::info!(kept, removed, over, left, "taken over");
         }
         let scheduler = tasks.spawn(scheduler::run(
             app.clone(),
@@ -249,7 +298,8 @@ impl Machine {
             errands.clone(),
             rest.clone(),
         ));
-        tasks.spawn(scheduler::sweep(table, clock, stop.clone()));
+        tasks.spawn(scheduler::sweep(table, Arc::clone(&clock), stop.clone()));
+        tasks.spawn(scheduler::reconcile(app.clone(), clock, stop.clone()));
         Ok(Running { app, streams, scheduler, rest, errands, tasks, stop })
     }
 }
@@ -288,30 +338,6 @@ impl Running {
             Err(_) => tracing::warn!("a container was left: the next start finds it"),
         }
     }
-}
-
-/// Whom the operator's own words vouch for.
-fn reach(options: &Up, sources: &Sources) -> Reach {
-    let named = [&options.registry, &options.npm_registry, &options.python_index];
-    let vouched = named.into_iter().flatten().chain(&options.vouch);
-    let reach = vouched.fold(Reach::default(), |reach, url| reach.vouch(url));
-    match variable("REEVE_REGISTRY_KEY") {
-        Some(key) => reach.with_key(&sources.registry, &key),
-        None => reach,
-    }
-}
-
-/// What installers are started with: where programs are, and whom they trust.
-fn installers() -> BTreeMap<String, String> {
-    let names = [
-        "PATH",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "NODE_EXTRA_CA_CERTS",
-        "PIP_CERT",
-        "REQUESTS_CA_BUNDLE",
-    ];
-    names.into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?))).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "configuration is read where the process starts")]

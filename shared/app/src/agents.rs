@@ -305,7 +305,7 @@ impl Agents<'_> {
                 if let Some(instance) = next.agents.get_mut(&id).filter(|_| lives)
                     && instance.wish(Wish::Stop, now)?
                 {
-                    let wake = Errand::Wake { container: next.id, before: next.generation };
+                    let wake = Errand::Wake { container: next.id };
                     writes.push(store::due::put(&app.due(caller.realm(), wake, now)));
                 }
                 let changed = store::container::write(Some(&container), &next, Bounds::NONE, now);

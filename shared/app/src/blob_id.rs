@@ -21,15 +21,15 @@ impl BlobId {
     }
 }
 
-impl From<domain::workspace::Digest> for BlobId {
-    fn from(digest: domain::workspace::Digest) -> Self {
-        Self(digest.0)
+impl From<domain::Digest> for BlobId {
+    fn from(digest: domain::Digest) -> Self {
+        Self(*digest.as_bytes())
     }
 }
 
-impl From<BlobId> for domain::workspace::Digest {
+impl From<BlobId> for domain::Digest {
     fn from(id: BlobId) -> Self {
-        Self(id.0)
+        Self::new(id.0)
     }
 }
 

@@ -8,10 +8,9 @@
 //! For use cases that start something: `Bundles::see_to` says whether the bundle of an agent of the
 //! catalog is ready, and sees that it becomes so.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use domain::agent::{Agent, AgentSpec};
+use domain::agent::AgentSpec;
 use domain::bundle::{
     Bundle, BundleEvent, BundleFault, BundleLifecycle, BundleState, Content, NoSource, Pinned,
     Source, named,
@@ -177,21 +176,6 @@ impl Bundles<'_> {
             Ok(()) | Err(Error::Conflict) => Ok(Some(Seen::Wait)),
             Err(error) => Err(error),
         }
-    }
-
-    /// The contents that these agents start from, as far as they are ready.
-    pub(crate) async fn of_agents(
-        &self,
-        scope: Scope,
-        agents: &[Loaded<Agent>],
-    ) -> Result<Vec<Digest>, Error> {
-        let mut contents = BTreeSet::new();
-        for agent in agents.iter().filter(|agent| agent.value.spec.registry_agent.is_some()) {
-            if let Some(bundle) = self.ready(scope, &agent.value.spec).await? {
-                contents.extend(bundle.content.map(|content| content.digest));
-            }
-        }
-        Ok(contents.into_iter().collect())
     }
 
     /// The bundle that an agent starts from, if it is ready.

@@ -98,6 +98,9 @@ pub enum Error {
     /// More than a snapshot holds.
     #[error("a snapshot holds at most 100000 entries and 10 GiB")]
     WorkspaceTooLarge,
+    /// An answer cannot be judged by this schema.
+    #[error(transparent)]
+    OutputSchema(#[from] domain::output::BadSchema),
     /// The archive is refused as a whole.
     #[error("{0}")]
     InvalidArchive(String),
@@ -198,6 +201,7 @@ impl From<Error> for Problem {
             Error::WorkspaceInUse | Error::RunsInFlight(_) => K::AgentBusy,
             Error::TransferTooLarge => K::TransferTooLarge,
             Error::WorkspaceTooLarge => K::WorkspaceTooLarge,
+            Error::OutputSchema(_) => K::InvalidOutputSchema,
             Error::InvalidArchive(_) => K::InvalidArchive,
             Error::Unmatched(_) => K::UnmatchedExports,
             Error::CapacityExhausted => K::CapacityExhausted,

@@ -132,12 +132,20 @@ impl Compute for Granted<Arc<dyn Compute>> {
         self.compute()?.stop(container).await
     }
 
+    async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
+        self.compute()?.remove(start).await
+    }
+
     async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError> {
         self.compute()?.describe(container).await
     }
 
     async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
         self.compute()?.list().await
+    }
+
+    fn lag(&self) -> std::time::Duration {
+        self.inner.lag()
     }
 
     async fn forget(&self, agent: AgentId) -> Result<(), ComputeError> {

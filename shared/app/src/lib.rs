@@ -37,6 +37,7 @@ mod workspaces;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::due::{Due, Errand};
@@ -126,20 +127,33 @@ impl Settings {
 pub struct App {
     ports: Arc<Ports>,
     settings: Arc<Settings>,
+    /// Milliseconds.
+    listens_since: Arc<AtomicU64>,
 }
 
 impl App {
     /// The use cases over `ports`.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self { ports: Arc::new(ports), settings: Arc::new(settings) }
+        let listens_since = Arc::default();
+        Self { ports: Arc::new(ports), settings: Arc::new(settings), listens_since }
     }
 
     /// The same use cases, refusing every call of a port that `grants` does not name: what IAM does
     /// in the cloud, done here, so that a forgotten grant fails on a laptop.
     #[must_use]
     pub fn narrow(&self, grants: &'static [Grant]) -> Self {
-        let ports = Arc::new(grants::narrow(&self.ports, grants));
-        Self { ports, settings: Arc::clone(&self.settings) }
+        Self { ports: Arc::new(grants::narrow(&self.ports, grants)), ..self.clone() }
+    }
+
+    /// From now on shims can be heard here, and could not before: who is silent is so from now on. For a
+    /// control plane of one process that starts; where others hear them besides, nobody says so.
+    pub fn listen_from_now(&self) {
+        self.listens_since.store(self.now().as_millis(), Ordering::Relaxed);
+    }
+
+    /// Since when shims can be heard.
+    pub(crate) fn listens_since(&self) -> Timestamp {
+        Timestamp::from_millis(self.listens_since.load(Ordering::Relaxed))
     }
 
     /// Whether the table and the platform answer. Costs one read and one look at the platform.

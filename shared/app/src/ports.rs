@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 use domain::event::Event;
 use domain::id::Ulid;
@@ -37,7 +38,7 @@ pub enum ComputeError {
 }
 
 /// What the platform says of one container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Observed {
     /// The realm it was started for.
     pub realm: RealmId,
@@ -59,11 +60,26 @@ pub trait Compute: Send + Sync + fmt::Debug {
     /// Returns when nothing is left. Idempotent; an unknown container is a stopped one.
     async fn stop(&self, container: ContainerId) -> Result<(), ComputeError>;
 
+    /// The same for one start, and for no later one that may have taken its place. A platform that does
+    /// several things at once overrides this: between look and stop another start may have come.
+    async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
+        if self.describe(start.container).await? == Some(start) {
+            self.stop(start.container).await?;
+        }
+        Ok(())
+    }
+
     /// What runs under this id, if anything does.
     async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError>;
 
-    /// Everything that runs: what the reconciler compares with the table.
+    /// Everything that runs: what the reconciler compares with the table. Where several starts of one
+    /// container do, each of them.
     async fn list(&self) -> Result<Vec<Observed>, ComputeError>;
+
+    /// How long a start may run before [`describe`](Self::describe) and [`list`](Self::list) show it.
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Removes the agent's workspace and home for good. Idempotent.
     async fn forget(&self, agent: AgentId) -> Result<(), ComputeError>;
@@ -157,7 +173,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
 
     /// Returns when `time` has passed.
-    async fn wait(&self, time: std::time::Duration);
+    async fn wait(&self, time: Duration);
 }
 
 /// Makes ids and secrets, so that tests can.

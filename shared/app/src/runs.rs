@@ -60,20 +60,10 @@ impl Runs<'_> {
         id: RunId,
         new: &NewAnswer,
     ) -> Result<RunView, Error> {
-        let answer = match &new.option_id {
-            Some(option) => PermissionAnswer::Selected(option.clone()),
-            None => PermissionAnswer::Cancelled,
-        };
         retry_conflict(self.0, || async {
             let app = self.0;
             let run = load_run(app, caller.scope, id).await?;
-            let next =
-                run.value.answered(&new.request_id, answer.clone()).map_err(|why| match why {
-                    Unanswerable::NotAsked => Error::NotAsked,
-                    Unanswerable::NoSuchOption(_) => {
-                        Error::Invalid { field: "optionId", detail: why.to_string() }
-                    }
-                })?;
+            let next = answered(&run.value, new)?;
             let view = RunView::from(&next);
             let errand = Errand::Dispatch { session: next.session };
             let errand = app.due(caller.realm(), errand, app.now());
@@ -89,4 +79,28 @@ impl Runs<'_> {
         let run = load_run(self.0, caller.scope, id).await?;
         self.0.sessions().cancel(caller, run.value.session, Some(id)).await
     }
+}
+
+/// The run with an answer given, of the kind that its request asks for.
+fn answered(run: &Run, new: &NewAnswer) -> Result<Run, Error> {
+    let invalid = |field, detail: String| Error::Invalid { field, detail };
+    let request = new.request_id.as_str();
+    let next = if run.elicitations.iter().any(|asked| asked.id == request) {
+        let only = "an elicitation takes an action, and content only where that is accept";
+        let reply = new.reply().ok_or_else(|| invalid("action", only.to_owned()))?;
+        run.replied(request, reply)
+    } else {
+        let asked = run.permissions.iter().any(|asked| asked.id == request);
+        if asked && (new.action.is_some() || new.content.is_some()) {
+            let only = "a permission request takes an optionId or nothing";
+            return Err(invalid("action", only.to_owned()));
+        }
+        let selected = new.option_id.clone().map(PermissionAnswer::Selected);
+        run.answered(request, selected.unwrap_or(PermissionAnswer::Cancelled))
+    };
+    next.map_err(|why| match why {
+        Unanswerable::NotAsked => Error::NotAsked,
+        Unanswerable::NoSuchOption(_) => invalid("optionId", why.to_string()),
+        Unanswerable::Unfit(why) => invalid("content", why),
+    })
 }

@@ -4,15 +4,15 @@ use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentState};
 use domain::container::Container;
 use domain::due::Errand;
 use domain::event::Draft;
+use domain::output::Contract;
 use domain::run::{End, Run, RunEvent, RunState};
-use domain::session::Session;
-use domain::text::Prompt;
+use domain::session::{Session, SessionEvent, SessionLifecycle};
 use domain::{AgentId, Machine, RunId, SessionId};
 use std::time::Duration;
 use store::document::{self, Loaded};
 use store::{Expect, Query, keys};
 use wire::Page;
-use wire::session::{NewPrompt, NewSession, RunView, SessionView};
+use wire::session::{Configure, NewPrompt, NewSession, RunView, SessionView};
 
 use crate::commit::retry_conflict;
 use crate::turn::{Turn, container_id, load_run};
@@ -82,14 +82,17 @@ impl Sessions<'_> {
         id: SessionId,
         new: NewPrompt,
     ) -> Result<RunView, Error> {
-        retry_conflict(self.0, || self.try_prompt(caller, id, &new.prompt)).await
+        if let Some(schema) = new.output.schema() {
+            Contract::new(schema)?;
+        }
+        retry_conflict(self.0, || self.try_prompt(caller, id, &new)).await
     }
 
     async fn try_prompt(
         &self,
         caller: &Caller,
         id: SessionId,
-        prompt: &Prompt,
+        new: &NewPrompt,
     ) -> Result<RunView, Error> {
         let app = self.0;
         let mut turn = Turn::of(app, caller.scope, id).await?;
@@ -101,12 +104,15 @@ impl Sessions<'_> {
             realm: caller.realm(),
             session: id,
             agent: agent.value.id,
-            prompt: prompt.clone(),
+            prompt: new.prompt.clone(),
+            output: new.output.clone(),
+            effort: new.effort,
             state: RunState::Queued,
             limits: agent.value.spec.limits,
             plan: agent.value.plan,
             reason: None,
             permissions: Vec::new(),
+            elicitations: Vec::new(),
             end: None,
             usage: None,
             created_at: now,
@@ -130,6 +136,7 @@ impl Sessions<'_> {
                     Expect::Absent,
                 ),
             }
+            turn.ask_anew();
             run = if turn.needs_room() {
                 let seats = app.admission().seats(caller.scope, caller.realm.limits).await?;
                 turn.seat(run, &seats)?
@@ -201,6 +208,37 @@ impl Sessions<'_> {
         let writes = turn.into_writes(app).await?;
         app.commit(caller, "session.cancel", target, writes, &view).await?;
         Ok(view)
+    }
+
+    /// Sets its agent to a mode, a model and options: with the next prompt, and whenever the agent takes
+    /// the session up again. What it does not offer is refused here where that is known; what it refuses
+    /// itself is told by an event, and given up. Reads the session; one commit.
+    pub async fn configure(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        new: &Configure,
+    ) -> Result<SessionView, Error> {
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let mut turn = Turn::of(app, caller.scope, id).await?;
+            // What takes no prompts is set to nothing.
+            SessionLifecycle::step(turn.session.state, SessionEvent::Prompt)?;
+            let settings = new.over(&turn.session.setup.settings);
+            if let Some((field, detail)) = turn.session.offers.misses(&settings) {
+                return Err(Error::Invalid { field, detail });
+            }
+            turn.session.setup.settings = settings;
+            if let Some((field, detail)) = turn.session.setup.broken_rule() {
+                return Err(Error::Invalid { field, detail: detail.to_owned() });
+            }
+            turn.session.updated_at = turn.now;
+            let view = SessionView::from(&turn.session);
+            let writes = turn.into_writes(app).await?;
+            app.commit(caller, "session.configure", id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// Closes a session that has nothing in flight. Its events are kept as long as the realm says.

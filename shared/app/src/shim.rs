@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::agent::Agent;
-use domain::container::{Container, ContainerEvent, ContainerState};
+use domain::container::{Container, ContainerEvent, ContainerState, Word};
 use domain::due::Errand;
+use domain::elicitation::{Elicitation, MAX_ELICITATIONS};
 use domain::event::Draft;
 use domain::id::Ulid;
 use domain::instance::{InstanceEvent, Wish};
+use domain::output::{Contract, Output};
 use domain::plan::AgentPlan;
 use domain::run::{End, PermissionRequest, Run, RunEvent, RunState};
 use domain::session::{Admission, Session, SessionState};
@@ -24,7 +26,7 @@ use store::{Scope, keys};
 use subtle::ConstantTimeEq;
 use wire::shim::{
     Command, Ended, Hello, Live, MAX_OPTIONS, MAX_REQUESTS, Outcome, PROTOCOL, Process,
-    ProcessCommand, ProcessState, PromptCommand, Report, What,
+    ProcessCommand, ProcessState, PromptCommand, Report, What, failure,
 };
 
 use crate::commit::retry_conflict;
@@ -132,6 +134,8 @@ impl App {
                 container = container.apply(ContainerEvent::Occupied, now)?;
             }
             container.connection = Some(connection.to_owned());
+            container.heard_of = container.generation;
+            container.walls = hello.walls;
             container.seen_at = now;
             let mut writes = vec![document::put(&container, before.expect())];
             if container.is_idle() {
@@ -260,10 +264,13 @@ impl App {
                     session: session.id,
                     run: run.id,
                     prompt: run.prompt.as_str().to_owned(),
+                    schema: run.output.schema().cloned(),
+                    effort: run.effort,
                     agent_id: run.agent,
                     agent: in_session(plan, session),
                     working_dir: session.setup.working_dir.as_ref().map(ToString::to_string),
                     mcp_servers: session.setup.mcp_servers.clone(),
+                    settings: session.setup.settings.clone(),
                     acp_session: session.acp_session.clone(),
                 })));
             }
@@ -321,6 +328,10 @@ impl App {
                 (What::Update { kind, data }, run) => {
                     // What belongs to a run that is not in flight any more comes too late.
                     if run.is_none() || run == turn.session.active {
+                        turn.session.offers.hear(kind, data.get());
+                        if kind == "setting_refused" {
+                            turn.session.setup.settings.give_up(data.get());
+                        }
                         turn.draft(Draft { kind: kind.clone(), run, data: data.clone() });
                     }
                 }
@@ -339,6 +350,16 @@ impl App {
                         flight.run = Some(ask(&mut turn, run, request)?);
                     }
                 }
+                (What::Elicited(request), Some(id)) => {
+                    if let Some(run) = flight.take(self, &turn, id).await? {
+                        flight.run = Some(elicit(&mut turn, run, request)?);
+                    }
+                }
+                (What::Replied { request, action }, Some(id)) => {
+                    if let Some(run) = flight.take(self, &turn, id).await? {
+                        flight.run = Some(take_reply(&mut turn, run, request, action)?);
+                    }
+                }
                 (What::Answered { request, outcome }, Some(id)) => {
                     if let Some(run) = flight.take(self, &turn, id).await? {
                         flight.run = Some(take_answer(&mut turn, run, request, outcome)?);
@@ -346,12 +367,18 @@ impl App {
                 }
                 (What::Ended(ended), Some(id)) => {
                     if let Some(run) = flight.take(self, &turn, id).await? {
-                        let (event, end) = ending(ended, turn.session.state);
+                        let (event, end) = ending(ended, &run.value.output, turn.session.state);
                         turn.finish(self, run, event, end, ended.usage).await?;
+                        turn.is_well();
                     }
                 }
                 (
-                    What::Started { .. } | What::Asked(_) | What::Answered { .. } | What::Ended(_),
+                    What::Started { .. }
+                    | What::Asked(_)
+                    | What::Elicited(_)
+                    | What::Answered { .. }
+                    | What::Replied { .. }
+                    | What::Ended(_),
                     None,
                 ) => {}
             }
@@ -386,8 +413,9 @@ impl App {
                 ProcessState::Failed => InstanceEvent::Fail,
             };
             let detail = process.detail.as_ref().map(|line| line.chars().take(500).collect());
+            let word = Word { asked: process.asked, event, detail, walls: process.walls };
             let mut container = before.value.clone();
-            if !container.heard(process.agent, (process.asked, event, detail), now) {
+            if !container.heard(process.agent, word, now) {
                 return Ok(());
             }
             let writes = store::container::write(Some(&before), &container, Bounds::NONE, now);
@@ -446,14 +474,23 @@ fn in_session(plan: &AgentPlan, session: &Session) -> AgentPlan {
 
 /// The answers that an agent has not got yet.
 fn answers(run: &Run) -> impl Iterator<Item = Command> {
-    run.permissions.iter().filter_map(|asked| {
+    let allowed = run.permissions.iter().filter_map(|asked| {
         Some(Command::Answer {
             session: run.session,
             run: run.id,
             request: asked.id.clone(),
             answer: asked.answer.clone()?,
         })
-    })
+    });
+    let replied = run.elicitations.iter().filter_map(|asked| {
+        Some(Command::Reply {
+            session: run.session,
+            run: run.id,
+            request: asked.id.clone(),
+            reply: asked.reply.clone()?,
+        })
+    });
+    allowed.chain(replied)
 }
 
 /// The agent waits for permission.
@@ -497,10 +534,58 @@ fn take_answer(
     let data = json!({ "requestId": request, "outcome": outcome });
     turn.draft(draft("permission_response", run.value.id, &data)?);
     run.value.permissions.retain(|asked| asked.id != request);
-    if run.value.permissions.is_empty() && run.value.state == RunState::AwaitingApproval {
-        run = turn.step(run, RunEvent::Answer, None)?;
+    go_on(turn, run)
+}
+
+/// A run that waits for nobody any more goes on.
+fn go_on(turn: &mut Turn, run: Loaded<Run>) -> Result<Loaded<Run>, Error> {
+    if run.value.waits() || run.value.state != RunState::AwaitingApproval {
+        return Ok(run);
+    }
+    turn.step(run, RunEvent::Answer, None)
+}
+
+/// The agent wants to know something from somebody.
+fn elicit(
+    turn: &mut Turn,
+    mut run: Loaded<Run>,
+    request: &wire::shim::ElicitationRequest,
+) -> Result<Loaded<Run>, Error> {
+    if run.value.elicitations.len() >= MAX_ELICITATIONS
+        || !matches!(run.value.state, RunState::Streaming | RunState::AwaitingApproval)
+    {
+        return Ok(run);
+    }
+    let mut data = json!(request.inquiry);
+    data["requestId"] = json!(request.request);
+    data["message"] = json!(request.message);
+    if let Some(call) = &request.tool_call {
+        data["toolCallId"] = json!(call);
+    }
+    turn.draft(draft("elicitation_request", run.value.id, &data)?);
+    run.value.elicitations.push(Elicitation {
+        id: request.request.clone(),
+        message: request.message.clone(),
+        inquiry: request.inquiry.clone(),
+        reply: None,
+    });
+    if run.value.state == RunState::Streaming {
+        run = turn.step(run, RunEvent::Ask, None)?;
     }
     Ok(run)
+}
+
+/// The agent has an answer to what it wanted to know.
+fn take_reply(
+    turn: &mut Turn,
+    mut run: Loaded<Run>,
+    request: &str,
+    action: &str,
+) -> Result<Loaded<Run>, Error> {
+    let data = json!({ "requestId": request, "action": action });
+    turn.draft(draft("elicitation_response", run.value.id, &data)?);
+    run.value.elicitations.retain(|asked| asked.id != request);
+    go_on(turn, run)
 }
 
 fn draft(kind: &str, run: RunId, data: &serde_json::Value) -> Result<Draft, Error> {
@@ -509,12 +594,26 @@ fn draft(kind: &str, run: RunId, data: &serde_json::Value) -> Result<Draft, Erro
     Ok(Draft { kind: kind.to_owned(), run: Some(run), data })
 }
 
-fn ending(ended: &Ended, session: SessionState) -> (RunEvent, End) {
+/// How a run is taken to have ended. That an answer fits its schema is not believed but seen.
+fn ending(ended: &Ended, output: &Output, session: SessionState) -> (RunEvent, End) {
     let end = End {
         stop_reason: ended.stop_reason.clone(),
         code: ended.code.clone(),
         detail: ended.detail.as_ref().map(|detail| detail.chars().take(2000).collect()),
+        structured: None,
     };
+    if ended.outcome == Outcome::Completed
+        && let Some(schema) = output.schema()
+    {
+        let judged = Contract::new(schema).map_err(|why| why.to_string()).and_then(|contract| {
+            let answer = ended.structured.as_ref().ok_or("there is no answer")?;
+            contract.judge(answer).map(|()| answer.clone())
+        });
+        return match judged {
+            Ok(structured) => (RunEvent::Complete, End { structured: Some(structured), ..end }),
+            Err(why) => (RunEvent::Fail, End::failure(failure::OUTPUT_INVALID, why)),
+        };
+    }
     match (ended.outcome, session) {
         (Outcome::Completed, _) => (RunEvent::Complete, end),
         (Outcome::Cancelled, _) => (RunEvent::Cancel, end),

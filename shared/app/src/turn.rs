@@ -20,6 +20,7 @@ use domain::container::Container;
 use domain::due::{Due, Errand};
 use domain::event::Draft;
 use domain::instance::InstanceEvent;
+use domain::reconcile::Failures;
 use domain::run::{End, Reason, Run, RunEvent, Usage};
 use domain::session::Session;
 use domain::{ContainerId, DueId, RunId, SessionId, Timestamp};
@@ -217,6 +218,26 @@ impl Turn {
         run
     }
 
+    /// Somebody asks for the container anew, where it was given up.
+    pub(crate) fn ask_anew(&mut self) {
+        if let Some(Kept { now: container, changed, .. }) = &mut self.container
+            && container.is_given_up()
+        {
+            container.ask_anew();
+            *changed = true;
+        }
+    }
+
+    /// A run has ended in the container as its agent said: what failed before counts no more.
+    pub(crate) fn is_well(&mut self) {
+        if let Some(Kept { now: container, changed, .. }) = &mut self.container
+            && !container.failures.none()
+        {
+            container.failures = Failures::default();
+            *changed = true;
+        }
+    }
+
     /// Whether the container of the run whose turn it is has still to get room.
     pub(crate) fn needs_room(&self) -> bool {
         self.container.as_ref().is_some_and(|container| !container.now.has_place())
@@ -269,7 +290,7 @@ impl Turn {
             && self.now < deadline
         {
             // Before its time nobody has claimed it, so it is where it was put.
-            self.expired.push(store::due::done(&expiry(&ended.value, deadline)));
+            self.expired.push(store::due::call_off(&expiry(&ended.value, deadline)));
         }
         let place = self.place();
         let agent = ended.value.agent;

@@ -13,9 +13,11 @@ use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
-use domain::workspace::{LeftOut, WorkspacePath};
-use domain::{AgentId, Timestamp};
+use domain::AgentId;
+use domain::workspace::WorkspacePath;
 use futures::stream::BoxStream;
+
+pub use domain::workspace::{Found, Kind, Part, Walk};
 
 /// Bytes, piece by piece.
 pub type Pieces = BoxStream<'static, io::Result<Bytes>>;
@@ -41,61 +43,6 @@ impl From<io::Error> for WorkspaceError {
     fn from(error: io::Error) -> Self {
         Self::Unavailable(error)
     }
-}
-
-/// What is at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A file.
-    File {
-        /// How many bytes it has.
-        size: u64,
-        /// Whether its owner may execute it.
-        executable: bool,
-        /// When it was changed last.
-        modified: Timestamp,
-    },
-    /// A directory.
-    Directory,
-    /// A symbolic link, and what it says.
-    Link(String),
-}
-
-/// Something that was found in a workspace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Where.
-    pub path: WorkspacePath,
-    /// What.
-    pub kind: Kind,
-    /// Another number, once it has been changed.
-    pub stamp: u64,
-    /// Whether a change from now on is certain to change the number: one right after the last may not.
-    pub settled: bool,
-}
-
-/// A part of a workspace, in the order of its paths.
-#[derive(Clone, Debug, Default)]
-pub struct Walk {
-    /// What is there.
-    pub found: Vec<Found>,
-    /// Whether there is more behind it.
-    pub more: bool,
-    /// What cannot be named or is neither file, directory nor link; of many, some.
-    pub left_out: Vec<LeftOut>,
-    /// How many those are.
-    pub left_out_count: u64,
-}
-
-/// Which part of a workspace.
-#[derive(Clone, Debug, Default)]
-pub struct Part {
-    /// Only paths that begin so.
-    pub prefix: String,
-    /// Only paths behind this one.
-    pub after: Option<WorkspacePath>,
-    /// At most so many.
-    pub limit: usize,
 }
 
 /// An open file: it stays the one that was opened, whatever becomes of its path.

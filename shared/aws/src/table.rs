@@ -17,9 +17,12 @@
 
 mod attributes;
 mod definition;
+mod image;
+mod packed;
 mod patience;
 mod range;
 mod single;
+pub mod size;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +43,7 @@ use store::{Commit, Cursor, Direction, Error, Item, Key, MAX_BATCH, MAX_PAGE, Pa
 use crate::{Environment, EnvironmentError, Sdk};
 use attributes::Attributes;
 pub use definition::definition;
+pub use image::{Body, BodyError};
 use patience::{Patience, passes};
 use range::Bounds;
 use transaction::{Canceled, Transaction};

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
+pub use crate::permission::{Elicitations, Permissions};
 use crate::registry::Reference;
 use crate::text::{Argument, Instructions, LabelKey, LabelValue, Name, Slug, VariableName};
 use crate::{AgentId, ContainerId, Digest, Machine, RealmId, TemplateId, Timestamp};
@@ -36,21 +37,37 @@ pub enum Driver {
     Acp,
     /// Our own tool loop over an Anthropic- or OpenAI-shaped model endpoint.
     Vanilla,
+    /// A program that is run once for each prompt: the prompt on its standard input, the answer on
+    /// its standard output.
+    Process,
+    /// An address outside the container that is asked once for each prompt.
+    Http,
 }
 
-/// What to answer when an agent asks for permission to use a tool.
+/// How much an agent is to think before it answers, where it can be told.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    VariantArray,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Permissions {
-    /// Allow once, each time: the container's walls are the limit.
-    #[default]
-    Allow,
-    /// Reject, each time.
-    Reject,
-    /// Ask: the run waits for an answer through the API. Waiting counts toward the run's time.
-    Ask,
+#[strum(serialize_all = "snake_case")]
+pub enum Effort {
+    /// A little.
+    Low,
+    /// As usual.
+    Medium,
+    /// A lot.
+    High,
+    /// As much as it can.
+    Max,
 }
 
 /// Where a run stops by itself. Zero is refused; a value over the maximum is refused, not clipped.
@@ -98,7 +115,8 @@ impl RunLimits {
 pub struct AgentSpec {
     /// How it is driven.
     pub driver: Driver,
-    /// The program and its arguments, for the `acp` driver. Without it, the built-in echo agent.
+    /// The program and its arguments, for the drivers `acp` and `process`. An `acp` agent without it is
+    /// the built-in echo agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub command: Vec<Argument>,
@@ -106,6 +124,17 @@ pub struct AgentSpec {
     /// bundle is downloaded, verified and mounted read-only.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "registry_agent")]
     pub registry_agent: Option<Reference>,
+    /// The way in which the agent is logged in once it has started, one of those it offers, for the
+    /// `acp` driver. Without it, it is logged in when it asks for it, in a way that asks nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "auth_method")]
+    pub auth_method: Option<Slug>,
+    /// Where it is, for the `http` driver: an address that the installation's operator lets agents
+    /// reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Argument>,
+    /// How much it is to think, unless a prompt says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// The model, for the `vanilla` driver. Without it, the first one the installation offers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Slug>,
@@ -122,6 +151,9 @@ pub struct AgentSpec {
     /// What to answer when the agent asks for permission.
     #[serde(default)]
     pub permissions: Permissions,
+    /// What to do when it asks for what only somebody knows.
+    #[serde(default)]
+    pub elicitations: Elicitations,
     /// Repositories the installation's operator offers, by name; each is mounted read-only at
     /// `/repositories/<name>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -139,11 +171,15 @@ impl AgentSpec {
             driver,
             command: Vec::new(),
             registry_agent: None,
+            auth_method: None,
+            url: None,
+            effort: None,
             model: None,
             system_prompt: None,
             env: BTreeMap::new(),
             limits: RunLimits::default(),
             permissions: Permissions::default(),
+            elicitations: Elicitations::default(),
             repositories: Vec::new(),
         }
     }
@@ -154,12 +190,20 @@ impl AgentSpec {
             Some(("command", "must have at most 64 parts"))
         } else if self.command.first().is_some_and(|program| program.as_str().is_empty()) {
             Some(("command", "must begin with a program"))
-        } else if self.driver != Driver::Acp && !self.command.is_empty() {
-            Some(("command", "only the acp driver runs a command"))
+        } else if !matches!(self.driver, Driver::Acp | Driver::Process) && !self.command.is_empty() {
+            Some(("command", "only the drivers acp and process run a command"))
+        } else if self.driver == Driver::Process && self.command.is_empty() {
+            Some(("command", "the process driver needs one"))
+        } else if (self.driver == Driver::Http) != self.url.is_some() {
+            Some(("url", "is for the http driver, which needs one"))
+        } else if self.url.as_ref().is_some_and(|url| !is_address(url.as_str())) {
+            Some(("url", "must be an http or https address of visible ASCII characters"))
         } else if self.registry_agent.is_some()
             && (self.driver != Driver::Acp || !self.command.is_empty())
         {
             Some(("registryAgent", "is for the acp driver, and instead of a command"))
+        } else if self.auth_method.is_some() && self.driver != Driver::Acp {
+            Some(("authMethod", "only the acp driver logs in"))
         } else if self.env.len() > 64 {
             Some(("env", "must have at most 64 variables"))
         } else if self.env.keys().any(|name| name.as_str().starts_with("REEVE_")) {
@@ -172,6 +216,12 @@ impl AgentSpec {
             self.limits.out_of_range()
         }
     }
+}
+
+/// Whether `text` looks like an address. Whether it can be reached is for egress to say.
+fn is_address(text: &str) -> bool {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    host.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 /// Where an agent is.

@@ -17,8 +17,10 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::agent::Labels;
 use crate::instance::{Instance, InstanceEvent, InstanceState};
+use crate::reconcile::Failures;
 use crate::run::End;
 use crate::text::{Argument, Name, VariableName};
+use crate::walls::Standing;
 use crate::{AgentId, ContainerId, Machine, RealmId, Refused, SessionId, Timestamp};
 
 /// Where a container is.
@@ -64,7 +66,7 @@ pub enum ContainerState {
 }
 
 impl ContainerState {
-    /// Whether the platform may hold a process for it: what the reconciler expects to find.
+    /// Whether the platform may hold a process for it.
     pub const fn may_run(self) -> bool {
         match self {
             Self::Provisioning
@@ -358,6 +360,11 @@ const fn capacity() -> u32 {
     CAPACITY
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+const fn none(count: &u32) -> bool {
+    *count == 0
+}
+
 /// A session that waits until its container takes another run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
@@ -397,6 +404,18 @@ pub struct Container {
     pub state: ContainerState,
     /// Which start this is: 0 before the first. Every report of the shim quotes it.
     pub generation: u32,
+    /// The last start whose shim was heard of: what was given to a later one has reached nobody.
+    #[serde(default, skip_serializing_if = "none")]
+    pub heard_of: u32,
+    /// When its present start began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<Timestamp>,
+    /// What went wrong since it was last well: see [`crate::reconcile`].
+    #[serde(default, skip_serializing_if = "Failures::none")]
+    pub failures: Failures,
+    /// What its platform put around it, as its shim said last.
+    #[serde(default, skip_serializing_if = "Standing::is_empty")]
+    pub walls: Standing,
     /// The connection its shim speaks on.
     pub connection: Option<String>,
     /// The sessions with a run in flight, each with its agent.
@@ -430,6 +449,19 @@ pub struct Container {
     pub updated_at: Timestamp,
 }
 
+/// What a shim says of an agent's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The number of what it did last of what was asked of that process.
+    pub asked: u32,
+    /// What became of it.
+    pub event: InstanceEvent,
+    /// Why, in a line for people.
+    pub detail: Option<String>,
+    /// What stands around it.
+    pub walls: Standing,
+}
+
 impl Container {
     /// A container that somebody needs and nobody has asked the platform for.
     pub fn requested(id: ContainerId, realm: RealmId, now: Timestamp) -> Self {
@@ -444,6 +476,10 @@ impl Container {
             metadata: Labels::new(),
             state: ContainerState::Requested,
             generation: 0,
+            heard_of: 0,
+            begun_at: None,
+            failures: Failures::default(),
+            walls: Standing::NONE,
             connection: None,
             busy: BTreeMap::new(),
             line: VecDeque::new(),
@@ -608,12 +644,8 @@ impl Container {
     }
 
     /// The shim says of an agent's process what became of it. Answers whether that is news.
-    pub fn heard(
-        &mut self,
-        agent: AgentId,
-        (asked, event, detail): (u32, InstanceEvent, Option<String>),
-        now: Timestamp,
-    ) -> bool {
+    pub fn heard(&mut self, agent: AgentId, word: Word, now: Timestamp) -> bool {
+        let Word { asked, event, detail, walls } = word;
         let running = self.busy.values().any(|&other| other == agent);
         let Some(instance) = self.agents.get_mut(&agent) else { return false };
         let before = instance.clone();
@@ -630,6 +662,7 @@ impl Container {
             if let Ok(next) = next.or_else(|_| started()?.apply(event, detail, now)) {
                 *instance = next;
             }
+            instance.walls = walls;
         }
         *instance != before
     }

@@ -22,6 +22,11 @@ impl Digest {
         Self(bytes)
     }
 
+    /// The bytes of the hash.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The digits, without what says how they came about: a file name.
     pub fn hex(&self) -> String {
         use fmt::Write;

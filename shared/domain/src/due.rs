@@ -54,8 +54,13 @@ pub enum Errand {
     Wake {
         /// The container.
         container: ContainerId,
-        /// How often it had been started before.
-        before: u32,
+    },
+    /// See that a container is started again that somebody needs.
+    Recover {
+        /// The container.
+        container: ContainerId,
+        /// The start that failed.
+        generation: u32,
     },
     /// Take a deleted container apart.
     Raze {
@@ -123,7 +128,10 @@ impl fmt::Display for Errand {
             Self::Look { container, generation } => write!(f, "look:{container}:{generation}"),
             Self::Settle { container } => write!(f, "settle:{container}"),
             Self::Stop { container } => write!(f, "stop:{container}"),
-            Self::Wake { container, before } => write!(f, "wake:{container}:{before}"),
+            Self::Wake { container } => write!(f, "wake:{container}"),
+            Self::Recover { container, generation } => {
+                write!(f, "recover:{container}:{generation}")
+            }
             Self::Raze { container } => write!(f, "raze:{container}"),
             Self::Dismantle { agent } => write!(f, "dismantle:{agent}"),
             Self::Quell => f.write_str("quell"),
@@ -145,7 +153,7 @@ impl fmt::Display for Errand {
 pub struct Due {
     /// Sets it apart from another that asks for the same at the same time.
     pub id: DueId,
-    /// When it may be carried out.
+    /// When it may be carried out: its place in line.
     pub at: Timestamp,
     /// The realm it is in.
     pub realm: RealmId,
@@ -153,14 +161,19 @@ pub struct Due {
     pub errand: Errand,
     /// How often it has been tried.
     pub attempt: u32,
-    /// Whether a scheduler holds it: `at` is then when that scheduler is given up.
-    #[serde(default)]
-    pub claimed: bool,
+    /// Where a scheduler holds it, when that scheduler is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
 }
 
 impl Due {
     /// `errand`, due at `at`, never tried.
     pub fn new(id: DueId, realm: RealmId, errand: Errand, at: Timestamp) -> Self {
-        Self { id, at, realm, errand, attempt: 0, claimed: false }
+        Self { id, at, realm, errand, attempt: 0, held_until: None }
+    }
+
+    /// From when on anybody may take it.
+    pub fn free_at(&self) -> Timestamp {
+        self.held_until.map_or(self.at, |until| until.max(self.at))
     }
 }

@@ -1,15 +1,16 @@
 //! What happened in a session: the durable events, numbered without a gap.
 //!
 //! Types are ACP's `sessionUpdate` names, in ACP's shapes, whatever the driver; `run_state`,
-//! `session_state` and `waiting_for_capacity` are ours. Deltas of a message that is still being said are live only and are not
-//! events: the coalesced message is.
+//! `session_state`, `waiting_for_capacity` and `container_state` are ours. Deltas of a message that is still
+//! being said are live only and are not events: the coalesced message is.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::container::{Container, ContainerState};
 use crate::run::RunState;
 use crate::session::SessionState;
-use crate::{RunId, Timestamp};
+use crate::{ContainerId, RunId, Timestamp};
 
 /// One durable event of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub const RUN_STATE: &str = "run_state";
 pub const WAITING_FOR_CAPACITY: &str = "waiting_for_capacity";
 /// A session moved.
 pub const SESSION_STATE: &str = "session_state";
+/// A container of the session's agent was given up.
+pub const CONTAINER_STATE: &str = "container_state";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,6 +67,18 @@ struct Waiting {
     limit: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     max: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerMoved<'a> {
+    container_id: ContainerId,
+    state: ContainerState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    tries: u32,
 }
 
 #[derive(Serialize)]
@@ -115,6 +130,19 @@ impl Draft {
     /// A session moved to `state`.
     pub fn session_state(state: SessionState) -> Self {
         Self { kind: SESSION_STATE.to_owned(), run: None, data: raw(&SessionMoved { state }) }
+    }
+
+    /// The container that runs the session's agent is in the state it is in, and why.
+    pub fn container_state(container: &Container) -> Self {
+        let fault = container.fault.as_ref();
+        let data = raw(&ContainerMoved {
+            container_id: container.id,
+            state: container.state,
+            code: fault.and_then(|fault| fault.code.as_deref()),
+            detail: fault.and_then(|fault| fault.detail.as_deref()),
+            tries: container.failures.tries,
+        });
+        Self { kind: CONTAINER_STATE.to_owned(), run: None, data }
     }
 
     /// What the user said, in ACP's shape.

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::walls::Standing;
 use crate::{AgentId, InstanceId, Machine, Refused, Timestamp};
 
 /// Where an instance is.
@@ -163,6 +164,9 @@ pub struct Instance {
     /// Why it failed or exited, in a line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What stands around its process, as the shim found it when it was last ready.
+    #[serde(default, skip_serializing_if = "Standing::is_empty")]
+    pub walls: Standing,
     /// When the agent was installed.
     pub created_at: Timestamp,
     /// When its state last changed.
@@ -190,6 +194,7 @@ impl Instance {
             asked: 0,
             wish: None,
             detail: None,
+            walls: Standing::NONE,
             created_at: now,
             updated_at: now,
         }

@@ -23,6 +23,9 @@ pub struct Limits {
     pub inodes: u64,
     /// Bytes in `/tmp` and `/dev/shm`, where they are the agent's own.
     pub scratch: u64,
+    /// Processors, of all agents of a container together, where the kernel counts them: who takes all
+    /// of it is slowed down and not stopped.
+    pub cpu: u64,
 }
 
 impl Default for Limits {
@@ -34,6 +37,7 @@ impl Default for Limits {
             disk: 10 << 30,
             inodes: 1_000_000,
             scratch: 512 << 20,
+            cpu: 4,
         }
     }
 }
@@ -115,6 +119,9 @@ impl fmt::Display for Passed {
     }
 }
 
+/// The most processors a limit can be.
+pub const MAX_CPU: u64 = 1024;
+
 impl Limits {
     /// The first limit that is passed by who has taken `now`, and had taken `before` when it started.
     pub fn passed(&self, now: &Taken, before: &Taken) -> Option<Passed> {
@@ -153,6 +160,11 @@ impl Limits {
     pub fn with(mut self, text: &str) -> Result<Self, Malformed> {
         use strum::IntoEnumIterator;
         let (name, value) = text.split_once('=').ok_or(Malformed)?;
+        if name == "cpu" {
+            let cpu =
+                value.parse().ok().filter(|cpu| (1..=MAX_CPU).contains(cpu)).ok_or(Malformed)?;
+            return Ok(Self { cpu, ..self });
+        }
         let limit = Limit::iter().find(|limit| limit.name() == name).ok_or(Malformed)?;
         let digits = value.trim_end_matches(['K', 'M', 'G']);
         let shift = match &value[digits.len()..] {
@@ -180,7 +192,7 @@ impl Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected NAME=VALUE: memory, disk or scratch in bytes (K, M and G are understood), processes, \
-     files or inodes"
+     files, inodes or cpu"
 )]
 pub struct Malformed;
 
@@ -190,8 +202,15 @@ mod tests {
 
     #[test]
     fn a_limit_is_passed_by_who_takes_all_of_it() {
-        let limits =
-            Limits { memory: 10, processes: 10, files: 10, disk: 10, inodes: 10, scratch: 10 };
+        let limits = Limits {
+            memory: 10,
+            processes: 10,
+            files: 10,
+            disk: 10,
+            inodes: 10,
+            scratch: 10,
+            cpu: 1,
+        };
         let none = Taken::default();
         let row = |now: Taken| limits.passed(&now, &none).map(|passed| passed.limit);
         assert_eq!(row(none), None);
@@ -221,6 +240,7 @@ mod tests {
         let limits = Limits::default().with("memory=512M").unwrap().with("processes=99").unwrap();
         assert_eq!((limits.memory, limits.processes), (512 << 20, 99));
         assert_eq!(limits.with("scratch=2G").unwrap().scratch, 2 << 30);
+        assert_eq!(limits.with("cpu=3").unwrap().cpu, 3);
         for wrong in [
             "memory",
             "memory=",
@@ -228,7 +248,10 @@ mod tests {
             "memory=1T",
             "memory=1KK",
             "files=4K",
-            "cpu=1",
+            "cpu=0",
+            "cpu=1025",
+            "cpu=1K",
+            "gpu=1",
             "disk=-1",
         ] {
             assert_eq!(Limits::default().with(wrong), Err(Malformed), "{wrong}");

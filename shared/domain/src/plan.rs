@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{AgentSpec, Driver, Permissions, RunLimits};
+use crate::agent::{AgentSpec, Driver, Effort, Elicitations, Permissions, RunLimits};
 use crate::bundle::{Bundle, BundleState};
 use crate::realm::RealmPolicy;
 use crate::registry::Platform;
@@ -30,13 +30,15 @@ pub struct ContainerPlan {
     pub token: String,
     /// Repositories the operator offers, to be mounted read-only at `/repositories/<name>`.
     pub repositories: Vec<Slug>,
-    /// Contents of bundles, to be mounted read-only at [`bundle_path`].
-    pub bundles: Vec<Digest>,
 }
+
+/// Where bundles are seen in a container, read-only, each under its digest: also one that is made while
+/// the container runs.
+pub const BUNDLES: &str = "/bundles";
 
 /// Where the files of a bundle are seen in a container.
 pub fn bundle_path(content: Digest) -> String {
-    format!("/bundles/{}", content.hex())
+    format!("{BUNDLES}/{}", content.hex())
 }
 
 /// The bundle of a plan.
@@ -131,8 +133,17 @@ pub struct AgentPlan {
     pub driver: Driver,
     /// The program and its arguments; empty for what is built into the shim.
     pub command: Vec<String>,
+    /// How it is logged in before anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_method: Option<String>,
     /// Environment of the agent's processes, beside what the shim sets.
     pub env: BTreeMap<String, String>,
+    /// Where it is, where it is not in the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// How much it is to think, unless a prompt says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// The model, for the tool loop.
     pub model: Option<String>,
     /// Instructions put before every conversation.
@@ -141,6 +152,9 @@ pub struct AgentPlan {
     pub limits: RunLimits,
     /// What to answer when it asks for permission.
     pub permissions: Permissions,
+    /// What to do when it asks for what only somebody knows.
+    #[serde(default)]
+    pub elicitations: Elicitations,
 }
 
 impl AgentPlan {
@@ -149,15 +163,19 @@ impl AgentPlan {
         Self {
             driver: spec.driver,
             command: spec.command.iter().map(|part| part.as_str().to_owned()).collect(),
+            auth_method: spec.auth_method.as_ref().map(|method| method.as_str().to_owned()),
             env: spec
                 .env
                 .iter()
                 .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
                 .collect(),
+            url: spec.url.as_ref().map(|url| url.as_str().to_owned()),
+            effort: spec.effort,
             model: spec.model.as_ref().map(|model| model.as_str().to_owned()),
             system_prompt: spec.system_prompt.as_ref().map(|text| text.as_str().to_owned()),
             limits: spec.limits,
             permissions: spec.permissions,
+            elicitations: spec.elicitations,
         }
     }
 }

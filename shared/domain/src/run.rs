@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::agent::RunLimits;
+use crate::agent::{Effort, RunLimits};
+use crate::elicitation::{Elicitation, Reply};
+use crate::output::Output;
 use crate::text::Prompt;
 use crate::{AgentId, Machine, RealmId, Refused, RunId, SessionId, Timestamp};
 
@@ -139,6 +141,9 @@ pub struct End {
     /// One line about a failure, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The answer that fits the run's schema, where it has one and completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structured: Option<serde_json::Value>,
 }
 
 impl End {
@@ -149,7 +154,7 @@ impl End {
 
     /// A failure with its stable code and one line for people.
     pub fn failure(code: &str, detail: impl Into<String>) -> Self {
-        Self { stop_reason: None, code: Some(code.to_owned()), detail: Some(detail.into()) }
+        Self { code: Some(code.to_owned()), detail: Some(detail.into()), ..Self::default() }
     }
 }
 
@@ -198,6 +203,9 @@ pub enum Unanswerable {
     /// It is none of the options.
     #[error("must be one of: {}", .0.join(", "))]
     NoSuchOption(Vec<String>),
+    /// It is not what was asked for.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 /// One prompt turn.
@@ -214,6 +222,12 @@ pub struct Run {
     pub agent: AgentId,
     /// What was asked.
     pub prompt: Prompt,
+    /// What its answer is to be.
+    #[serde(default, skip_serializing_if = "Output::is_text")]
+    pub output: Output,
+    /// How much its agent is to think, where the prompt says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// Where it is.
     pub state: RunState,
     /// Where it stops by itself.
@@ -224,9 +238,12 @@ pub struct Run {
     /// What it waits for, where it is its session's turn and the agent cannot begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// What its agent waits for; empty unless it is awaiting approval.
+    /// The permissions its agent waits for; empty unless it is awaiting approval.
     #[serde(default)]
     pub permissions: Vec<PermissionRequest>,
+    /// What its agent wants to know from somebody; empty unless it is awaiting approval.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elicitations: Vec<Elicitation>,
     /// How it ended, once it has.
     pub end: Option<End>,
     /// Tokens it used, once it has ended.
@@ -258,6 +275,7 @@ impl Run {
         next.reason = None;
         if state.is_terminal() {
             next.permissions.clear();
+            next.elicitations.clear();
             next.ended_at = Some(now);
             next.end = Some(end.unwrap_or_default());
         }
@@ -283,9 +301,29 @@ impl Run {
         Ok(next)
     }
 
+    /// The run with `reply` given to what its agent wants to know. The agent has still to get it.
+    /// Replying again with the same changes nothing.
+    pub fn replied(&self, request: &str, reply: Reply) -> Result<Self, Unanswerable> {
+        let mut next = self.clone();
+        let asked = next.elicitations.iter_mut().find(|asked| asked.id == request);
+        let asked = asked.ok_or(Unanswerable::NotAsked)?;
+        if asked.reply.as_ref().is_some_and(|given| *given != reply) {
+            return Err(Unanswerable::NotAsked);
+        }
+        asked.inquiry.judge(&reply).map_err(Unanswerable::Unfit)?;
+        asked.reply = Some(reply);
+        Ok(next)
+    }
+
+    /// Whether its agent waits for an answer of somebody.
+    pub fn waits(&self) -> bool {
+        !self.permissions.is_empty() || !self.elicitations.is_empty()
+    }
+
     /// Whether an answer has been given that the agent has not got yet.
     pub fn owes_answer(&self) -> bool {
         self.permissions.iter().any(|asked| asked.answer.is_some())
+            || self.elicitations.iter().any(|asked| asked.reply.is_some())
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::agent::Labels;
+use crate::conversation::{MAX_SET, Offers, Settings};
 use crate::event::{Draft, Event};
 use crate::text::{Argument, Name, Slug, VariableName};
 use crate::{AgentId, ContainerId, Machine, RealmId, Refused, RunId, SessionId, Timestamp};
@@ -120,6 +121,13 @@ pub struct Setup {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub env: BTreeMap<VariableName, Argument>,
+    /// The mode, the model and the options that its agent is to be set to.
+    #[serde(
+        default,
+        skip_serializing_if = "Settings::is_empty",
+        deserialize_with = "crate::object::one"
+    )]
+    pub settings: Settings,
     /// Free text of whoever opened it; at most 16.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
@@ -167,6 +175,8 @@ impl Setup {
             Some(("session.env", "must have at most 64 variables"))
         } else if self.env.keys().any(|name| name.as_str().starts_with("REEVE_")) {
             Some(("session.env", "names beginning with REEVE_ are reserved"))
+        } else if self.settings.options.len() > MAX_SET {
+            Some(("session.settings.options", "must be at most 32"))
         } else if self.metadata.len() > crate::agent::MAX_LABELS {
             Some(("session.metadata", "must have at most 16"))
         } else if serde_json::to_vec(self).map_or(usize::MAX, |json| json.len()) > MAX_SETUP {
@@ -193,6 +203,9 @@ pub struct Session {
     /// How its agent is told to work.
     #[serde(default)]
     pub setup: Setup,
+    /// What its agent offers, as it last told.
+    #[serde(default)]
+    pub offers: Offers,
     /// What people call it.
     pub title: Option<Name>,
     /// Where it is.
@@ -374,6 +387,7 @@ mod tests {
             agent: AgentId::new(Ulid::from_parts(1, 1)),
             container: None,
             setup: Setup::default(),
+            offers: Offers::default(),
             title: None,
             state: SessionState::Active,
             active: None,

@@ -32,14 +32,16 @@ pub struct Template {
 }
 
 impl Template {
-    /// The templates every realm has, one for each driver, in the order of their ids.
+    /// The templates every realm has, in the order of their ids: one for each driver that works
+    /// without being told what to run.
     pub fn built_in() -> impl DoubleEndedIterator<Item = Self> {
-        Driver::VARIANTS.iter().map(|&driver| {
+        Driver::VARIANTS.iter().filter_map(|&driver| {
             let (ulid, name, description) = match driver {
                 Driver::Acp => (1, "ACP agent", "A program that speaks the Agent Client Protocol; the echo agent until it is given a command."),
                 Driver::Vanilla => (2, "Tool loop", "Reads, writes, searches and runs commands in its workspace over a model endpoint."),
+                Driver::Process | Driver::Http => return None,
             };
-            Self {
+            Some(Self {
                 id: TemplateId::new(Ulid::from_parts(0, ulid)),
                 realm: None,
                 name: Name::new(name).unwrap_or_else(|_| unreachable!("a constant within limits")),
@@ -48,7 +50,7 @@ impl Template {
                 spec: AgentSpec::of(driver),
                 created_at: Timestamp::default(),
                 updated_at: Timestamp::default(),
-            }
+            })
         })
     }
 

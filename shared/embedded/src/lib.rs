@@ -7,6 +7,7 @@
 
 pub mod blobs;
 pub mod bundles;
+mod ceiling;
 pub mod docker;
 mod durable;
 pub mod faults;

@@ -69,7 +69,7 @@ pub fn update(before: &Loaded<Agent>, agent: &Agent, now: Timestamp) -> Vec<Writ
     let (old, new) = (timer(&before.value), timer(agent));
     if old != new {
         // Before its time nobody has claimed it, so it is where it was put.
-        writes.extend(old.filter(|due| now < due.at).as_ref().map(crate::due::done));
+        writes.extend(old.filter(|due| now < due.at).as_ref().map(crate::due::call_off));
         writes.extend(new.as_ref().map(crate::due::put));
     }
     writes

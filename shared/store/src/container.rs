@@ -49,8 +49,8 @@ impl Bounds {
         Self { existing: i64::MAX, running: i64::MAX, waiting: i64::MAX, leaving: i64::MAX };
 }
 
-/// Writes a container as it is now, at `now`, and what follows from how it was: the counts, and the
-/// timer that archives its agents.
+/// Writes a container as it is now, at `now`, and what follows from how it was: the counts, whether it
+/// may be running, and the timer that archives its agents.
 ///
 /// A conflict may also mean that a count would leave its bounds, or
 /// that room was taken which somebody waits for.
@@ -98,11 +98,12 @@ fn follow(
         // Whoever takes room that somebody waits for goes ahead of them.
         writes.push(count(scope, Counter::Waiting, 0, 0));
     }
+    writes.extend(crate::live::follow(before, after));
     let timer = |container: &Container| Some(archival(container, container.archive_at?));
     let (old, new) = (before.and_then(timer), after.and_then(timer));
     if old != new {
         // Before its time nobody has claimed it, so it is where it was put.
-        writes.extend(old.filter(|due| now < due.at).as_ref().map(crate::due::done));
+        writes.extend(old.filter(|due| now < due.at).as_ref().map(crate::due::call_off));
         writes.extend(new.as_ref().map(crate::due::put));
     }
     writes

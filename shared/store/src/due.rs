@@ -1,4 +1,7 @@
 //! The due index: what is to be done, ordered by when.
+//!
+//! Who holds an errand leaves it in its place in line, which is the one write of a claim: what is held is
+//! met again by others, who pass it over until its lease ends.
 
 use domain::Timestamp;
 use domain::due::Due;
@@ -23,25 +26,32 @@ pub fn put(due: &Due) -> Write {
     document::put(due, Expect::Absent)
 }
 
-/// Takes an errand for oneself until `until`: of two that try, one gets a conflict.
-pub fn claim(before: &Loaded<Due>, until: Timestamp) -> (Due, [Write; 2]) {
-    let due =
-        Due { at: until, attempt: before.value.attempt + 1, claimed: true, ..before.value.clone() };
-    let writes = [document::delete(before), put(&due)];
-    (due, writes)
+/// Takes an errand for oneself until `until`: of two that try, one gets a conflict. The errand as one then
+/// holds it.
+pub fn claim(before: &Loaded<Due>, until: Timestamp) -> (Loaded<Due>, Write) {
+    let attempt = before.value.attempt + 1;
+    let value = Due { attempt, held_until: Some(until), ..before.value.clone() };
+    let write = document::put(&value, before.expect());
+    (Loaded { value, version: before.version + 1 }, write)
 }
 
 /// Writes that put an errand one holds back in line, to be tried again at `at`.
-pub fn release(held: &Due, at: Timestamp, attempt: u32) -> [Write; 2] {
-    // At the very moment until which it is held it would be the same item.
-    let at = if at == held.at { at.after(std::time::Duration::from_millis(1)) } else { at };
-    [done(held), put(&Due { at, attempt, claimed: false, ..held.clone() })]
+pub fn release(held: &Loaded<Due>, at: Timestamp, attempt: u32) -> Vec<Write> {
+    let due = Due { at, attempt, held_until: None, ..held.value.clone() };
+    if at == held.value.at {
+        return vec![document::put(&due, held.expect())];
+    }
+    vec![done(held), put(&due)]
 }
 
 /// Removes an errand one holds: what it asks for is done.
-pub fn done(held: &Due) -> Write {
-    // An errand is written once at each of its times.
-    Write::Delete { key: held.key(), expect: Expect::Version(1) }
+pub fn done(held: &Loaded<Due>) -> Write {
+    document::delete(held)
+}
+
+/// Takes an errand out of the line that nobody has claimed yet: what it asks for is not wanted any more.
+pub fn call_off(due: &Due) -> Write {
+    Write::Delete { key: due.key(), expect: Expect::Version(1) }
 }
 
 /// The first `limit` errands of one shard by time, due or not: one round trip.

@@ -11,6 +11,7 @@
 //! | agent       | `RLM#<rlm>#AGT`           | `<agt>`              | `RLM#<rlm>#AGT#<state>`  | `<agt>`  | get, list, list by state |
 //! | agent label | `RLM#<rlm>#LBL#<key>=<v>` | `<agt>`              |                          |          | list agents by label |
 //! | container   | `RLM#<rlm>#CTR`           | `<ctr>`              | `RLM#<rlm>#CTR#waiting`, or `#idle` | `<ms:013>#<ctr>` | get; commands of a shim; admission |
+//! | live        | `LIVE`                    | `<rlm>#<ctr>`        |                          |          | the sweep over what runs |
 //! | pooled      | `RLM#<rlm>#POOL#<class>`  | `<ctr>`              |                          |          | placing an agent |
 //! | session     | `RLM#<rlm>#SES`           | `<ses>`              | `RLM#<rlm>#AGT#<agt>#SES`| `<ses>`  | get, list, list by agent |
 //! | run         | `RLM#<rlm>#RUN`           | `<run>`              | `RLM#<rlm>#SES#<ses>#RUN`| `<run>`  | get, list, list by session |
@@ -158,6 +159,16 @@ pub fn agents_with_label(scope: Scope, label: &LabelKey, value: &LabelValue) -> 
 /// A container.
 pub fn container(scope: Scope, id: ContainerId) -> Key {
     Key { pk: containers(scope), sk: id.to_string() }
+}
+
+/// That a start of a container may be running.
+pub fn live(scope: Scope, id: ContainerId) -> Key {
+    Key { pk: live_containers(), sk: format!("{}#{id}", scope.0) }
+}
+
+/// The partition of the containers of all realms that may be running.
+pub fn live_containers() -> String {
+    "LIVE".to_owned()
 }
 
 /// That a container takes agents of any session, and what it is like.
@@ -463,6 +474,7 @@ mod tests {
                     ContainerId::new(Ulid::from_parts(1, 7))
                 )
             ),
+            format!("{:?}", live(scope, ContainerId::new(Ulid::from_parts(1, 7)))),
             format!("{:?}", pooled(scope, "c", ContainerId::new(Ulid::from_parts(1, 7)))),
             format!("{:?}", session(scope, session_id)),
             format!("{:?}", session_index(scope, agent_id, session_id)),

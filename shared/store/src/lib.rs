@@ -18,6 +18,7 @@ pub mod event;
 pub mod idempotency;
 pub mod key;
 pub mod keys;
+pub mod live;
 pub mod log;
 pub mod plan;
 pub mod pool;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::agent::{Agent, AgentSpec, AgentState, Driver, Labels, Permissions, RunLimits};
+use domain::agent::{
+    Agent, AgentSpec, AgentState, Driver, Effort, Elicitations, Labels, Permissions, RunLimits,
+};
 use domain::registry::Reference;
 use domain::text::{Argument, Instructions, Name, Slug, VariableName};
 use domain::{AgentId, ContainerId, Digest, TemplateId, Timestamp};
@@ -23,7 +25,8 @@ macro_rules! with_spec_fields {
             /// How it is driven.
             #[serde(default)]
             pub driver: Option<Driver>,
-            /// The program and its arguments, for the `acp` driver; without it, the echo agent.
+            /// The program and its arguments, for the drivers `acp` and `process`; an `acp` agent
+            /// without it is the echo agent.
             #[serde(default)]
             #[schemars(length(max = 64))]
             pub command: Field<Vec<Argument>>,
@@ -31,6 +34,16 @@ macro_rules! with_spec_fields {
             /// command: its id, or `id@version`.
             #[serde(default, alias = "registry_agent")]
             pub registry_agent: Field<Reference>,
+            /// The way in which the agent is logged in once it has started, one of those it offers,
+            /// for the `acp` driver.
+            #[serde(default, alias = "auth_method")]
+            pub auth_method: Field<Slug>,
+            /// Where it is, for the `http` driver: an address that the operator lets agents reach.
+            #[serde(default)]
+            pub url: Field<Argument>,
+            /// How much it is to think, unless a prompt says otherwise.
+            #[serde(default)]
+            pub effort: Field<Effort>,
             /// The model, for the `vanilla` driver.
             #[serde(default)]
             pub model: Field<Slug>,
@@ -47,6 +60,9 @@ macro_rules! with_spec_fields {
             /// What to answer when the agent asks for permission.
             #[serde(default)]
             pub permissions: Field<Permissions>,
+            /// What to do when the agent asks for what only somebody knows.
+            #[serde(default)]
+            pub elicitations: Field<Elicitations>,
             /// Repositories the installation's operator offers, by name.
             #[serde(default)]
             #[schemars(length(max = 16))]
@@ -63,6 +79,9 @@ macro_rules! with_spec_fields {
                         .registry_agent
                         .clone()
                         .overlay_optional(base.registry_agent),
+                    auth_method: self.auth_method.clone().overlay_optional(base.auth_method),
+                    url: self.url.clone().overlay_optional(base.url),
+                    effort: self.effort.clone().overlay_optional(base.effort),
                     model: self.model.clone().overlay_optional(base.model),
                     system_prompt: self.system_prompt.clone().overlay_optional(base.system_prompt),
                     env: self.env.clone().overlay(base.env, BTreeMap::new()),
@@ -71,6 +90,10 @@ macro_rules! with_spec_fields {
                         .permissions
                         .clone()
                         .overlay(base.permissions, Permissions::default()),
+                    elicitations: self
+                        .elicitations
+                        .clone()
+                        .overlay(base.elicitations, Elicitations::default()),
                     repositories: self.repositories.clone().overlay(base.repositories, Vec::new()),
                 }
             }
@@ -137,6 +160,12 @@ pub struct AgentView {
     pub command: Vec<Argument>,
     /// The agent of the realm's catalog it is, where it is one.
     pub registry_agent: Option<Reference>,
+    /// The way in which it is logged in once it has started, where one was chosen.
+    pub auth_method: Option<Slug>,
+    /// Where it is, where it is not in its container.
+    pub url: Option<Argument>,
+    /// How much it is to think.
+    pub effort: Option<Effort>,
     /// The model.
     pub model: Option<Slug>,
     /// Instructions put before every conversation.
@@ -147,6 +176,8 @@ pub struct AgentView {
     pub limits: RunLimits,
     /// What to answer when it asks for permission.
     pub permissions: Permissions,
+    /// What to do when it asks for what only somebody knows.
+    pub elicitations: Elicitations,
     /// Repositories it sees.
     pub repositories: Vec<Slug>,
     /// Its container, once it has had one.
@@ -178,11 +209,15 @@ impl AgentView {
             driver: spec.driver,
             command: spec.command,
             registry_agent: spec.registry_agent,
+            auth_method: spec.auth_method,
+            url: spec.url,
+            effort: spec.effort,
             model: spec.model,
             system_prompt: spec.system_prompt,
             env: spec.env,
             limits: spec.limits,
             permissions: spec.permissions,
+            elicitations: spec.elicitations,
             repositories: spec.repositories,
             container_id: agent.container,
             reclaimed_at: agent.reclaimed_at,

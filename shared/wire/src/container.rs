@@ -11,6 +11,7 @@ use domain::instance::{Instance, InstanceState};
 use domain::object;
 use domain::registry::Reference;
 use domain::text::{Argument, Description, Name, Slug, VariableName, Version};
+use domain::walls::{Keepers, Standing, Wall};
 use domain::{AgentId, ContainerId, InstanceId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -242,6 +243,10 @@ pub struct ContainerView {
     pub pinned: bool,
     /// How often it has been started.
     pub starts: u32,
+    /// How often it was started again since it was last well.
+    pub tries: u32,
+    /// When it is started again, where it has failed and somebody needs it.
+    pub retry_at: Option<Timestamp>,
     /// The stable code of why its last start ended, where nobody wanted that.
     pub code: Option<String>,
     /// The same in a line for people.
@@ -271,6 +276,8 @@ impl From<&Container> for ContainerView {
             waiting: container.line.len(),
             pinned: container.pinned,
             starts: container.generation,
+            tries: container.failures.tries,
+            retry_at: container.failures.again_at,
             code: fault.code,
             detail: fault.detail,
             created_at: container.created_at,
@@ -293,6 +300,8 @@ pub struct InstanceView {
     pub state: InstanceState,
     /// Why it exited or failed, in a line for people.
     pub detail: Option<String>,
+    /// The walls around its process, as they were found once it was ready; empty where it has none.
+    pub walls: Vec<Wall>,
     /// When the agent was installed.
     pub created_at: Timestamp,
     /// When its state last changed.
@@ -308,6 +317,7 @@ impl InstanceView {
             container_id: container,
             state: instance.state,
             detail: instance.detail.clone(),
+            walls: instance.walls.iter().collect(),
             created_at: instance.created_at,
             updated_at: instance.updated_at,
         }
@@ -325,10 +335,30 @@ impl InstanceView {
 pub struct ContainerDetail {
     /// The container.
     pub container: ContainerView,
+    /// The walls around it, once its shim has been heard of.
+    pub walls: Option<WallsView>,
     /// The agents installed in it.
     pub agents: Vec<InstanceView>,
     /// The sessions that have a run in flight in it, and then those that wait for it, at most 100.
     pub sessions: Vec<SessionView>,
+}
+
+/// The walls around a container. Each agent in it has more of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WallsView {
+    /// Those that its platform put around it.
+    pub standing: Vec<Wall>,
+    /// Who keeps the limits of its agents.
+    pub limits: Keepers,
+}
+
+impl WallsView {
+    /// What a caller sees of `walls`; none before they are known.
+    pub fn of(walls: Standing) -> Option<Self> {
+        let known = !walls.is_empty();
+        known.then(|| Self { standing: walls.iter().collect(), limits: Keepers::of(walls) })
+    }
 }
 
 /// The instances of a container.

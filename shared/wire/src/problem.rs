@@ -84,6 +84,8 @@ pub enum ProblemKind {
     TransferTooLarge,
     /// The workspace has more than a snapshot holds.
     WorkspaceTooLarge,
+    /// The schema of an output is none, or asks for more than is judged here.
+    InvalidOutputSchema,
     /// The body is not an archive that can be imported.
     InvalidArchive,
     /// Nothing has such a path.
@@ -104,7 +106,8 @@ impl ProblemKind {
             | Self::InvalidParameter
             | Self::InvalidCursor
             | Self::InvalidIdempotencyKey
-            | Self::InvalidArchive => 400,
+            | Self::InvalidArchive
+            | Self::InvalidOutputSchema => 400,
             Self::Unauthenticated => 401,
             Self::ScopeMissing | Self::RealmSuspended | Self::PolicyRefused => 403,
             Self::NotFound | Self::NoSuchRoute => 404,
@@ -162,6 +165,7 @@ impl ProblemKind {
             Self::InTheWay => "Something is in the way",
             Self::TransferTooLarge => "It is more than one transfer moves",
             Self::WorkspaceTooLarge => "The workspace has more than a snapshot holds",
+            Self::InvalidOutputSchema => "The schema cannot judge an answer",
             Self::InvalidArchive => "The archive cannot be imported",
             Self::UnmatchedExports => "Nothing has such a path",
             Self::RangeNotSatisfiable => "The file has no such range",

@@ -1,14 +1,21 @@
 //! Sessions and their runs.
 
+use std::collections::BTreeMap;
+
 use domain::container::Profile;
+use domain::agent::Effort;
+use domain::conversation::{Offers, Setting, Settings};
+use domain::elicitation::{Elicitation, Inquiry, Reply};
 use domain::object;
+use domain::output::Output;
 use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
 use domain::session::{Session, SessionState, Setup};
-use domain::text::{Name, Prompt, Slug};
+use domain::text::{Argument, Name, Prompt, Slug};
 use domain::{AgentId, ContainerId, RunId, SessionId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Field;
 use crate::container::{AgentName, ManualAgent};
 
 /// A session to be opened: with `agentId` or `manualAgent`.
@@ -55,6 +62,9 @@ pub struct SessionView {
     pub container_id: Option<ContainerId>,
     /// How the agent is told to work.
     pub setup: Setup,
+    /// The modes, models and options that the agent offers, and which of them it is set to, as it last
+    /// told; empty before the first prompt.
+    pub offers: Offers,
     /// What people call it.
     pub title: Option<Name>,
     /// Where it is.
@@ -79,6 +89,7 @@ impl From<&Session> for SessionView {
             agent_id: session.agent,
             container_id: session.container,
             setup: session.setup.clone(),
+            offers: session.offers.clone(),
             title: session.title.clone(),
             state: session.state,
             active_run_id: session.active,
@@ -96,6 +107,55 @@ impl From<&Session> for SessionView {
 pub struct NewPrompt {
     /// What to ask.
     pub prompt: Prompt,
+    /// What the answer is to be; left out: text.
+    #[serde(default, deserialize_with = "object::one")]
+    pub output: Output,
+    /// How much the agent is to think; left out: as the agent says.
+    #[serde(default)]
+    pub effort: Option<Effort>,
+}
+
+/// What to set the agent to. What is left out stays; what is null is the agent's own choice from the next
+/// time on that it opens the session.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Configure {
+    /// The mode, one of those it offers.
+    #[serde(default, alias = "modeId", alias = "mode_id")]
+    pub mode: Field<Argument>,
+    /// The model, one of those it offers, for agents that tell models apart from their options.
+    #[serde(default, alias = "modelId", alias = "model_id")]
+    pub model: Field<Argument>,
+    /// The options, by the agent's ids of them, each a value it offers, or true or false.
+    #[serde(default)]
+    #[schemars(extend("maxProperties" = 32))]
+    pub options: BTreeMap<Slug, Option<Setting>>,
+}
+
+impl Configure {
+    /// The settings that come of laying this over `base`.
+    pub fn over(&self, base: &Settings) -> Settings {
+        let mut options = base.options.clone();
+        for (id, setting) in &self.options {
+            match setting {
+                Some(setting) => drop(options.insert(id.clone(), setting.clone())),
+                None => drop(options.remove(id)),
+            }
+        }
+        Settings {
+            mode: self.mode.clone().overlay_optional(base.mode.clone()),
+            model: self.model.clone().overlay_optional(base.model.clone()),
+            options,
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunResult {
+    /// The answer: it fits the schema of the prompt.
+    pub structured: serde_json::Value,
 }
 
 /// What to cancel.
@@ -107,7 +167,8 @@ pub struct Cancel {
     pub run_id: Option<RunId>,
 }
 
-/// An answer to what a run waits for: an option, or `cancel`.
+/// An answer to what a run waits for: an option or none to a permission request, an action to an
+/// elicitation.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewAnswer {
@@ -119,6 +180,39 @@ pub struct NewAnswer {
     #[serde(default, alias = "option_id")]
     #[schemars(length(max = 256))]
     pub option_id: Option<String>,
+    /// What to do with an elicitation. Left out: cancel.
+    #[serde(default)]
+    pub action: Option<Action>,
+    /// What was filled in, where a form is accepted: it fits the form's schema.
+    #[serde(default)]
+    pub content: Option<serde_json::Value>,
+}
+
+/// What to do with an elicitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Answer it: with the content that its form asks for, or by consenting to visit its address.
+    Accept,
+    /// Say no.
+    Decline,
+    /// Say that nobody decided.
+    Cancel,
+}
+
+impl NewAnswer {
+    /// The answer to an elicitation; none where it is one to a permission request, or content comes
+    /// without a yes.
+    pub fn reply(&self) -> Option<Reply> {
+        match (self.action, &self.option_id, &self.content) {
+            (Some(Action::Accept), None, content) => {
+                Some(Reply::Accept { content: content.clone() })
+            }
+            (Some(Action::Decline), None, None) => Some(Reply::Decline),
+            (Some(Action::Cancel) | None, None, None) => Some(Reply::Cancel),
+            (Some(_) | None, ..) => None,
+        }
+    }
 }
 
 /// What an agent waits for.
@@ -131,6 +225,28 @@ pub struct PermissionView {
     pub title: String,
     /// The ways to answer.
     pub options: Vec<PermissionOption>,
+}
+
+/// What an agent wants to know from somebody.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ElicitationView {
+    /// Its id within the run.
+    pub request_id: String,
+    /// What the agent says to whoever is to answer.
+    pub message: String,
+    /// In which way it asks: a form to be filled in, or an address to be visited.
+    pub inquiry: Inquiry,
+}
+
+impl From<&Elicitation> for ElicitationView {
+    fn from(asked: &Elicitation) -> Self {
+        Self {
+            request_id: asked.id.clone(),
+            message: asked.message.clone(),
+            inquiry: asked.inquiry.clone(),
+        }
+    }
 }
 
 /// A run.
@@ -149,8 +265,16 @@ pub struct RunView {
     pub reason: Option<Reason>,
     /// What was asked.
     pub prompt: Prompt,
+    /// What the answer is to be.
+    pub output: Output,
+    /// How much the agent is to think, where the prompt said so.
+    pub effort: Option<Effort>,
+    /// What came of it, where it completed and its answer was to fit a schema.
+    pub result: Option<RunResult>,
     /// What its agent waits for, while it awaits approval.
     pub permissions: Vec<PermissionView>,
+    /// What its agent wants to know from somebody, while it awaits that.
+    pub elicitations: Vec<ElicitationView>,
     /// ACP's word for why the agent stopped.
     pub stop_reason: Option<String>,
     /// The stable code of a failure.
@@ -179,6 +303,9 @@ impl From<&Run> for RunView {
             state: run.state,
             reason: run.reason,
             prompt: run.prompt.clone(),
+            output: run.output.clone(),
+            effort: run.effort,
+            result: end.structured.map(|structured| RunResult { structured }),
             permissions: run
                 .permissions
                 .iter()
@@ -188,6 +315,12 @@ impl From<&Run> for RunView {
                     title: asked.title.clone(),
                     options: asked.options.clone(),
                 })
+                .collect(),
+            elicitations: run
+                .elicitations
+                .iter()
+                .filter(|asked| asked.reply.is_none())
+                .map(ElicitationView::from)
                 .collect(),
             stop_reason: end.stop_reason,
             code: end.code,

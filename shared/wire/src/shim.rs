@@ -15,20 +15,32 @@
 //! Frames are externally tagged (`{"report":{…}}`), which lets event data pass through unparsed.
 
 mod frames;
+pub mod keep;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use frames::{Part, Parts};
 
+use domain::agent::Effort;
+use domain::conversation::Settings;
+use domain::elicitation::{Inquiry, Reply};
 use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::run::{PermissionAnswer, PermissionOption, Usage};
 use domain::session::McpServer;
+use domain::walls::Standing;
 use domain::{AgentId, ContainerId, RunId, SessionId};
 
 /// The version of this protocol. A shim of another version is told so and exits.
 pub const PROTOCOL: u32 = 1;
+
+/// Where egress passes a request on to the address that [`FORWARD_TO`] names, if its operator lets
+/// agents reach that.
+pub const FORWARD: &str = "/v1/forward";
+
+/// The header of a request to [`FORWARD`] that says where it is to go.
+pub const FORWARD_TO: &str = "reeve-forward-to";
 
 /// The most bytes one frame may have.
 pub const MAX_FRAME: usize = 120 * 1024;
@@ -52,6 +64,8 @@ pub enum Up {
     /// What became of an agent's process. Said again on every connection, of every agent there is one
     /// of.
     Process(Process),
+    /// A question about directories that the container does not keep.
+    Ask(keep::Ask),
     /// Still here.
     Heartbeat,
 }
@@ -68,6 +82,9 @@ pub struct Hello {
     pub generation: u32,
     /// The shim's version, for people.
     pub version: String,
+    /// What the platform put around the container: see [`Walls::around`].
+    #[serde(default)]
+    pub walls: Standing,
 }
 
 /// Durable events of one session, in order.
@@ -111,12 +128,21 @@ pub enum What {
     },
     /// The agent waits for permission: the control plane is to answer.
     Asked(PermissionRequest),
+    /// The agent wants to know something from somebody: the control plane is to answer.
+    Elicited(ElicitationRequest),
     /// The agent has the answer to what it waited for.
     Answered {
         /// Which request.
         request: String,
         /// ACP's outcome, as the agent got it.
         outcome: Box<RawValue>,
+    },
+    /// The agent has the answer to what it wanted to know.
+    Replied {
+        /// Which request.
+        request: String,
+        /// ACP's word for the answer; what was filled in is for the agent alone.
+        action: String,
     },
     /// The run is over. Nothing of it follows.
     Ended(Ended),
@@ -132,6 +158,21 @@ pub struct PermissionRequest {
     pub tool_call: Box<RawValue>,
     /// The ways to answer, at most [`MAX_OPTIONS`].
     pub options: Vec<PermissionOption>,
+}
+
+/// What an agent wants to know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ElicitationRequest {
+    /// Its id, unique within the run.
+    pub request: String,
+    /// What the agent says to whoever is to answer.
+    pub message: String,
+    /// In which way it asks; checked by the shim.
+    pub inquiry: Inquiry,
+    /// The tool call it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call: Option<String>,
 }
 
 /// The most options a permission request may offer; one that offers more is answered `cancelled`.
@@ -158,6 +199,9 @@ pub struct Ended {
     /// Tokens used, as far as the agent said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The answer, where the run has a schema: the control plane judges it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structured: Option<serde_json::Value>,
 }
 
 /// Which way a run ended.
@@ -206,6 +250,18 @@ pub mod failure {
     pub const FILE_LIMIT: &str = "file_limit";
     /// The agent took all the room or all the files on disk it may have.
     pub const DISK_LIMIT: &str = "disk_limit";
+    /// The agent's workspace could not be fetched.
+    pub const WORKSPACE_UNAVAILABLE: &str = "workspace_unavailable";
+    /// The program that is run for a prompt could not be started, or did not exit with 0.
+    pub const PROCESS_FAILED: &str = "process_failed";
+    /// The endpoint was not reached, refused, or did not answer as it is to.
+    pub const HTTP_ERROR: &str = "http_error";
+    /// The operator does not let agents reach the endpoint.
+    pub const EGRESS_DENIED: &str = "egress_denied";
+    /// The answer was longer than one may be.
+    pub const OUTPUT_LIMIT: &str = "output_limit";
+    /// The answer does not fit the run's schema, also after it was sent back.
+    pub const OUTPUT_INVALID: &str = "output_invalid";
     /// The container was lost while the run was in it.
     pub const CONTAINER_LOST: &str = "container_lost";
     /// The container could not be started.
@@ -246,6 +302,9 @@ pub struct Process {
     /// Why it is not there, in a line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What stands around it, as the shim found it; nothing where it is not there.
+    #[serde(default)]
+    pub walls: Standing,
 }
 
 /// See [`Process`].
@@ -277,6 +336,8 @@ pub enum Down {
         /// The number of the next event to send.
         next: u64,
     },
+    /// The answer to an [`Up::Ask`].
+    Told(keep::Told),
     /// This generation is over, or the protocol is not spoken here: end everything and exit.
     Refused {
         /// A stable code.
@@ -307,6 +368,17 @@ pub enum Command {
         request: String,
         /// The answer.
         answer: PermissionAnswer,
+    },
+    /// Tell the agent what it wants to know. Idempotent under `run` and `request`.
+    Reply {
+        /// The session it is in flight in.
+        session: SessionId,
+        /// The run.
+        run: RunId,
+        /// Which request.
+        request: String,
+        /// The answer.
+        reply: Reply,
     },
     /// Start or end an agent's process. Idempotent under `agent` and `asked`.
     Process(Box<ProcessCommand>),
@@ -339,6 +411,12 @@ pub struct PromptCommand {
     pub run: RunId,
     /// What was asked.
     pub prompt: String,
+    /// The JSON Schema that the answer is to fit; none: any text will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
+    /// How much the agent is to think; none: as its plan says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// The agent to give it to.
     pub agent_id: AgentId,
     /// How it is started. A process started from another plan is replaced once it is idle.
@@ -349,6 +427,9 @@ pub struct PromptCommand {
     /// The MCP servers that the conversation is opened with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mcp_servers: Vec<McpServer>,
+    /// What the agent is to be set to.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub settings: Settings,
     /// The agent's own id for the conversation, where it has had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acp_session: Option<String>,
@@ -406,6 +487,10 @@ pub struct Boot {
     /// come in the same [`Report`]: for where a report costs something.
     #[serde(default)]
     pub report_millis: u64,
+    /// Whether every start begins with empty directories: the shim fetches what the control plane keeps
+    /// of them, and sends what became of them.
+    #[serde(default)]
+    pub fresh: bool,
     /// What the shim can put around an agent here.
     #[serde(default)]
     pub walls: Walls,
@@ -430,6 +515,9 @@ pub struct Walls {
     /// The uid and gid of the agent, where it has another than the shim. See [`uid_of`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// What the platform itself has put around the container and all in it.
+    #[serde(default)]
+    pub around: Standing,
 }
 
 /// The first uid an agent may have.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::agent::{AgentSpec, Driver, Permissions, RunLimits};
+use domain::agent::{AgentSpec, Driver, Effort, Elicitations, Permissions, RunLimits};
 use domain::registry::Reference;
 use domain::template::Template;
 use domain::text::{Argument, Description, Instructions, Name, Slug, VariableName};
@@ -63,6 +63,12 @@ pub struct TemplateView {
     pub command: Vec<Argument>,
     /// The agent of the realm's catalog it is, where it is one.
     pub registry_agent: Option<Reference>,
+    /// The way in which the agents are logged in once they have started, where one was chosen.
+    pub auth_method: Option<Slug>,
+    /// Where they are, where they are not in a container.
+    pub url: Option<Argument>,
+    /// How much they are to think.
+    pub effort: Option<Effort>,
     /// The model.
     pub model: Option<Slug>,
     /// Instructions put before every conversation.
@@ -73,6 +79,8 @@ pub struct TemplateView {
     pub limits: RunLimits,
     /// What to answer when an agent asks for permission.
     pub permissions: Permissions,
+    /// What to do when an agent asks for what only somebody knows.
+    pub elicitations: Elicitations,
     /// Repositories the agents see.
     pub repositories: Vec<Slug>,
     /// Which version this is: what `If-Match` compares.
@@ -95,11 +103,15 @@ impl TemplateView {
             driver: spec.driver,
             command: spec.command,
             registry_agent: spec.registry_agent,
+            auth_method: spec.auth_method,
+            url: spec.url,
+            effort: spec.effort,
             model: spec.model,
             system_prompt: spec.system_prompt,
             env: spec.env,
             limits: spec.limits,
             permissions: spec.permissions,
+            elicitations: spec.elicitations,
             repositories: spec.repositories,
             version,
             created_at: template.created_at,

@@ -1,8 +1,12 @@
 //! A turn, seen from the agent: what it says to its client, and whether it is to stop.
 
+use std::cell::Cell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use domain::agent::Effort;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,16 +17,45 @@ use crate::acp::peer::Peer;
 /// How long a client may think about a permission.
 const PERMISSION: Duration = Duration::from_hours(24);
 
+/// What a client that knows us tells of a turn, beside what ACP has.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Told {
+    /// Its own id of the session.
+    pub(crate) session: String,
+    /// Its own id of the turn.
+    pub(crate) run: String,
+    /// How much to think.
+    pub(crate) effort: Option<Effort>,
+    /// How many tokens of the run are left; none: as many as the plan says.
+    pub(crate) max_tokens: Option<u64>,
+    /// How many model calls of the run are left; none: as many as the plan says.
+    pub(crate) max_turns: Option<u32>,
+}
+
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) session: String,
+    /// What the client told of the turn.
+    pub(super) told: Told,
+    /// Where the client wants the session to be.
+    pub(super) place: Option<PathBuf>,
+    /// What the session is set to, in a line.
+    pub(super) set_to: String,
+    /// With which code the next prompt is told that its conversation is not known.
+    pub(super) forget: Rc<Cell<Option<i64>>>,
     peer: Rc<Peer>,
     cancels: watch::Receiver<u64>,
 }
 
 impl Turn {
-    pub(super) fn new(peer: Rc<Peer>, session: String, cancels: watch::Receiver<u64>) -> Self {
-        Self { session, peer, cancels }
+    pub(super) fn new(
+        peer: Rc<Peer>,
+        session: String,
+        cancels: watch::Receiver<u64>,
+        forget: Rc<Cell<Option<i64>>>,
+    ) -> Self {
+        Self { session, told: Told::default(), place: None, set_to: String::new(), forget, peer, cancels }
     }
 
     /// Says a piece of the answer.
@@ -69,6 +102,20 @@ impl Turn {
         let answer = self.peer.call("session/request_permission", &params, deadline).await.ok()?;
         let answer: Value = serde_json::from_str(answer.get()).ok()?;
         answer["outcome"]["optionId"].as_str().map(str::to_owned)
+    }
+
+    /// Wants to know something from somebody; null where it gets no answer.
+    pub(super) async fn elicit(&self, mut wanted: Value) -> Value {
+        wanted["sessionId"] = json!(self.session);
+        let deadline = Instant::now() + PERMISSION;
+        let answer = self.peer.call("elicitation/create", &wanted, deadline).await.ok();
+        answer.and_then(|answer| serde_json::from_str(answer.get()).ok()).unwrap_or_default()
+    }
+
+    /// Says that what was to be done at an address has been done.
+    pub(super) async fn visited(&self, elicitation: &str) {
+        let params = json!({ "elicitationId": elicitation });
+        drop(self.peer.notify("elicitation/complete", &params).await);
     }
 
     /// Whether the turn is to stop.

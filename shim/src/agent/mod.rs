@@ -6,9 +6,14 @@
 //!
 //! Sessions are files under `$HOME/.reeve/sessions`, so that they outlive the container.
 
+pub(crate) mod choices;
 mod client;
 mod echo;
+mod http;
 mod memory;
+mod pieces;
+mod process;
+mod remote;
 mod script;
 mod settings;
 mod vanilla;
@@ -16,6 +21,7 @@ mod vanilla;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -31,6 +37,8 @@ use crate::acp::message::{
     self, AUTH_REQUIRED, Fault, INVALID_PARAMS, Id, Incoming, METHOD_NOT_FOUND, NOT_FOUND,
 };
 use crate::acp::peer::Peer;
+use crate::process::{Children, reaper};
+pub(crate) use client::Told;
 use client::Turn;
 use settings::{Kind, Settings};
 
@@ -38,17 +46,38 @@ use settings::{Kind, Settings};
 #[derive(Debug)]
 struct Done {
     stop_reason: &'static str,
-    usage: Option<(u64, u64)>,
+    usage: Option<Used>,
+}
+
+/// Tokens in and out, and where the answer to a prompt has them.
+#[derive(Clone, Copy, Debug)]
+enum Used {
+    Plain(u64, u64),
+    /// In a place of some agents' own.
+    Quota(u64, u64),
 }
 
 struct Server {
     settings: Rc<Settings>,
     peer: Rc<Peer>,
-    /// The sessions that are open, each with what cancels its turn.
-    sessions: RefCell<BTreeMap<String, watch::Sender<u64>>>,
+    sessions: RefCell<BTreeMap<String, Open>>,
+    /// The programs that are run for prompts.
+    children: Children,
     /// What a script that belongs to no turn hears no cancel from.
     moments: watch::Sender<u64>,
     logged_in: Cell<bool>,
+    /// With which code the next prompt is told that its conversation is not known.
+    forget: Rc<Cell<Option<i64>>>,
+}
+
+/// A session that is open.
+struct Open {
+    /// Cancels its turn.
+    cancel: watch::Sender<u64>,
+    /// Where the client wants it to be.
+    place: Option<PathBuf>,
+    /// What it offers, and what it is set to.
+    offers: Value,
 }
 
 #[derive(Deserialize)]
@@ -60,9 +89,20 @@ struct Login {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct InSession {
+    #[serde(default)]
     session_id: String,
     #[serde(default)]
+    cwd: Option<PathBuf>,
+    #[serde(default)]
     prompt: Vec<Block>,
+    #[serde(default, rename = "_meta")]
+    meta: Meta,
+}
+
+#[derive(Default, Deserialize)]
+struct Meta {
+    #[serde(default)]
+    reeve: Told,
 }
 
 #[derive(Deserialize)]
@@ -93,10 +133,19 @@ pub(crate) async fn serve(kind: &str) -> ExitCode {
         settings,
         peer: Peer::new(output),
         sessions: RefCell::default(),
+        children: Children::default(),
         moments: watch::Sender::new(0),
         logged_in: Cell::new(false),
+        forget: Rc::default(),
     });
-    server.aside("start").await;
+    if server.settings.kind == Kind::Process {
+        // What a program leaves behind becomes ours, so that it can be ended.
+        if rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_err() {
+            crate::boot::note("what a program leaves behind may outlive its turn");
+        }
+        tokio::task::spawn_local(reaper::run(server.children.clone()));
+    }
+    server.aside("start", "").await;
     let mut lines = Lines::new(BufReader::with_capacity(8 * 1024, input));
     while let Ok(line) = lines.next().await {
         match message::read(line) {
@@ -112,13 +161,15 @@ pub(crate) async fn serve(kind: &str) -> ExitCode {
                 tokio::task::spawn_local(async move { server.prompt(id, turn).await });
             }
             Some(Incoming::Request { id, method, params }) => {
-                let result = match server.moment(&method).await {
+                let session = read::<InSession>(&params).map(|named| named.session_id);
+                let session = session.unwrap_or_default();
+                let result = match server.moment(&method, &session).await {
                     None => continue,
                     Some(Ok(_)) => server.answer(&method, &params).await,
                     Some(Err(fault)) => Err(fault),
                 };
                 drop(server.peer.answer(&id, result).await);
-                server.aside(&format!("{method} answered")).await;
+                server.aside(&format!("{method} answered"), &session).await;
             }
         }
     }
@@ -130,17 +181,21 @@ impl Server {
         match method {
             "initialize" => Ok(self.settings.capabilities()),
             "authenticate" => {
-                let method = read::<Login>(params)?.method_id;
-                self.logged_in.set(method == "echo-api-key");
+                if read::<Login>(params)?.method_id != "echo-api-key" {
+                    return Err(Fault::new(INVALID_PARAMS, "there is no such way to log in"));
+                }
+                self.logged_in.set(true);
                 Ok(json!({}))
             }
-            "session/new" if self.settings.is_rich() && !self.logged_in.get() => {
+            "session/new" | "session/load" | "session/resume"
+                if self.settings.is_rich() && !self.logged_in.get() =>
+            {
                 Err(Fault::new(AUTH_REQUIRED, "log in first"))
             }
             "session/new" => {
                 let id = memory::mint()?;
                 memory::save(&self.settings.home, &id, &self.settings.kind.fresh())?;
-                self.open(&id);
+                self.open(&id, read::<InSession>(params)?.cwd);
                 let mut answer = self.settings.offers();
                 answer["sessionId"] = json!(id);
                 Ok(answer)
@@ -148,7 +203,7 @@ impl Server {
             "session/load" | "session/resume" => {
                 let session: InSession = read(params)?;
                 memory::load::<Value>(&self.settings.home, &session.session_id)?;
-                self.open(&session.session_id);
+                self.open(&session.session_id, session.cwd.clone());
                 if method == "session/load" {
                     let turn = self.turn(&session.session_id);
                     turn.update(
@@ -162,79 +217,114 @@ impl Server {
                 }
                 Ok(self.settings.offers())
             }
+            "session/set_mode" | "session/set_model" | "session/set_config_option" => {
+                let session: InSession = read(params)?;
+                let mut sessions = self.sessions.borrow_mut();
+                let open = sessions.get_mut(&session.session_id);
+                let open = open.ok_or_else(|| Fault::new(NOT_FOUND, "no such session"))?;
+                choices::set(&mut open.offers, method, params)
+            }
             _ => Err(Fault::new(METHOD_NOT_FOUND, format!("no such method: {method}"))),
         }
     }
 
-    fn open(&self, session: &str) {
-        self.sessions.borrow_mut().insert(session.to_owned(), watch::Sender::new(0));
+    fn open(&self, session: &str, place: Option<PathBuf>) {
+        let offers = self.settings.offers();
+        let open = Open { cancel: watch::Sender::new(0), place, offers };
+        self.sessions.borrow_mut().insert(session.to_owned(), open);
     }
 
     fn turn(&self, session: &str) -> Turn {
-        let cancelled = match self.sessions.borrow().get(session) {
-            Some(cancel) => cancel.subscribe(),
+        let sessions = self.sessions.borrow();
+        let open = sessions.get(session);
+        let cancelled = match open {
+            Some(open) => open.cancel.subscribe(),
             None => watch::Sender::new(0).subscribe(),
         };
-        Turn::new(Rc::clone(&self.peer), session.to_owned(), cancelled)
+        let (peer, forget) = (Rc::clone(&self.peer), Rc::clone(&self.forget));
+        let mut turn = Turn::new(peer, session.to_owned(), cancelled, forget);
+        turn.place = open.and_then(|open| open.place.clone());
+        turn.set_to = open.map(|open| choices::told(&open.offers)).unwrap_or_default();
+        turn
     }
 
     fn cancel(&self, params: &RawValue) {
         if let Ok(session) = read::<InSession>(params)
-            && let Some(cancel) = self.sessions.borrow().get(&session.session_id)
+            && let Some(open) = self.sessions.borrow().get(&session.session_id)
         {
-            cancel.send_modify(|count| *count += 1);
+            open.cancel.send_modify(|count| *count += 1);
         }
     }
 
     fn begin(&self, params: &RawValue) -> Result<(Turn, String), Fault> {
         let session: InSession = read(params)?;
+        if let Some(code) = self.forget.take() {
+            self.sessions.borrow_mut().remove(&session.session_id);
+            return Err(Fault::new(code, "no such session"));
+        }
         if !self.sessions.borrow().contains_key(&session.session_id) {
             return Err(Fault::new(NOT_FOUND, "no such session"));
         }
         let text: Vec<_> =
             session.prompt.into_iter().map(|block| block.text + &block.uri).collect();
-        Ok((self.turn(&session.session_id), text.join("\n")))
+        let mut turn = self.turn(&session.session_id);
+        turn.told = session.meta.reeve;
+        Ok((turn, text.join("\n")))
     }
 
     async fn prompt(&self, id: Id, turn: Result<(Turn, String), Fault>) {
+        let session = turn.as_ref().map(|(turn, _)| turn.session.clone()).unwrap_or_default();
         let done = match (turn, self.settings.kind) {
             (Ok((turn, text)), Kind::Echo) => echo::prompt(&self.settings, &turn, &text).await,
             (Ok((turn, text)), Kind::Vanilla) => {
                 Some(vanilla::prompt(&self.settings, &turn, &text).await)
+            }
+            (Ok((turn, text)), Kind::Process) => {
+                Some(process::prompt(&self.settings, &self.children, &turn, &text).await)
+            }
+            (Ok((turn, text)), Kind::Http) => {
+                Some(remote::prompt(&self.settings, &turn, &text).await)
             }
             (Err(fault), _) => Some(Err(fault)),
         };
         let answer = match done {
             // A script said that there is to be no answer.
             None => return,
-            Some(Ok(done)) => Ok(match done.usage {
-                Some((input, output)) => json!({
-                    "stopReason": done.stop_reason,
-                    "usage": {
-                        "inputTokens": input,
-                        "outputTokens": output,
-                        "totalTokens": input + output,
-                    },
-                }),
-                None => json!({ "stopReason": done.stop_reason }),
-            }),
+            Some(Ok(done)) => {
+                let mut answer = json!({ "stopReason": done.stop_reason });
+                match done.usage {
+                    Some(Used::Plain(input, output)) => {
+                        answer["usage"] = json!({
+                            "inputTokens": input,
+                            "outputTokens": output,
+                            "totalTokens": input + output,
+                        });
+                    }
+                    Some(Used::Quota(input, output)) => {
+                        let count = json!({ "input_tokens": input, "output_tokens": output });
+                        answer["_meta"] = json!({ "quota": { "token_count": count } });
+                    }
+                    None => {}
+                }
+                Ok(answer)
+            }
             Some(Err(fault)) => Err(fault),
         };
         drop(self.peer.answer(&id, answer).await);
-        self.aside("session/prompt answered").await;
+        self.aside("session/prompt answered", &session).await;
     }
 
     /// Plays what is to be played between two messages. An agent that is to answer no more never comes
     /// back from it.
-    async fn aside(&self, name: &str) {
-        if self.moment(name).await.is_none() {
+    async fn aside(&self, name: &str, session: &str) {
+        if self.moment(name, session).await.is_none() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Plays what is to be played at a moment that belongs to no turn. None where nothing is to be
     /// answered then.
-    async fn moment(&self, name: &str) -> Option<Result<Done, Fault>> {
+    async fn moment(&self, name: &str, session: &str) -> Option<Result<Done, Fault>> {
         let script = self.settings.scripts.get(name).map_or("", String::as_str);
         if !script.is_empty() {
             // What was said before is written first.
@@ -242,7 +332,8 @@ impl Server {
                 tokio::task::yield_now().await;
             }
         }
-        let turn = Turn::new(Rc::clone(&self.peer), String::new(), self.moments.subscribe());
+        let (peer, forget) = (Rc::clone(&self.peer), Rc::clone(&self.forget));
+        let turn = Turn::new(peer, session.to_owned(), self.moments.subscribe(), forget);
         script::play(&turn, 0, script).await
     }
 }

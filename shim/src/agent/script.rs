@@ -13,11 +13,16 @@
 //! | `!rate N PER_SECOND` | the same, so many in a second, each with the time in `_meta.sentAt` |
 //! | `!tool NAME` | a tool call from pending to completed |
 //! | `!plan` | a plan of two entries |
-//! | `!permission` | asks for permission and says what was chosen |
+//! | `!permission [KIND] [told]` | asks for permission for a tool of KIND (edit), which with `told` was said before, and says what was chosen |
+//! | `!elicit form`, `!elicit url` | wants to know a name, or has an address visited, and says the answer |
 //! | `!write PATH TEXT`, `!read PATH` | writes a file, says what is in one |
 //! | `!shell COMMAND` | runs `/bin/sh -c COMMAND` and says what it wrote |
+//! | `!settings` | says which mode, model and options this session is set to |
 //! | `!count` | says how many prompts this session has had |
-//! | `!usage IN OUT` | the tokens that the turn reports |
+//! | `!usage IN OUT`, `!quota IN OUT` | the tokens that the turn reports, in one place or another |
+//! | `!metered IN OUT` | a piece of an answer with the tokens that its call took |
+//! | `!used N` | the tokens that the conversation has, told while it goes on |
+//! | `!forget CODE` | the next prompt is told with CODE that its conversation is not known |
 //! | `!unknown` | an update and a request of a later version |
 //! | `!garbage [N]` | N lines (1) that are no messages |
 //! | `!halfline` | half of a message, without the end of its line |
@@ -44,8 +49,8 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::time::{Instant, interval};
 
-use super::Done;
 use super::client::Turn;
+use super::{Done, Used};
 use crate::acp::message::{self, Fault};
 
 /// What a directive does to the turn.
@@ -61,9 +66,11 @@ pub(super) async fn play(turn: &Turn, count: u64, script: &str) -> Option<Result
     for line in script.lines() {
         let line = line.trim();
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if verb == "!usage" {
-            usage = Some((number(rest, 0), number(rest, 1)));
-            continue;
+        let used = (number(rest, 0), number(rest, 1));
+        match verb {
+            "!usage" => usage = Some(Used::Plain(used.0, used.1)),
+            "!quota" => usage = Some(Used::Quota(used.0, used.1)),
+            _ => {}
         }
         match step(turn, count, verb, rest).await {
             Step::Next => {}
@@ -86,6 +93,7 @@ async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
     match verb {
         "!say" => turn.say(rest).await,
         "!think" => turn.think(rest).await,
+        "!settings" => turn.say(&turn.set_to).await,
         "!count" => turn.say(&count.to_string()).await,
         "!chunks" => {
             let size = usize::try_from(number(rest, 1)).unwrap_or_default();
@@ -107,7 +115,8 @@ async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
             ]);
             turn.update("plan", &json!({ "entries": entries })).await;
         }
-        "!permission" => permission(turn).await,
+        "!permission" => permission(turn, rest).await,
+        "!elicit" => elicit(turn, rest == "url").await,
         "!write" => {
             let (path, text) = rest.split_once(' ').unwrap_or((rest, ""));
             let said = match std::fs::write(path, text) {
@@ -124,6 +133,19 @@ async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
             turn.say(&said).await;
         }
         "!shell" => shell(turn, rest).await,
+        "!used" => {
+            let used = json!({ "used": number(rest, 0), "size": 1000 });
+            turn.update("usage_update", &used).await;
+        }
+        "!metered" => {
+            let took = json!({ "inputTokens": number(rest, 0), "outputTokens": number(rest, 1) });
+            let said = json!({
+                "content": { "type": "text", "text": "" }, "_meta": { "usage": took },
+            });
+            turn.update("agent_message_chunk", &said).await;
+        }
+        "!forget" => turn.forget.set(rest.parse().ok()),
+        "!usage" | "!quota" => {}
         "!wait" => {
             turn.cancellation().await;
             return Step::Ended(Ok("cancelled"));
@@ -231,8 +253,14 @@ async fn tool(turn: &Turn, name: &str) {
     turn.update("tool_call_update", &update).await;
 }
 
-async fn permission(turn: &Turn) {
-    let call = json!({ "toolCallId": "asks", "title": "may I?", "kind": "edit" });
+async fn permission(turn: &Turn, rest: &str) {
+    let mut words = rest.split_whitespace();
+    let kind = words.next().unwrap_or("edit");
+    let mut call = json!({ "toolCallId": "asks", "title": "may I?", "kind": kind });
+    if words.next() == Some("told") {
+        turn.update("tool_call", &call).await;
+        call = json!({ "toolCallId": "asks" });
+    }
     let options = json!([
         { "optionId": "n", "name": "No", "kind": "reject_once" },
         { "optionId": "a", "name": "Always", "kind": "allow_always" },
@@ -240,6 +268,27 @@ async fn permission(turn: &Turn) {
     ]);
     let chosen = turn.permission(&call, &options).await;
     turn.say(chosen.as_deref().unwrap_or("cancelled")).await;
+}
+
+async fn elicit(turn: &Turn, url: bool) {
+    let mut wanted = json!({ "message": "Who are you?", "mode": "form", "requestedSchema": {
+        "type": "object",
+        "properties": { "name": { "type": "string", "minLength": 2 } },
+        "required": ["name"],
+    } });
+    if url {
+        wanted = json!({
+            "message": "Log in there.",
+            "mode": "url",
+            "elicitationId": "visit-1",
+            "url": "https://example.com/login",
+        });
+    }
+    let answer = turn.elicit(wanted).await;
+    if url && answer["action"] == "accept" {
+        turn.visited("visit-1").await;
+    }
+    turn.say(&answer.to_string()).await;
 }
 
 async fn shell(turn: &Turn, command: &str) {

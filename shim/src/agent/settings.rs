@@ -13,6 +13,8 @@ use wire::shim::Egress;
 pub(super) enum Kind {
     Echo,
     Vanilla,
+    Process,
+    Http,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
         match self {
             Self::Echo => json!(0),
             Self::Vanilla => json!([]),
+            Self::Process | Self::Http => json!({}),
         }
     }
 }
@@ -29,6 +32,8 @@ impl Kind {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Plan {
+    command: Vec<String>,
+    url: Option<String>,
     model: Option<String>,
     system_prompt: Option<String>,
     limits: RunLimits,
@@ -39,10 +44,14 @@ struct Plan {
 pub(super) struct Settings {
     pub(super) kind: Kind,
     pub(super) home: PathBuf,
+    /// The program that is run for each prompt.
+    pub(super) command: Vec<String>,
+    /// Where the endpoint is that is asked for each prompt.
+    pub(super) url: Option<String>,
     pub(super) model: Option<String>,
     pub(super) system_prompt: Option<String>,
     pub(super) limits: RunLimits,
-    /// The way to the model, for the tool loop.
+    /// The way out, for what asks somebody outside.
     pub(super) egress: Option<Egress>,
     /// `ECHO_CAPABILITIES`: `load` or `none` make the echo agent a lesser one, `rich` one that wants
     /// to be logged in and offers modes and options.
@@ -57,6 +66,8 @@ impl Settings {
         let kind = match kind {
             "echo" => Kind::Echo,
             "vanilla" => Kind::Vanilla,
+            "process" => Kind::Process,
+            "http" => Kind::Http,
             other => return Err(format!("there is no built-in agent {other}")),
         };
         let plan: Plan = match std::env::var("REEVE_AGENT") {
@@ -72,6 +83,8 @@ impl Settings {
         Ok(Self {
             kind,
             home: std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into()).into(),
+            command: plan.command,
+            url: plan.url,
             model: plan.model,
             system_prompt: plan.system_prompt,
             limits: plan.limits,
@@ -98,10 +111,20 @@ impl Settings {
                 "currentModeId": "ask",
                 "availableModes": [{ "id": "ask", "name": "Ask" }, { "id": "code", "name": "Code" }],
             },
-            "configOptions": [{
-                "id": "effort", "name": "Effort", "category": "thought_level", "type": "select",
-                "currentValue": "low", "options": levels,
-            }],
+            "models": {
+                "currentModelId": "small",
+                "availableModels": [
+                    { "modelId": "small", "name": "Small" },
+                    { "modelId": "large", "name": "Large" },
+                ],
+            },
+            "configOptions": [
+                {
+                    "id": "effort", "name": "Effort", "category": "thought_level",
+                    "type": "select", "currentValue": "low", "options": levels,
+                },
+                { "id": "web", "name": "Search the web", "type": "boolean", "currentValue": false },
+            ],
         })
     }
 
@@ -114,6 +137,8 @@ impl Settings {
         let name = match self.kind {
             Kind::Echo => "echo",
             Kind::Vanilla => "vanilla",
+            Kind::Process => "process",
+            Kind::Http => "http",
         };
         json!({
             "protocolVersion": 1,

@@ -14,6 +14,8 @@ use domain::limits::{Limit, Limits, Passed, Taken};
 use tokio::time::Instant;
 use wire::shim::failure;
 
+use super::memory::Killed;
+use super::tree::Kin;
 use super::walls::{Place, Scratch};
 use crate::time::pass;
 
@@ -31,39 +33,58 @@ const DISK: Duration = Duration::from_secs(1);
 pub(crate) struct Watch {
     limits: Limits,
     directories: [PathBuf; 2],
+    /// Where there is no scratch of its own: what all agents of the container write to.
+    shared: Option<Shared>,
+    killed: Killed,
+    /// The process that had most memory when it was last looked at.
+    largest: Option<i32>,
     before: Option<Taken>,
     disk: Taken,
     next: Instant,
 }
 
 impl Watch {
-    pub(crate) fn new(place: &Place) -> Self {
+    pub(crate) fn new(place: &Place, shared: Option<Shared>, killed: Killed) -> Self {
         Self {
             limits: place.limits,
             directories: [place.workspace.clone(), place.home.clone()],
+            shared,
+            killed,
+            largest: None,
             before: None,
             disk: Taken::default(),
             next: Instant::now(),
         }
     }
 
-    /// Returns when a limit is passed. `family` are the agent's processes.
-    pub(crate) async fn passed(
-        mut self,
-        scratch: Option<&Scratch>,
-        family: impl Fn() -> BTreeSet<i32>,
-    ) -> Passed {
+    /// Returns when a limit is passed. `kin` are the agent's processes.
+    pub(crate) async fn passed(mut self, scratch: Option<&Scratch>, kin: &Kin) -> Passed {
         loop {
             if Instant::now() >= self.next {
                 self.look_at_disk().await;
             }
-            let scratch_full = scratch.is_some_and(Scratch::is_full);
-            let now = Taken { scratch_full, ..of_processes(&family(), self.disk) };
+            let family = kin.family();
+            if self.lost_one(kin, &family) {
+                self.killed.told();
+                return out_of_memory(&self.limits);
+            }
+            let scratch_full = scratch.is_some_and(Scratch::is_full)
+                || self.shared.as_ref().is_some_and(Shared::is_full_of_its);
+            let (taken, largest) = of_processes(&family, self.disk);
+            self.largest = largest;
+            let now = Taken { scratch_full, ..taken };
             if let Some(passed) = self.limits.passed(&now, &self.before.unwrap_or_default()) {
                 return passed;
             }
             pass(LOOK).await;
         }
+    }
+
+    /// Whether the kernel has ended a process of this agent because memory was out. It ends the largest;
+    /// whose that was is not said, where several agents are in the container.
+    fn lost_one(&self, kin: &Kin, family: &BTreeSet<i32>) -> bool {
+        let gone = || self.largest.is_some_and(|largest| !family.contains(&largest));
+        self.killed.more() && (kin.children.only(kin.root) || gone())
     }
 
     async fn look_at_disk(&mut self) {
@@ -86,9 +107,15 @@ pub(crate) fn code(limit: Limit) -> &'static str {
     }
 }
 
-/// What `members` have, beside what is known of the disk.
-fn of_processes(members: &BTreeSet<i32>, disk: Taken) -> Taken {
+/// The limit that was passed where the kernel has ended a process because memory was out.
+pub(crate) fn out_of_memory(limits: &Limits) -> Passed {
+    Passed { limit: Limit::Memory, allowed: limits.memory }
+}
+
+/// What `members` have, beside what is known of the disk, and which of them has most memory.
+fn of_processes(members: &BTreeSet<i32>, disk: Taken) -> (Taken, Option<i32>) {
     let mut taken = disk;
+    let mut largest = (0, None);
     for pid in members {
         // One that is gone has nothing.
         let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
@@ -99,10 +126,12 @@ fn of_processes(members: &BTreeSet<i32>, disk: Taken) -> Taken {
         };
         taken.processes += number("Threads").max(1);
         // Pages of files can be given up at any time: they are nobody's.
-        taken.memory += (number("RssAnon") + number("RssShmem")) * 1024;
+        let memory = (number("RssAnon") + number("RssShmem")) * 1024;
+        taken.memory += memory;
+        largest = largest.max((memory, Some(*pid)));
         taken.files = taken.files.max(open_files(*pid));
     }
-    taken
+    (taken, largest.1)
 }
 
 fn open_files(pid: i32) -> u64 {
@@ -113,6 +142,69 @@ fn open_files(pid: i32) -> u64 {
         Ok(number) => number,
         Err(_) => 0,
     }
+}
+
+/// `/tmp` and `/dev/shm` of a container whose agents have none of their own.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    directories: Vec<PathBuf>,
+    uid: Option<u32>,
+}
+
+impl Shared {
+    /// What an agent of `uid` shares in `directories`, which are file systems of their own.
+    pub(crate) fn new(directories: &[&str], uid: Option<u32>) -> Self {
+        Self { directories: directories.iter().map(PathBuf::from).collect(), uid }
+    }
+
+    /// Removes what the agent left there: for its next start they are as empty as if they were its own.
+    pub(crate) fn clear(&self) {
+        for directory in &self.directories {
+            for (path, metadata) in entries(directory) {
+                if self.uid.is_some_and(|uid| uid != metadata.uid()) {
+                    continue;
+                }
+                let removed = if metadata.is_dir() {
+                    fs::remove_dir_all(path)
+                } else {
+                    fs::remove_file(path)
+                };
+                // What cannot be taken away goes with the container.
+                removed.unwrap_or_default();
+            }
+        }
+    }
+
+    /// Whether one is full, and half of it is the agent's: at most one agent is blamed, and one who
+    /// finds no room is not.
+    fn is_full_of_its(&self) -> bool {
+        self.directories.iter().any(|directory| {
+            let Ok(is) = rustix::fs::statvfs(directory) else { return false };
+            if is.f_bavail > 0 && is.f_ffree > 0 {
+                return false;
+            }
+            let its = owned(directory, self.uid);
+            its.disk * 2 >= is.f_blocks * is.f_frsize || its.inodes * 2 >= is.f_files
+        })
+    }
+}
+
+/// What of a directory is of `uid`, or all of it.
+fn owned(directory: &Path, uid: Option<u32>) -> Taken {
+    let mut taken = Taken::default();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for (path, metadata) in entries(&directory) {
+            if uid.is_none_or(|uid| metadata.uid() == uid) {
+                taken.inodes += 1;
+                taken.disk += metadata.blocks() * 512;
+            }
+            if metadata.is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    taken
 }
 
 /// What is in `directories`. Follows no link, and ends when a limit is passed.
@@ -158,10 +250,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shared_is_told_apart_by_who_owns_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), vec![1; 100_000]).unwrap();
+        let mine = rustix::process::geteuid().as_raw();
+        assert_eq!(owned(dir.path(), Some(mine)), owned(dir.path(), None));
+        assert_eq!(owned(dir.path(), Some(mine)).inodes, 1);
+        assert_eq!(owned(dir.path(), Some(mine + 1)), Taken::default());
+        let there = || fs::read_dir(dir.path()).unwrap().count();
+        let shared = |uid| Shared::new(&[dir.path().to_str().unwrap()], Some(uid));
+        fs::create_dir(dir.path().join("b")).unwrap();
+        shared(mine + 1).clear();
+        assert_eq!(there(), 2);
+        shared(mine).clear();
+        assert_eq!(there(), 0);
+    }
+
+    #[test]
     fn a_process_is_seen_with_what_it_has() {
         let me = i32::try_from(std::process::id()).unwrap();
         let held: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        let taken = of_processes(&BTreeSet::from([me]), Taken::default());
+        let (taken, largest) = of_processes(&BTreeSet::from([me]), Taken::default());
+        assert_eq!(largest, Some(me));
         assert!(taken.processes >= 1 && taken.memory > 100_000, "{taken:?}");
         assert!(taken.files > held.len() as u64, "{taken:?}");
     }

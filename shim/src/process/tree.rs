@@ -51,47 +51,74 @@ fn marked(pid: i32, mark: &str) -> bool {
         .is_ok_and(|all| all.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
 }
 
-/// Every process of the agent whose first process is, or was, `root`: its descendants, its group,
-/// what bears its `mark`, and, while no other agent lives, every orphan. Also what has ended and was
-/// not waited for: that, too, takes a number.
-pub(crate) fn family(root: i32, mark: &str, children: &Children) -> BTreeSet<i32> {
-    gather(root, mark, children, &all())
+/// The real uid of a process, which it cannot hide.
+fn uid_of(pid: i32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Those of them that live.
-fn members(root: i32, mark: &str, children: &Children) -> BTreeSet<i32> {
-    let seen = all();
-    let mut members = gather(root, mark, children, &seen);
-    members.retain(|pid| seen.iter().any(|one| one.pid == *pid && !one.zombie));
-    members
+/// How every process of one agent's instance is known, however far it strays.
+#[derive(Clone, Debug)]
+pub(crate) struct Kin {
+    /// The first of them, or what was.
+    pub(crate) root: i32,
+    /// What all of them bear.
+    pub(crate) mark: String,
+    /// The uid that is the agent's own.
+    pub(crate) uid: Option<u32>,
+    pub(crate) children: Children,
 }
 
-fn gather(root: i32, mark: &str, children: &Children, seen: &[Seen]) -> BTreeSet<i32> {
-    let me = rustix::process::getpid().as_raw_nonzero().get();
-    let alone = children.count() <= usize::from(children.claimed(root));
-    let mut members: BTreeSet<i32> = BTreeSet::new();
-    for process in seen {
-        let orphan = process.parent == me && !children.claimed(process.pid);
-        if (process.pid == root && children.claimed(root))
-            || process.group == root
-            || (orphan && (alone || marked(process.pid, mark)))
-        {
-            members.insert(process.pid);
-        }
+impl Kin {
+    /// The descendants of the first, its group, what bears the mark, what nobody else of its uid can
+    /// have started, and, while no other agent lives, every orphan. Also what has ended and was not
+    /// waited for: that, too, takes a number.
+    pub(crate) fn family(&self) -> BTreeSet<i32> {
+        self.gather(&all())
     }
-    loop {
-        let before = members.len();
+
+    /// Those of them that live.
+    fn members(&self) -> BTreeSet<i32> {
+        let seen = all();
+        let mut members = self.gather(&seen);
+        members.retain(|pid| seen.iter().any(|one| one.pid == *pid && !one.zombie));
+        members
+    }
+
+    fn gather(&self, seen: &[Seen]) -> BTreeSet<i32> {
+        let me = rustix::process::getpid().as_raw_nonzero().get();
+        let Self { root, children, .. } = self;
+        let mut members: BTreeSet<i32> = BTreeSet::new();
         for process in seen {
-            if members.contains(&process.parent) {
+            let orphan = process.parent == me && !children.claimed(process.pid);
+            if (process.pid == *root && children.claimed(*root))
+                || process.group == *root
+                || (orphan && self.owns(process.pid))
+            {
                 members.insert(process.pid);
             }
         }
-        if members.len() == before {
-            break;
+        loop {
+            let before = members.len();
+            for process in seen {
+                if members.contains(&process.parent) {
+                    members.insert(process.pid);
+                }
+            }
+            if members.len() == before {
+                break;
+            }
         }
+        members.remove(&me);
+        members
     }
-    members.remove(&me);
-    members
+
+    /// Whether the orphan `pid` is one of them. The environment of one of another uid cannot be read.
+    fn owns(&self, pid: i32) -> bool {
+        let ours = |uid| self.children.only_of(self.root, uid) && uid_of(pid) == Some(uid);
+        self.children.only(self.root) || marked(pid, &self.mark) || self.uid.is_some_and(ours)
+    }
 }
 
 fn send(root: i32, members: &BTreeSet<i32>, signal: Signal) {
@@ -104,32 +131,34 @@ fn send(root: i32, members: &BTreeSet<i32>, signal: Signal) {
     }
 }
 
-/// Ends the tree of `root`: TERM, a second, then KILL until nothing is left.
-pub(crate) async fn kill(root: i32, mark: &str, children: &Children) {
-    let mut left = members(root, mark, children);
-    send(root, &left, Signal::TERM);
-    let deadline = Instant::now() + GRACE;
-    let mut step = Duration::from_millis(2);
-    while !left.is_empty() && Instant::now() < deadline {
-        pass(step).await;
-        step = (step * 2).min(Duration::from_millis(50));
-        left = members(root, mark, children);
-    }
-    kill_at_once(root, mark, children).await;
-}
-
-/// Ends the tree of `root` without asking.
-pub(crate) async fn kill_at_once(root: i32, mark: &str, children: &Children) {
-    let mut left = members(root, mark, children);
-    // Who forks faster than it is found is stopped first: a stopped process forks no more.
-    for _ in 0..100 {
-        if left.is_empty() {
-            return;
+impl Kin {
+    /// Ends all of them: TERM, a second, then KILL until nothing is left.
+    pub(crate) async fn kill(&self) {
+        let mut left = self.members();
+        send(self.root, &left, Signal::TERM);
+        let deadline = Instant::now() + GRACE;
+        let mut step = Duration::from_millis(2);
+        while !left.is_empty() && Instant::now() < deadline {
+            pass(step).await;
+            step = (step * 2).min(Duration::from_millis(50));
+            left = self.members();
         }
-        send(root, &left, Signal::STOP);
-        left.extend(members(root, mark, children));
-        send(root, &left, Signal::KILL);
-        pass(Duration::from_millis(5)).await;
-        left = members(root, mark, children);
+        self.kill_at_once().await;
+    }
+
+    /// Ends all of them without asking.
+    pub(crate) async fn kill_at_once(&self) {
+        let mut left = self.members();
+        // Who forks faster than it is found is stopped first: a stopped process forks no more.
+        for _ in 0..100 {
+            if left.is_empty() {
+                return;
+            }
+            send(self.root, &left, Signal::STOP);
+            left.extend(self.members());
+            send(self.root, &left, Signal::KILL);
+            pass(Duration::from_millis(5)).await;
+            left = self.members();
+        }
     }
 }

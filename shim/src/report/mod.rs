@@ -88,16 +88,23 @@ impl Outbox {
     pub(crate) fn push(&self, session: SessionId, run: Option<RunId>, what: What) {
         let gather = match &what {
             What::Update { .. } => self.gather,
-            What::Started { .. } | What::Asked(_) | What::Answered { .. } | What::Ended(_) => {
-                Duration::ZERO
-            }
+            What::Started { .. }
+            | What::Asked(_)
+            | What::Elicited(_)
+            | What::Answered { .. }
+            | What::Replied { .. }
+            | What::Ended(_) => Duration::ZERO,
         };
         let what = match what {
             What::Update { kind, data } => What::Update { kind, data: cut::to_fit(data) },
             What::Asked(asked) => {
                 What::Asked(PermissionRequest { tool_call: cut::to_fit(asked.tool_call), ..asked })
             }
-            What::Started { .. } | What::Answered { .. } | What::Ended(_) => what,
+            What::Started { .. }
+            | What::Elicited(_)
+            | What::Answered { .. }
+            | What::Replied { .. }
+            | What::Ended(_) => what,
         };
         let Ok(event) = serde_json::to_vec(&ReportEvent { run, what }) else {
             return;

@@ -31,6 +31,10 @@ impl Failure {
             failure::LOOP,
             failure::TURN_LIMIT,
             failure::TOKEN_LIMIT,
+            failure::PROCESS_FAILED,
+            failure::HTTP_ERROR,
+            failure::EGRESS_DENIED,
+            failure::OUTPUT_LIMIT,
         ];
         let code = known.into_iter().find(|code| fault.stable_code() == Some(code));
         match (code, fault.message.is_empty()) {
@@ -47,11 +51,19 @@ impl Failure {
             code: Some(self.code.to_owned()),
             detail: Some(self.detail),
             usage: None,
+            structured: None,
         }
     }
 }
 
 /// A run that was stopped as asked.
 pub(crate) fn cancelled() -> Ended {
-    Ended { outcome: Outcome::Cancelled, stop_reason: None, code: None, detail: None, usage: None }
+    Ended {
+        outcome: Outcome::Cancelled,
+        stop_reason: None,
+        code: None,
+        detail: None,
+        usage: None,
+        structured: None,
+    }
 }

@@ -5,15 +5,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use agent_client_protocol_schema::ProtocolVersion;
-use agent_client_protocol_schema::v1::{Implementation, InitializeRequest};
+use agent_client_protocol_schema::v1::{AuthenticateRequest, Implementation, InitializeRequest};
 use domain::AgentId;
+use domain::limits::Limits;
 use domain::plan::AgentPlan;
+use domain::walls::{Standing, Wall};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -23,16 +27,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use wire::shim::{MAX_EVENT, ProcessState, failure};
 
+use super::elicitation;
 use super::failure::Failure;
-use super::permission::{self, Asked};
 use super::stream::Stream;
-use super::{Shared, spawn};
+use super::{Shared, bundle, spawn};
 use crate::acp::line::{Lines, Stop};
-use crate::acp::message::{self, Fault, Id, Incoming, METHOD_NOT_FOUND};
+use crate::acp::message::{self, Fault, Incoming, METHOD_NOT_FOUND};
 use crate::acp::peer::{CallError, Peer};
 use crate::process::limits::{self, Watch};
-use crate::process::walls::{self, Place, Scratch};
-use crate::process::{Children, tree};
+use crate::process::memory::Killed;
+use crate::process::tree::Kin;
+use crate::process::walls::{self, Place, Scratch, Witness};
 
 /// Lines that are no message which an agent may write before it is given up.
 const NOISE: u32 = 1000;
@@ -67,9 +72,12 @@ pub(super) struct Instance {
     /// Its workspace, as it sees it.
     pub(super) workspace: PathBuf,
     pub(super) peer: Rc<Peer>,
-    pid: i32,
-    mark: String,
-    children: Children,
+    kin: Kin,
+    witness: Witness,
+    limits: Limits,
+    /// What it writes to that other agents of its container write to as well.
+    shared: Option<limits::Shared>,
+    killed: Killed,
     ready: watch::Sender<Ready>,
     ended: watch::Sender<bool>,
     reason: RefCell<Option<Failure>>,
@@ -79,6 +87,8 @@ pub(super) struct Instance {
     noise: Cell<u32>,
     aside: Cell<u32>,
     stderr: RefCell<VecDeque<u8>>,
+    /// What its program is of, while it lives.
+    _bundle: Option<File>,
 }
 
 /// Somebody needs the instance: it is not replaced.
@@ -106,24 +116,29 @@ impl Instance {
         let place = Place::of(&shared.boot, agent).map_err(|why| unavailable(&why))?;
         let scratch =
             Scratch::make(&shared.boot, &place, number).map_err(|why| unavailable(&why))?;
+        let bundle = bundle::hold(&plan);
         let mut child = spawn::command(&shared.boot, &plan, &mark, &place, scratch.as_ref())
             .spawn()
             .map_err(|why| unavailable(&why))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-        shared.children.claim(pid);
+        shared.children.claim(pid, place.uid);
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(unavailable(&"its streams could not be opened"));
         };
+        let contained = shared.boot.walls.around.has(Wall::MountNamespace);
         let instance = Rc::new(Self {
             agent,
             plan,
             workspace: walls::seen(&place, scratch.as_ref()),
             peer: Peer::new(stdin),
-            pid,
-            mark,
-            children: shared.children.clone(),
+            kin: Kin { root: pid, mark, uid: place.uid, children: shared.children.clone() },
+            witness: Witness::new(&place, scratch.as_ref()),
+            limits: place.limits,
+            shared: (scratch.is_none() && contained)
+                .then(|| limits::Shared::new(&["/tmp", "/dev/shm"], place.uid)),
+            killed: shared.killed.clone(),
             ready: watch::Sender::new(None),
             ended: watch::Sender::new(false),
             reason: RefCell::default(),
@@ -133,11 +148,13 @@ impl Instance {
             noise: Cell::new(0),
             aside: Cell::new(0),
             stderr: RefCell::default(),
+            _bundle: bundle,
         });
         tokio::task::spawn_local(Rc::clone(&instance).drain(stderr));
         let reading = tokio::task::spawn_local(Rc::clone(&instance).read(stdout));
         tokio::task::spawn_local(Rc::clone(&instance).outlive(child, reading));
-        tokio::task::spawn_local(Rc::clone(&instance).guard(Watch::new(&place), scratch));
+        let watch = Watch::new(&place, instance.shared.clone(), shared.killed.clone());
+        tokio::task::spawn_local(Rc::clone(&instance).guard(watch, scratch));
         tokio::task::spawn_local(Rc::clone(&instance).greet(shared.timing.start));
         tokio::task::spawn_local(Rc::clone(&instance).told(Rc::downgrade(shared)));
         Ok(instance)
@@ -150,6 +167,11 @@ impl Instance {
 
     pub(super) fn idle(&self) -> bool {
         self.busy.get() == 0
+    }
+
+    /// What stands around its processes now.
+    pub(super) fn walls(&self) -> Standing {
+        self.witness.found(self.kin.root, &self.kin.family())
     }
 
     /// Holds it.
@@ -192,6 +214,16 @@ impl Instance {
         }
     }
 
+    /// Who hears what is said in `acp_session`.
+    pub(super) fn stream(&self, acp_session: &str) -> Option<Rc<Stream>> {
+        self.streams.borrow().get(acp_session).cloned()
+    }
+
+    /// All who hear what it says.
+    pub(super) fn all_streams(&self) -> Vec<Rc<Stream>> {
+        self.streams.borrow().values().cloned().collect()
+    }
+
     /// Stops listening.
     pub(super) fn ignore(&self, acp_session: &str) {
         self.streams.borrow_mut().remove(acp_session);
@@ -200,7 +232,7 @@ impl Instance {
     /// Ends it and everything it started, for `reason`.
     pub(super) async fn kill(&self, reason: Failure) {
         self.reason.borrow_mut().get_or_insert(reason);
-        tree::kill(self.pid, &self.mark, &self.children).await;
+        self.kin.kill().await;
         drop(self.ended.subscribe().wait_for(|ended| *ended).await);
     }
 
@@ -222,35 +254,56 @@ impl Instance {
 
     /// Ends it when it passes a limit, and lets go of what was made for it when it has ended.
     async fn guard(self: Rc<Self>, watch: Watch, scratch: Option<Scratch>) {
-        let members = || tree::family(self.pid, &self.mark, &self.children);
         let mut ended = self.ended.subscribe();
         let passed = tokio::select! {
             _ = ended.wait_for(|ended| *ended) => return,
-            passed = watch.passed(scratch.as_ref(), members) => passed,
+            passed = watch.passed(scratch.as_ref(), &self.kin) => passed,
         };
         let reason = Failure::new(limits::code(passed.limit), passed.to_string());
         self.reason.borrow_mut().get_or_insert(reason);
-        tree::kill_at_once(self.pid, &self.mark, &self.children).await;
+        self.kin.kill_at_once().await;
         drop(ended.wait_for(|ended| *ended).await);
     }
 
     async fn greet(self: Rc<Self>, patience: Duration) {
         let hello = InitializeRequest::new(ProtocolVersion::V1)
-            .client_info(Implementation::new("reeve", env!("CARGO_PKG_VERSION")));
+            .client_info(Implementation::new("reeve", env!("CARGO_PKG_VERSION")))
+            .client_capabilities(elicitation::offered(self.plan.elicitations));
         let answer = self.peer.call("initialize", &hello, Instant::now() + patience).await;
-        let ready = match answer {
+        let mut ready = match answer {
             Ok(result) => capabilities(&result),
-            Err(CallError::Fault(fault)) => Err(Failure::from_fault(&fault)),
-            Err(CallError::Closed) => Err(self.reason()),
-            Err(CallError::Late) => Err(Failure::new(
-                failure::AGENT_SILENT,
-                format!("no answer to initialize in {} s", patience.as_secs_f32()),
-            )),
+            Err(error) => Err(self.failed("initialize", error, patience)),
         };
+        if let (Ok(can), Some(method)) = (&mut ready, &self.plan.auth_method) {
+            can.log_in = Some(method.clone());
+            let login = AuthenticateRequest::new(method.clone());
+            let answer = self.peer.call("authenticate", &login, Instant::now() + patience).await;
+            if let Err(error) = answer {
+                let why = match error {
+                    // Whatever its code, it is not logged in.
+                    CallError::Fault(fault) => Failure::new(failure::AUTH_REQUIRED, &fault.message),
+                    error @ (CallError::Closed | CallError::Late) => {
+                        self.failed("authenticate", error, patience)
+                    }
+                };
+                ready = Err(why);
+            }
+        }
         let failed = ready.as_ref().err().cloned();
         self.ready.send_replace(Some(ready));
         if let Some(reason) = failed {
             self.kill(reason).await;
+        }
+    }
+
+    fn failed(&self, method: &str, error: CallError, patience: Duration) -> Failure {
+        match error {
+            CallError::Fault(fault) => Failure::from_fault(&fault),
+            CallError::Closed => self.reason(),
+            CallError::Late => {
+                let seconds = patience.as_secs_f32();
+                Failure::new(failure::AGENT_SILENT, format!("no answer to {method} in {seconds} s"))
+            }
         }
     }
 
@@ -270,17 +323,29 @@ impl Instance {
     /// Waits for the process, and ends what it leaves behind.
     async fn outlive(self: Rc<Self>, mut child: Child, mut reading: tokio::task::JoinHandle<()>) {
         let status = child.wait().await;
-        self.children.release(self.pid);
+        self.kin.children.release(self.kin.root);
         // A grandchild may hold the stream open for ever.
         if timeout(LAST_WORDS, &mut reading).await.is_err() {
             reading.abort();
         }
         let exited = self.exited(status.ok());
         self.reason.borrow_mut().get_or_insert(exited);
-        tree::kill(self.pid, &self.mark, &self.children).await;
+        self.kin.kill().await;
+        self.clear_up().await;
         self.streams.borrow_mut().clear();
         self.ended.send_replace(true);
         self.peer.close();
+    }
+
+    /// Removes what it left where others write, too, unless another instance of the agent lives.
+    async fn clear_up(&self) {
+        let Kin { root, uid, children, .. } = &self.kin;
+        let last = uid.map_or_else(|| children.only(*root), |uid| children.only_of(*root, uid));
+        if let Some(shared) = self.shared.clone().filter(|_| last) {
+            let cleared = tokio::task::spawn_blocking(move || shared.clear()).await;
+            // It fails only where it has panicked: what is left goes with the container.
+            cleared.unwrap_or_default();
+        }
     }
 
     fn exited(&self, status: Option<ExitStatus>) -> Failure {
@@ -291,6 +356,13 @@ impl Instance {
         let from = said.ceil_char_boundary(said.len().saturating_sub(800));
         if status.and_then(|status| status.code()) == Some(walls::UNAVAILABLE) {
             return Failure::new(failure::AGENT_UNAVAILABLE, &said[from..]);
+        }
+        // A stage says it by its code.
+        let killed = status.is_some_and(|how| how.signal() == Some(9) || how.code() == Some(137));
+        if killed && self.killed.more() {
+            self.killed.told();
+            let passed = limits::out_of_memory(&self.limits);
+            return Failure::new(limits::code(passed.limit), passed.to_string());
         }
         let separator = if said.is_empty() { "" } else { ": " };
         Failure::new(failure::AGENT_EXITED, format!("{how}{separator}{}", &said[from..]))
@@ -350,13 +422,18 @@ impl Instance {
             Incoming::Notification { method, params } if method == "session/update" => {
                 self.update(&params).await;
             }
+            Incoming::Notification { method, params } if method == "elicitation/complete" => {
+                self.visited(&params);
+            }
             Incoming::Notification { .. } => {}
             Incoming::Request { id, method, params } => {
-                let answered = if method == "session/request_permission" {
-                    self.permit(&id, &params).await
-                } else {
-                    let fault = Fault::new(METHOD_NOT_FOUND, format!("no such method: {method}"));
-                    self.peer.answer(&id, Err(fault)).await
+                let answered = match method.as_str() {
+                    "session/request_permission" => self.permit(&id, &params).await,
+                    "elicitation/create" => self.elicit(&id, &params).await,
+                    _ => {
+                        let why = format!("no such method: {method}");
+                        self.peer.answer(&id, Err(Fault::new(METHOD_NOT_FOUND, why))).await
+                    }
                 };
                 // Who closed its input does not want to know.
                 drop(answered);
@@ -394,61 +471,6 @@ impl Instance {
         while early.len() > EARLY || bytes(&early) > EARLY_BYTES {
             early.pop_front();
         }
-    }
-
-    async fn permit(self: &Rc<Self>, id: &Id, params: &RawValue) -> Result<(), CallError> {
-        let Ok(asked) = serde_json::from_str::<Asked<'_>>(params.get()) else {
-            let fault = Fault::new(message::INVALID_PARAMS, "sessionId and options are required");
-            return self.peer.answer(id, Err(fault)).await;
-        };
-        let stream = self.streams.borrow().get(&asked.session_id).cloned();
-        let response = match &stream {
-            Some(stream) if !stream.cancelling() => {
-                let Some(response) = permission::answer(asked.options, self.plan.permissions)
-                else {
-                    return self.ask(id, stream, &asked).await;
-                };
-                response
-            }
-            Some(_) | None => permission::cancelled(),
-        };
-        let Ok(response) = serde_json::to_value(response) else { return Ok(()) };
-        if let Some(stream) = stream {
-            let outcome = &response["outcome"];
-            stream.tell(
-                "permission_request",
-                &json!({
-                    "toolCall": asked.tool_call,
-                    "options": asked.options,
-                    "outcome": outcome,
-                }),
-            );
-        }
-        self.peer.answer(id, Ok(response)).await
-    }
-
-    /// Has somebody answer, and goes on reading meanwhile.
-    async fn ask(
-        self: &Rc<Self>,
-        id: &Id,
-        stream: &Rc<Stream>,
-        asked: &Asked<'_>,
-    ) -> Result<(), CallError> {
-        let question = permission::options(asked.options)
-            .and_then(|options| stream.ask(asked.tool_call, options));
-        let Some((run, request, given)) = question else {
-            let response = serde_json::to_value(permission::cancelled()).unwrap_or_default();
-            return self.peer.answer(id, Ok(response)).await;
-        };
-        let (instance, stream, id) = (Rc::clone(self), Rc::clone(stream), id.clone());
-        tokio::task::spawn_local(async move {
-            let response = given.await.map_or_else(|_| permission::cancelled(), permission::given);
-            let response = serde_json::to_value(response).unwrap_or_default();
-            stream.answered(run, request, &response["outcome"]);
-            // Who closed its input does not want to know.
-            drop(instance.peer.answer(&id, Ok(response)).await);
-        });
-        Ok(())
     }
 }
 

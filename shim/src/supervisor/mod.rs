@@ -6,15 +6,22 @@
 //!
 //! Deliberately absent: queues of runs. The control plane has them.
 
+mod bundle;
+mod effort;
+mod exchange;
+mod elicitation;
 mod failure;
 mod instance;
 mod permission;
 mod process;
+mod questions;
 mod runs;
 mod session;
+mod settings;
 mod setup;
 mod spawn;
 mod stream;
+mod tools;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -28,10 +35,12 @@ use domain::{AgentId, RunId, SessionId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use wire::shim::failure::INTERRUPTED;
+use wire::shim::failure::{INTERRUPTED, WORKSPACE_UNAVAILABLE};
 use wire::shim::{Boot, Command, What};
 
+use crate::keep::Keeper;
 use crate::link::{self, Over};
+use crate::process::memory::Killed;
 use crate::process::{Children, reaper};
 use crate::report::Outbox;
 use instance::Instance;
@@ -41,6 +50,9 @@ use stream::Stream;
 
 /// How long the last events may take to be acknowledged when the shim was asked to stop.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How long what became of directories may take to be kept then: less than platforms wait.
+const PARTING: Duration = Duration::from_secs(20);
 
 /// How long an agent may take.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +87,9 @@ struct Shared {
     boot: Boot,
     timing: Timing,
     outbox: Rc<Outbox>,
+    keeper: Keeper,
     children: Children,
+    killed: Killed,
     runs: RefCell<Runs>,
     instances: RefCell<Vec<Rc<Instance>>>,
     /// The plan of each agent's last prompt: an idle instance of another one is of no use any more.
@@ -112,6 +126,14 @@ impl Shared {
         Ok(instance)
     }
 
+    /// Has the directories of an agent here.
+    async fn fetch(&self, agent: AgentId) -> Result<(), failure::Failure> {
+        let unavailable = |why: crate::keep::Unkept| {
+            failure::Failure::new(WORKSPACE_UNAVAILABLE, why.to_string())
+        };
+        self.keeper.fetch(&self.boot, agent).await.map_err(unavailable)
+    }
+
     /// Ends every instance.
     async fn end(&self) {
         let instances: Vec<_> = self.instances.borrow().clone();
@@ -141,10 +163,13 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
     let outbox =
         Outbox::new(boot.journal.clone().into(), Duration::from_millis(boot.report_millis));
     tokio::task::spawn_local(reaper::run(children.clone()));
+    let killed = Killed::watch(&boot);
     let shared = Rc::new(Shared {
+        killed,
         boot,
         timing,
         outbox,
+        keeper: Keeper::default(),
         children,
         runs: RefCell::default(),
         instances: RefCell::default(),
@@ -155,7 +180,9 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
     });
     let (commands, mut asked) = mpsc::unbounded_channel();
     let mut sessions = BTreeMap::new();
-    let mut link = std::pin::pin!(link::run(&shared.boot, &shared.outbox, &commands));
+    let asks = shared.keeper.asks();
+    let said = (&shared.outbox, &*asks);
+    let mut link = std::pin::pin!(link::run(&shared.boot, said, &commands));
     let over = loop {
         tokio::select! {
             over = &mut link => break Some(over),
@@ -182,6 +209,7 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
         ending.await;
         // The workers' last words: they run once their agents are gone.
         tokio::task::yield_now().await;
+        timeout(PARTING, shared.keeper.send_all(&shared.boot)).await.unwrap_or_default();
         timeout(FAREWELL, shared.outbox.drained()).await.unwrap_or_default();
     };
     // The connection is kept for as long as there is somebody to tell.
@@ -228,6 +256,11 @@ fn carry_out(
         Command::Answer { session, run, request, answer } => {
             if let Some(worker) = sessions.get(&session) {
                 worker.stream.give(run, &request, answer);
+            }
+        }
+        Command::Reply { session, run, request, reply } => {
+            if let Some(worker) = sessions.get(&session) {
+                worker.stream.reply(run, &request, reply);
             }
         }
     }

@@ -1,29 +1,35 @@
 //! Answering an agent that asks for permission: by the plan, or by asking the control plane.
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use agent_client_protocol_schema::v1::{
     PermissionOptionId, RequestPermissionOutcome, RequestPermissionResponse,
     SelectedPermissionOutcome,
 };
-use domain::agent::Permissions;
+use domain::RunId;
+use domain::permission::Permission;
 use domain::run::{PermissionAnswer, PermissionOption};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
-use wire::shim::{MAX_OPTIONS, MAX_REQUESTS};
+use wire::shim::{MAX_OPTIONS, PermissionRequest, What};
 
+use super::instance::Instance;
+use super::stream::Stream;
+use crate::acp::message::{Fault, INVALID_PARAMS, Id};
+use crate::acp::peer::CallError;
 use crate::report::cut;
 
 /// The request, as far as it is understood.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Asked<'a> {
-    pub(super) session_id: String,
+struct Asked<'a> {
+    session_id: String,
     #[serde(borrow, default)]
-    pub(super) tool_call: Option<&'a RawValue>,
+    tool_call: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) options: &'a RawValue,
+    options: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -36,43 +42,8 @@ struct Choice {
     kind: String,
 }
 
-/// The questions of a run that wait for an answer.
-#[derive(Debug, Default)]
-pub(super) struct Questions {
-    open: BTreeMap<String, oneshot::Sender<PermissionAnswer>>,
-    asked: u64,
-}
-
-impl Questions {
-    /// Opens one, unless as many as may wait do. Its answer comes through the receiver; none comes
-    /// where the run ends or is cancelled first.
-    pub(super) fn open(&mut self) -> Option<(String, oneshot::Receiver<PermissionAnswer>)> {
-        if self.open.len() >= MAX_REQUESTS {
-            return None;
-        }
-        self.asked += 1;
-        let id = format!("ask_{}", self.asked);
-        let (give, given) = oneshot::channel();
-        self.open.insert(id.clone(), give);
-        Some((id, given))
-    }
-
-    /// Gives an answer. One to a question that is not open changes nothing: it is repeated.
-    pub(super) fn give(&mut self, question: &str, answer: PermissionAnswer) {
-        if let Some(give) = self.open.remove(question) {
-            // Who asked may be gone.
-            drop(give.send(answer));
-        }
-    }
-
-    /// Leaves every open one without an answer.
-    pub(super) fn close(&mut self) {
-        self.open.clear();
-    }
-}
-
 /// The options, if they are ones that can be put to somebody.
-pub(super) fn options(options: &RawValue) -> Option<Vec<PermissionOption>> {
+fn options(options: &RawValue) -> Option<Vec<PermissionOption>> {
     let choices: Vec<Choice> = serde_json::from_str(options.get()).ok()?;
     let fit = !choices.is_empty()
         && choices.len() <= MAX_OPTIONS
@@ -86,7 +57,7 @@ pub(super) fn options(options: &RawValue) -> Option<Vec<PermissionOption>> {
 }
 
 /// What the agent is told of somebody's answer.
-pub(super) fn given(answer: PermissionAnswer) -> RequestPermissionResponse {
+fn given(answer: PermissionAnswer) -> RequestPermissionResponse {
     match answer {
         PermissionAnswer::Selected(option) => selected(&option),
         PermissionAnswer::Cancelled => cancelled(),
@@ -101,14 +72,11 @@ fn selected(option: &str) -> RequestPermissionResponse {
 
 /// What the plan answers: none where it says to ask. Chooses by kind: agents order and name their
 /// options as they like.
-pub(super) fn answer(
-    options: &RawValue,
-    permissions: Permissions,
-) -> Option<RequestPermissionResponse> {
-    let kinds = match permissions {
-        Permissions::Allow => ["allow_once", "allow_always"],
-        Permissions::Reject => ["reject_once", "reject_always"],
-        Permissions::Ask => return None,
+fn answer(options: &RawValue, permission: Permission) -> Option<RequestPermissionResponse> {
+    let kinds = match permission {
+        Permission::Allow => ["allow_once", "allow_always"],
+        Permission::Reject => ["reject_once", "reject_always"],
+        Permission::Ask => return None,
     };
     let choices: Vec<Choice> = serde_json::from_str(options.get()).unwrap_or_default();
     let chosen = kinds.iter().find_map(|kind| choices.iter().find(|choice| choice.kind == *kind));
@@ -116,8 +84,104 @@ pub(super) fn answer(
 }
 
 /// The answer of a turn that is being cancelled.
-pub(super) fn cancelled() -> RequestPermissionResponse {
+fn cancelled() -> RequestPermissionResponse {
     RequestPermissionResponse::new(RequestPermissionOutcome::Cancelled)
+}
+
+impl Instance {
+    /// Answers by the plan, or has somebody answer.
+    pub(super) async fn permit(
+        self: &Rc<Self>,
+        id: &Id,
+        params: &RawValue,
+    ) -> Result<(), CallError> {
+        let Ok(asked) = serde_json::from_str::<Asked<'_>>(params.get()) else {
+            let fault = Fault::new(INVALID_PARAMS, "sessionId and options are required");
+            return self.peer.answer(id, Err(fault)).await;
+        };
+        let stream = self.stream(&asked.session_id);
+        let response = match &stream {
+            Some(stream) if !stream.cancelling() => {
+                let kind = stream.tools.borrow().kind(asked.tool_call);
+                let Some(response) = answer(asked.options, self.plan.permissions.of(&kind)) else {
+                    return self.ask(id, stream, &asked).await;
+                };
+                response
+            }
+            Some(_) | None => cancelled(),
+        };
+        let Ok(response) = serde_json::to_value(response) else { return Ok(()) };
+        if let Some(stream) = stream {
+            let outcome = &response["outcome"];
+            stream.tell(
+                "permission_request",
+                &json!({
+                    "toolCall": asked.tool_call,
+                    "options": asked.options,
+                    "outcome": outcome,
+                }),
+            );
+        }
+        self.peer.answer(id, Ok(response)).await
+    }
+
+    /// Has somebody answer, and goes on reading meanwhile.
+    async fn ask(
+        self: &Rc<Self>,
+        id: &Id,
+        stream: &Rc<Stream>,
+        asked: &Asked<'_>,
+    ) -> Result<(), CallError> {
+        let question =
+            options(asked.options).and_then(|options| stream.ask(asked.tool_call, options));
+        let Some((run, request, answered)) = question else {
+            let response = serde_json::to_value(cancelled()).unwrap_or_default();
+            return self.peer.answer(id, Ok(response)).await;
+        };
+        let (instance, stream, id) = (Rc::clone(self), Rc::clone(stream), id.clone());
+        tokio::task::spawn_local(async move {
+            let response = answered.await.map_or_else(|_| cancelled(), given);
+            let response = serde_json::to_value(response).unwrap_or_default();
+            stream.answered(run, request, &response["outcome"]);
+            // Who closed its input does not want to know.
+            drop(instance.peer.answer(&id, Ok(response)).await);
+        });
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Puts a question to the control plane. None where nobody is there to answer it.
+    fn ask(
+        &self,
+        tool_call: Option<&RawValue>,
+        options: Vec<PermissionOption>,
+    ) -> Option<(RunId, String, oneshot::Receiver<PermissionAnswer>)> {
+        let run = self.run()?;
+        let (request, given) = self.permissions.borrow_mut().open()?;
+        self.flush();
+        let tool_call = tool_call
+            .map_or_else(|| to_raw_value(&json!({})).ok(), |call| Some(call.to_owned()))?;
+        let asked = PermissionRequest { request: request.clone(), tool_call, options };
+        self.push(Some(run), What::Asked(asked));
+        Some((run, request, given))
+    }
+
+    /// The control plane's answer to a question of `run`.
+    pub(super) fn give(&self, run: RunId, request: &str, answer: PermissionAnswer) {
+        if self.run() == Some(run) {
+            self.permissions.borrow_mut().give(request, answer);
+        }
+    }
+
+    /// The agent has the answer to a question of `run`, which may have ended over it.
+    fn answered(&self, run: RunId, request: String, outcome: &serde_json::Value) {
+        if self.run() == Some(run)
+            && let Ok(outcome) = to_raw_value(outcome)
+        {
+            self.push(Some(run), What::Answered { request, outcome });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -127,8 +191,8 @@ mod tests {
     #[test]
     fn the_kind_decides() {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let chosen = |text, permissions| {
-            serde_json::to_value(answer(&raw(text), permissions).unwrap()).unwrap()["outcome"]
+        let chosen = |text, permission| {
+            serde_json::to_value(answer(&raw(text), permission).unwrap()).unwrap()["outcome"]
                 ["optionId"]
                 .as_str()
                 .map(str::to_owned)
@@ -136,27 +200,14 @@ mod tests {
         let all = r#"[{"optionId":"1","name":"allow","kind":"reject_once"},
             {"optionId":"2","name":"no","kind":"allow_always"},
             {"optionId":"3","name":"no","kind":"allow_once"}]"#;
-        assert_eq!(chosen(all, Permissions::Allow).as_deref(), Some("3"));
-        assert_eq!(chosen(all, Permissions::Reject).as_deref(), Some("1"));
+        assert_eq!(chosen(all, Permission::Allow).as_deref(), Some("3"));
+        assert_eq!(chosen(all, Permission::Reject).as_deref(), Some("1"));
         let always = r#"[{"optionId":"2","name":"no","kind":"allow_always"}]"#;
-        assert_eq!(chosen(always, Permissions::Allow).as_deref(), Some("2"));
-        assert_eq!(chosen(always, Permissions::Reject), None);
-        assert_eq!(chosen("{}", Permissions::Allow), None);
-        assert!(answer(&raw(all), Permissions::Ask).is_none());
+        assert_eq!(chosen(always, Permission::Allow).as_deref(), Some("2"));
+        assert_eq!(chosen(always, Permission::Reject), None);
+        assert_eq!(chosen("{}", Permission::Allow), None);
+        assert!(answer(&raw(all), Permission::Ask).is_none());
         assert_eq!(options(&raw(all)).unwrap().len(), 3);
         assert!(options(&raw("[]")).is_none());
-    }
-
-    #[tokio::test]
-    async fn a_question_is_answered_once_or_not_at_all() {
-        let mut questions = Questions::default();
-        let (first, given) = questions.open().unwrap();
-        let (second, dropped) = questions.open().unwrap();
-        assert_ne!(first, second);
-        questions.give(&first, PermissionAnswer::Selected("a".to_owned()));
-        questions.give(&first, PermissionAnswer::Cancelled);
-        assert_eq!(given.await, Ok(PermissionAnswer::Selected("a".to_owned())));
-        questions.close();
-        assert!(dropped.await.is_err());
     }
 }

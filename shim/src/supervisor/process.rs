@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use domain::AgentId;
+use domain::walls::Standing;
 use wire::shim::{Process, ProcessCommand, ProcessState, failure};
 
 use super::Shared;
@@ -29,7 +30,11 @@ impl Shared {
             if shared.asked.borrow().get(&agent) != Some(&asked) {
                 return;
             }
-            match start.map(|plan| shared.instance(agent, &plan)) {
+            let fetched = match &start {
+                Some(_) => shared.fetch(agent).await,
+                None => Ok(()),
+            };
+            match start.map(|plan| fetched.and_then(|()| shared.instance(agent, &plan))) {
                 // It tells when it has been greeted; one that has been tells again.
                 Some(Ok(instance)) => match instance.ready().await {
                     Ok(_) => shared.tell(agent, ProcessState::Ready, None),
@@ -55,7 +60,20 @@ impl Shared {
     /// Tells what an agent's process is now.
     pub(super) fn tell(&self, agent: AgentId, state: ProcessState, detail: Option<String>) {
         let asked = self.asked.borrow().get(&agent).copied().unwrap_or_default();
-        self.outbox.process(Process { agent, asked, state, detail });
+        let walls = match state {
+            ProcessState::Ready => self.walls(agent),
+            ProcessState::AuthRequired | ProcessState::Exited | ProcessState::Failed => {
+                Standing::NONE
+            }
+        };
+        self.outbox.process(Process { agent, asked, state, detail, walls });
+    }
+
+    /// What stands around the processes of an agent that has some.
+    fn walls(&self, agent: AgentId) -> Standing {
+        let instances = self.instances.borrow();
+        let of = instances.iter().filter(|instance| instance.agent == agent && instance.lives());
+        of.map(|instance| instance.walls()).reduce(Standing::and).unwrap_or_default()
     }
 
     /// Tells that an agent's process ended, or never was, because of `why`. One that has another by now

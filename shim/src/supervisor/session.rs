@@ -13,18 +13,20 @@ use agent_client_protocol_schema::v1::{
 use domain::agent::Driver;
 use domain::run::Usage;
 use domain::{AgentId, SessionId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use wire::shim::{Ended, Outcome, PromptCommand, failure};
 
+use super::effort::Level;
+use super::exchange::{self, Exchange, Verdict};
 use super::failure::{Failure, cancelled};
 use super::instance::{Busy, Capabilities, Instance};
 use super::stream::Stream;
-use super::{Shared, setup};
-use crate::acp::message::{AUTH_REQUIRED, NOT_FOUND};
+use super::{Shared, settings, setup};
+use crate::acp::message::{AUTH_REQUIRED, Fault, INVALID_PARAMS, NOT_FOUND};
 use crate::acp::peer::CallError;
 use crate::report::cut;
 use crate::time::reach;
@@ -34,6 +36,18 @@ const ACP_SESSION: usize = 1024;
 
 /// The event that says that the agent has forgotten the conversation and begins another.
 const LOST: &str = "conversation_lost";
+
+/// The event that says that an answer does not fit its schema and is asked for again.
+const CORRECTED: &str = "output_correction";
+
+/// The event that says that the agent cannot be told how much to think.
+const EFFORTLESS: &str = "effort_ignored";
+
+/// The event that says that what the run has left is not kept: what comes after may begin without it.
+const UNKEPT: &str = "workspace_not_kept";
+
+/// How long it may take to keep what a run has left.
+const KEEPING: Duration = Duration::from_mins(10);
 
 /// The answer to `session/new`, as far as it is needed.
 #[derive(Deserialize)]
@@ -57,6 +71,8 @@ pub(super) struct Session {
     /// The agent's own id for the conversation, and the instance that has it open.
     acp: Option<String>,
     bound: Option<Rc<Instance>>,
+    /// How much the agent would think by itself, where it was told otherwise.
+    own_effort: Option<String>,
     busy: Option<Busy>,
 }
 
@@ -65,6 +81,7 @@ pub(super) struct Session {
 enum Stopping {
     Cancelled,
     TimedOut,
+    Spent,
 }
 
 impl Session {
@@ -79,6 +96,7 @@ impl Session {
             ),
             acp: None,
             bound: None,
+            own_effort: None,
             busy: None,
         }
     }
@@ -105,6 +123,7 @@ impl Session {
             self.stream.begin(run);
             let ended = self.turn(&mut job).await;
             self.busy = None;
+            self.keep(&job.prompt).await;
             if self.shared.stopping.get() {
                 self.stream.flush();
                 return;
@@ -115,36 +134,94 @@ impl Session {
         }
     }
 
+    /// Has kept what the run has left: who knows of its end finds it.
+    async fn keep(&self, prompt: &PromptCommand) {
+        if self.shared.stopping.get() {
+            return;
+        }
+        let (boot, run) = (&self.shared.boot, Some(prompt.run));
+        let sending = self.shared.keeper.send(boot, prompt.agent_id, run);
+        let why = match timeout(KEEPING, sending).await {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => "it took too long".to_owned(),
+        };
+        self.stream.tell(UNKEPT, &json!({ "reason": why }));
+    }
+
     async fn turn(&mut self, job: &mut Job) -> Ended {
+        let mut exchange = match Exchange::new(&job.prompt) {
+            Ok(exchange) => exchange,
+            Err(failure) => return failure.into_ended(),
+        };
+        if exchange.judges() {
+            self.stream.keep_answer();
+        }
+        loop {
+            let ended = match self.attempt(job, &mut exchange).await {
+                // Nothing has come of it: once more, in the conversation that is opened again.
+                Err(Forgotten(_)) => self.attempt(job, &mut exchange).await,
+                ended => ended,
+            };
+            let ended = ended
+                .unwrap_or_else(|Forgotten(fault)| Failure::from_fault(&fault).into_ended());
+            let ours = job.prompt.agent.driver == Driver::Vanilla;
+            let calls = ours.then(|| self.stream.counted());
+            match exchange.judge(ended, &self.stream.answer(), calls, &job.prompt) {
+                Verdict::Over(ended) => return *ended,
+                Verdict::Again { round, wrong } => {
+                    self.stream.tell(CORRECTED, &exchange::told(round, &wrong));
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        job: &mut Job,
+        exchange: &mut Exchange,
+    ) -> Result<Ended, Forgotten> {
         let prompt = &*job.prompt;
         let opened = tokio::select! {
             biased;
-            () = asked(&mut job.cancelled) => return cancelled(),
-            opened = self.open(prompt) => opened,
+            () = asked(&mut job.cancelled) => return Ok(cancelled()),
+            opened = self.prepare(prompt) => opened,
         };
         let (instance, acp) = match opened {
             Ok(opened) => opened,
-            Err(failure) => return failure.into_ended(),
+            Err(failure) => return Ok(failure.into_ended()),
         };
         let timing = self.shared.timing;
         let acp_id = AcpSessionId::new(acp.as_str());
-        let request = PromptRequest::new(acp_id.clone(), vec![prompt.prompt.as_str().into()]);
+        let mut request = PromptRequest::new(acp_id.clone(), vec![exchange.text.as_str().into()]);
+        if prompt.agent.driver != Driver::Acp {
+            request.meta = Some([("reeve".to_owned(), exchange.told(prompt))].into_iter().collect());
+        }
         let sent = timeout(timing.start, instance.peer.start("session/prompt", &request)).await;
         let mut call = match sent {
             Ok(Ok(call)) => call,
-            Ok(Err(_)) => return instance.reason().into_ended(),
-            Err(_) => return silent("session/prompt").into_ended(),
+            Ok(Err(_)) => return Ok(instance.reason().into_ended()),
+            Err(_) => return Ok(silent("session/prompt").into_ended()),
         };
         self.stream.started(&acp);
-        let limit = Duration::from_secs(u64::from(prompt.agent.limits.timeout_seconds));
-        let mut deadline = Instant::now() + limit;
+        let mut deadline = exchange.deadline(prompt);
+        // Our own loop counts for itself, and ends at the step that is too much.
+        let counts = prompt.agent.driver != Driver::Vanilla;
+        let budget = prompt.agent.limits.max_tokens;
         let mut stopping = None;
         loop {
             let why = tokio::select! {
                 answer = call.answer() => {
-                    return self.ended(&instance, prompt.agent.driver, answer, stopping);
+                    if let Err(CallError::Fault(fault)) = &answer
+                        && self.forgets(fault)
+                        && stopping.is_none()
+                    {
+                        return Err(Forgotten(fault.clone()));
+                    }
+                    return Ok(ended(&instance, prompt.agent.driver, answer, stopping));
                 }
                 () = asked(&mut job.cancelled), if stopping.is_none() => Stopping::Cancelled,
+                () = self.stream.spent(budget), if counts && stopping.is_none() => Stopping::Spent,
                 () = reach(Some(deadline)) => match stopping {
                     None => Stopping::TimedOut,
                     Some(why) => {
@@ -152,7 +229,7 @@ impl Session {
                             failure::AGENT_EXITED,
                             "the agent was ended because a run in it could not be stopped",
                         )).await;
-                        return stopped(why);
+                        return Ok(stopped(why));
                     }
                 },
                 () = self.stream.due() => {
@@ -169,8 +246,55 @@ impl Session {
         }
     }
 
+    /// Opens the conversation, and tells the agent how much to think.
+    async fn prepare(&mut self, prompt: &PromptCommand) -> Result<(Rc<Instance>, String), Failure> {
+        let (instance, acp) = self.open(prompt).await?;
+        // Our own are told with each prompt.
+        if prompt.agent.driver == Driver::Acp {
+            let patience = self.shared.timing.start;
+            settings::apply(&instance, &self.stream, &acp, &prompt.settings, patience).await;
+            self.set_effort(&instance, &acp, prompt).await;
+        }
+        Ok((instance, acp))
+    }
+
+    async fn set_effort(&mut self, instance: &Instance, acp: &str, prompt: &PromptCommand) {
+        let effort = exchange::effort(prompt);
+        if effort.is_none() && self.own_effort.is_none() {
+            return;
+        }
+        let options = self.stream.options();
+        let level = Level::among(&options);
+        let value = match (&level, effort) {
+            (Some(level), Some(effort)) => level.value(effort),
+            (Some(_), None) => self.own_effort.as_deref(),
+            (None, _) => None,
+        };
+        let mut why = "the agent offers no such level";
+        if let (Some(level), Some(value)) = (&level, value) {
+            if level.now == value {
+                return;
+            }
+            let request = level.set(acp, value);
+            let deadline = Instant::now() + self.shared.timing.start;
+            let answer =
+                instance.peer.call("session/set_config_option", &request, deadline).await;
+            if let Ok(result) = answer {
+                self.own_effort = effort
+                    .map(|_| self.own_effort.take().unwrap_or_else(|| level.now.to_owned()));
+                self.stream.offers(&result);
+                return;
+            }
+            why = "the agent did not take the level";
+        }
+        if let Some(effort) = effort {
+            self.stream.tell(EFFORTLESS, &json!({ "effort": effort, "reason": why }));
+        }
+    }
+
     /// The instance and the agent's id of this conversation, started and opened where needed.
     async fn open(&mut self, prompt: &PromptCommand) -> Result<(Rc<Instance>, String), Failure> {
+        self.shared.fetch(prompt.agent_id).await?;
         let instance = self.shared.instance(prompt.agent_id, &prompt.agent)?;
         self.busy = Some(instance.hold());
         if let (Some(bound), Some(acp)) = (&self.bound, &self.acp)
@@ -180,6 +304,7 @@ impl Session {
         }
         self.shared.tidy();
         let can = instance.ready().await?;
+        self.stream.opens();
         let known = self.acp.clone().or_else(|| prompt.acp_session.clone());
         let reopened = match &known {
             Some(acp) => self.reopen(&instance, acp, &can, prompt).await,
@@ -215,15 +340,16 @@ impl Session {
         if can.resume {
             let id = AcpSessionId::new(acp);
             let request = ResumeSessionRequest::new(id, &place).mcp_servers(servers.clone());
-            let deadline = Instant::now() + self.shared.timing.start;
-            opened = instance.peer.call("session/resume", &request, deadline).await.ok();
+            opened = self.ask(instance, can, "session/resume", &request).await.ok();
         }
         if opened.is_none() && can.load {
             self.stream.mute(true);
             let request =
                 LoadSessionRequest::new(AcpSessionId::new(acp), &place).mcp_servers(servers);
-            let deadline = Instant::now() + self.shared.timing.start;
-            opened = instance.peer.call("session/load", &request, deadline).await.ok();
+            opened = self.ask(instance, can, "session/load", &request).await.ok();
+            if opened.is_some() {
+                self.stream.settled().await;
+            }
             self.stream.mute(false);
         }
         match &opened {
@@ -233,24 +359,16 @@ impl Session {
         opened.is_some()
     }
 
-    /// Begins a conversation. An agent that wants to be logged in, and can do so by itself, is asked to.
+    /// Begins a conversation.
     async fn create(
         &self,
         instance: &Rc<Instance>,
         can: &Capabilities,
         prompt: &PromptCommand,
     ) -> Result<String, Failure> {
-        let mut answer = self.ask_new(instance, prompt).await;
-        if let (Err(CallError::Fault(fault)), Some(method)) = (&answer, &can.log_in)
-            && fault.code == AUTH_REQUIRED
-        {
-            let deadline = Instant::now() + self.shared.timing.start;
-            let request = AuthenticateRequest::new(method.clone());
-            if instance.peer.call("authenticate", &request, deadline).await.is_ok() {
-                answer = self.ask_new(instance, prompt).await;
-            }
-        }
-        let result = match answer {
+        let request = NewSessionRequest::new(setup::place(instance, prompt))
+            .mcp_servers(setup::servers(prompt));
+        let result = match self.ask(instance, can, "session/new", &request).await {
             Ok(result) => result,
             Err(CallError::Fault(fault)) => return Err(Failure::from_fault(&fault)),
             Err(CallError::Closed) => return Err(instance.reason()),
@@ -271,47 +389,63 @@ impl Session {
         Ok(created.session_id)
     }
 
-    async fn ask_new(
+    /// Asks what opens a conversation. An agent that wants to be logged in first, and can do so by
+    /// itself, is told to.
+    async fn ask(
         &self,
-        instance: &Rc<Instance>,
-        prompt: &PromptCommand,
+        instance: &Instance,
+        can: &Capabilities,
+        method: &str,
+        request: &impl Serialize,
     ) -> Result<Box<RawValue>, CallError> {
-        let deadline = Instant::now() + self.shared.timing.start;
-        let request = NewSessionRequest::new(setup::place(instance, prompt))
-            .mcp_servers(setup::servers(prompt));
-        instance.peer.call("session/new", &request, deadline).await
+        let deadline = || Instant::now() + self.shared.timing.start;
+        let answer = instance.peer.call(method, request, deadline()).await;
+        if let (Err(CallError::Fault(fault)), Some(log_in)) = (&answer, &can.log_in)
+            && fault.code == AUTH_REQUIRED
+        {
+            let login = AuthenticateRequest::new(log_in.clone());
+            if instance.peer.call("authenticate", &login, deadline()).await.is_ok() {
+                return instance.peer.call(method, request, deadline()).await;
+            }
+        }
+        answer
     }
 
-    fn ended(
-        &mut self,
-        instance: &Instance,
-        driver: Driver,
-        answer: Result<Box<RawValue>, CallError>,
-        stopping: Option<Stopping>,
-    ) -> Ended {
-        match (answer, stopping) {
-            (Ok(result), why) => match (turn_end(&result, driver), why) {
-                (Some(mut ended), Some(Stopping::TimedOut)) => {
-                    let usage = ended.usage.take();
-                    Ended { usage, ..stopped(Stopping::TimedOut) }
-                }
-                (Some(ended), _) => ended,
-                (None, Some(why)) => stopped(why),
-                (None, None) => {
-                    Failure::new(failure::AGENT_PROTOCOL, "a prompt was answered without a reason")
-                        .into_ended()
-                }
-            },
-            (Err(_), Some(why)) => stopped(why),
-            (Err(CallError::Fault(fault)), None) => {
-                if fault.code == NOT_FOUND {
-                    // The agent has forgotten the conversation: the next prompt opens it again.
-                    self.bound = None;
-                }
-                Failure::from_fault(&fault).into_ended()
-            }
-            (Err(CallError::Closed | CallError::Late), None) => instance.reason().into_ended(),
+    /// Whether the agent says that it does not know the conversation, which agents say in two ways. Then
+    /// the next prompt opens it again. What came after an answer of its own means something else.
+    fn forgets(&mut self, fault: &Fault) -> bool {
+        let unknown = matches!(fault.code, NOT_FOUND | INVALID_PARAMS);
+        if unknown {
+            self.bound = None;
         }
+        unknown && !self.stream.answering()
+    }
+}
+
+/// The agent did not know the conversation of a prompt, and has done nothing for it.
+struct Forgotten(Fault);
+
+fn ended(
+    instance: &Instance,
+    driver: Driver,
+    answer: Result<Box<RawValue>, CallError>,
+    stopping: Option<Stopping>,
+) -> Ended {
+    match (answer, stopping) {
+        (Ok(result), why) => match (turn_end(&result, driver), why) {
+            (Some(ended), Some(why @ (Stopping::TimedOut | Stopping::Spent))) => {
+                Ended { usage: ended.usage, ..stopped(why) }
+            }
+            (Some(ended), _) => ended,
+            (None, Some(why)) => stopped(why),
+            (None, None) => {
+                Failure::new(failure::AGENT_PROTOCOL, "a prompt was answered without a reason")
+                    .into_ended()
+            }
+        },
+        (Err(_), Some(why)) => stopped(why),
+        (Err(CallError::Fault(fault)), None) => Failure::from_fault(&fault).into_ended(),
+        (Err(CallError::Closed | CallError::Late), None) => instance.reason().into_ended(),
     }
 }
 
@@ -324,6 +458,9 @@ fn stopped(why: Stopping) -> Ended {
         Stopping::Cancelled => cancelled(),
         Stopping::TimedOut => {
             Failure::new(failure::TIMEOUT, "the run took longer than its limit").into_ended()
+        }
+        Stopping::Spent => {
+            Failure::new(failure::TOKEN_LIMIT, "the run used up its tokens").into_ended()
         }
     }
 }
@@ -342,16 +479,11 @@ fn turn_end(result: &RawValue, driver: Driver) -> Option<Ended> {
         stop_reason: String,
         #[serde(default)]
         usage: serde_json::Value,
+        #[serde(default, rename = "_meta")]
+        meta: serde_json::Value,
     }
     let answer: Answer = serde_json::from_str(result.get()).ok()?;
-    let count = |name: &str| answer.usage[name].as_u64();
-    let usage = match (count("inputTokens"), count("outputTokens")) {
-        (None, None) => None,
-        (input, output) => Some(Usage {
-            input_tokens: input.unwrap_or_default(),
-            output_tokens: output.unwrap_or_default(),
-        }),
-    };
+    let usage = tokens(&answer.usage).or_else(|| tokens(&answer.meta["quota"]["token_count"]));
     let (outcome, code, detail) = match (driver, answer.stop_reason.as_str()) {
         (_, "cancelled") => (Outcome::Cancelled, None, None),
         // Our own loop stops for no other reason than the limits of the run.
@@ -361,7 +493,9 @@ fn turn_end(result: &RawValue, driver: Driver) -> Option<Ended> {
         (Driver::Vanilla, "max_tokens") => {
             (Outcome::Failed, Some(failure::TOKEN_LIMIT), Some("the run used up its tokens"))
         }
-        (Driver::Acp | Driver::Vanilla, _) => (Outcome::Completed, None, None),
+        (Driver::Acp | Driver::Vanilla | Driver::Process | Driver::Http, _) => {
+            (Outcome::Completed, None, None)
+        }
     };
     Some(Ended {
         outcome,
@@ -369,5 +503,18 @@ fn turn_end(result: &RawValue, driver: Driver) -> Option<Ended> {
         code: code.map(str::to_owned),
         detail: detail.map(str::to_owned),
         usage,
+        structured: None,
     })
+}
+
+/// What was used, in one of the spellings that agents have.
+fn tokens(said: &serde_json::Value) -> Option<Usage> {
+    let count = |one: &str, other: &str| said[one].as_u64().or_else(|| said[other].as_u64());
+    match (count("inputTokens", "input_tokens"), count("outputTokens", "output_tokens")) {
+        (None, None) => None,
+        (input, output) => Some(Usage {
+            input_tokens: input.unwrap_or_default(),
+            output_tokens: output.unwrap_or_default(),
+        }),
+    }
 }

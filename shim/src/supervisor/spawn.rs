@@ -42,8 +42,12 @@ pub(super) fn command(
         }
         (Driver::Acp, None) => built_in("echo"),
         (Driver::Vanilla, _) => built_in("vanilla"),
+        (Driver::Process, _) => built_in("process"),
+        (Driver::Http, _) => built_in("http"),
     };
     command.env("PATH", PATH).env("LANG", "C.UTF-8").env("TMPDIR", "/tmp");
+    // Some let root do nothing, unless it is contained: it is.
+    command.env("IS_SANDBOX", "1");
     let address = match &boot.egress {
         Egress::Tcp(address) => Some(address.as_str()),
         // Behind a door of the agent's own, where it has a room with one.
@@ -55,7 +59,9 @@ pub(super) fn command(
             .env("OPENAI_BASE_URL", format!("http://{address}/v1"))
             .env("OPENAI_API_KEY", PLACEHOLDER)
             .env("ANTHROPIC_BASE_URL", format!("http://{address}"))
-            .env("ANTHROPIC_API_KEY", PLACEHOLDER);
+            .env("ANTHROPIC_API_KEY", PLACEHOLDER)
+            .env("GOOGLE_GEMINI_BASE_URL", format!("http://{address}"))
+            .env("GEMINI_API_KEY", PLACEHOLDER);
     }
     command
         .envs(&plan.env)
@@ -64,13 +70,16 @@ pub(super) fn command(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let built_in = plan.driver == Driver::Vanilla || plan.command.is_empty();
+    let built_in = plan.driver != Driver::Acp || plan.command.is_empty();
     if built_in {
         let settings = json!({
+            "command": plan.command,
+            "url": plan.url,
             "model": plan.model,
             "systemPrompt": plan.system_prompt,
             "limits": plan.limits,
-            "egress": (plan.driver == Driver::Vanilla).then_some(&boot.egress),
+            "egress": matches!(plan.driver, Driver::Vanilla | Driver::Http)
+                .then_some(&boot.egress),
         });
         command.env("REEVE_AGENT", settings.to_string());
     }

@@ -9,18 +9,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use domain::run::{PermissionAnswer, PermissionOption, Usage};
+use domain::conversation::Offers;
+use domain::elicitation::{MAX_ELICITATIONS, Reply};
+use domain::run::{PermissionAnswer, Usage};
 use domain::{AgentId, RunId, SessionId};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
-use wire::shim::{Ended, Live, MAX_EVENT, PermissionRequest, What};
+use wire::shim::{Ended, Live, MAX_EVENT, MAX_REQUESTS, What};
 
-use super::permission::Questions;
+use super::questions::Questions;
+use super::tools::Tools;
 use crate::report::{Outbox, cut};
-use crate::time::reach;
+use crate::time::{pass, reach};
 
 /// Of how many messages of a run it is known how far they have come. More at once, and the offsets of
 /// those not spoken for the longest begin again.
@@ -31,9 +34,23 @@ const OPEN: Duration = Duration::from_secs(1);
 const LENGTH: usize = 16 * 1024;
 /// The longest name of a kind that is passed on.
 const KIND: usize = 64;
+/// The longest message that is kept to be judged.
+const ANSWER: usize = 256 * 1024;
 
 const MESSAGE: &str = "agent_message_chunk";
 const THOUGHT: &str = "agent_thought_chunk";
+
+/// What tells how things are, not what was said: it is no history.
+const STATE: [&str; 4] = [
+    "available_commands_update",
+    "current_mode_update",
+    "config_option_update",
+    "session_info_update",
+];
+/// How long nothing of a history may come before it is taken to be whole, and how long that may be
+/// waited for: some agents go on telling it once they have answered.
+const QUIET: Duration = Duration::from_millis(100);
+const QUIET_AT_LAST: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -43,8 +60,17 @@ pub(super) struct Stream {
     /// The least time between two live pieces of a message.
     pace: Duration,
     state: RefCell<State>,
-    questions: RefCell<Questions>,
+    pub(super) permissions: RefCell<Questions<PermissionAnswer>>,
+    pub(super) elicitations: RefCell<Questions<Reply>>,
+    /// The addresses that somebody was asked to visit in this run: the agent's id, and ours.
+    pub(super) visits: RefCell<BTreeMap<String, String>>,
+    pub(super) tools: RefCell<Tools>,
     changed: Notify,
+    used: Notify,
+    /// The options that the agent offers in this conversation, as it last told them.
+    options: RefCell<serde_json::Value>,
+    /// What it offers besides, and what it is set to, as it last told.
+    offers: RefCell<Offers>,
 }
 
 #[derive(Debug, Default)]
@@ -56,11 +82,19 @@ struct State {
     /// The message of an agent that does not name its messages: its kind and the name we gave it.
     unnamed: Option<(&'static str, String)>,
     messages: u64,
-    /// A session is being loaded: what comes is history.
-    muted: bool,
+    /// A session is being loaded: what comes is history, and how much of it has come.
+    history: Option<u64>,
+    /// The agent has said something since it had the prompt.
+    answering: bool,
     cancelling: bool,
     noticed: bool,
+    /// What the calls of the model took, where the agent says it with what they brought.
+    metered: Option<Usage>,
     usage: Option<Usage>,
+    /// How often the agent has told of what it used since it had the prompt.
+    counted: u32,
+    /// The last message, where it is to be judged: its name and its text.
+    answer: Option<(String, String)>,
 }
 
 /// A text that is being said.
@@ -112,8 +146,14 @@ impl Stream {
             session,
             pace,
             state: RefCell::default(),
-            questions: RefCell::default(),
+            permissions: RefCell::new(Questions::new("ask", MAX_REQUESTS)),
+            elicitations: RefCell::new(Questions::new("elicit", MAX_ELICITATIONS)),
+            visits: RefCell::default(),
+            tools: RefCell::default(),
             changed: Notify::new(),
+            used: Notify::new(),
+            options: RefCell::default(),
+            offers: RefCell::default(),
         })
     }
 
@@ -127,7 +167,15 @@ impl Stream {
 
     /// The agent has the prompt.
     pub(super) fn started(&self, acp_session: &str) {
-        let run = self.state.borrow().run;
+        let run = {
+            let mut state = self.state.borrow_mut();
+            state.answering = false;
+            state.counted = 0;
+            if let Some(answer) = &mut state.answer {
+                *answer = Default::default();
+            }
+            state.run
+        };
         let what = What::Started { acp_session: acp_session.to_owned() };
         self.outbox.push(self.session, run, what);
     }
@@ -135,55 +183,88 @@ impl Stream {
     /// The run is over.
     pub(super) fn end(&self, run: RunId, mut ended: Ended) {
         self.flush();
-        self.questions.borrow_mut().close();
+        self.leave_open_questions();
+        self.visits.borrow_mut().clear();
         let mut state = self.state.borrow_mut();
-        ended.usage = ended.usage.or(state.usage);
+        ended.usage = ended.usage.or(state.metered).or(state.usage);
         self.outbox.push(self.session, Some(run), What::Ended(ended));
         let messages = state.messages;
         *state = State { messages, ..State::default() };
     }
 
+    /// Keeps the last message of the run.
+    pub(super) fn keep_answer(&self) {
+        self.state.borrow_mut().answer = Some(Default::default());
+    }
+
+    /// The last message since the agent had the prompt, where it is kept. One that is too long is cut.
+    pub(super) fn answer(&self) -> String {
+        let mut state = self.state.borrow_mut();
+        state.answer.as_mut().map(|(_, text)| std::mem::take(text)).unwrap_or_default()
+    }
+
+    /// How often the agent has told of what it used since it had the prompt.
+    pub(super) fn counted(&self) -> u32 {
+        self.state.borrow().counted
+    }
+
+    /// Waits until the agent has told that it used more tokens than `limit`.
+    pub(super) async fn spent(&self, limit: u64) {
+        loop {
+            let told = self.used.notified();
+            let used = self.state.borrow().usage.map_or(0, |usage| usage.input_tokens);
+            if used > limit {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// The options that the agent offers in this conversation: ACP's `configOptions`.
+    pub(super) fn options(&self) -> serde_json::Value {
+        self.options.borrow().clone()
+    }
+
     /// Whether what comes is history, and to be dropped.
     pub(super) fn mute(&self, muted: bool) {
-        self.state.borrow_mut().muted = muted;
+        self.state.borrow_mut().history = muted.then_some(0);
+    }
+
+    /// Waits until no more of a history comes.
+    pub(super) async fn settled(&self) {
+        let at_last = Instant::now() + QUIET_AT_LAST;
+        let come = || self.state.borrow().history;
+        let mut before = None;
+        while before != Some(come()) && Instant::now() < at_last {
+            before = Some(come());
+            pass(QUIET).await;
+        }
+    }
+
+    /// Whether the agent has said anything since it had the prompt.
+    pub(super) fn answering(&self) -> bool {
+        self.state.borrow().answering
     }
 
     /// The run is to end: no permission is given any more.
     pub(super) fn cancel(&self) {
         self.state.borrow_mut().cancelling = true;
-        self.questions.borrow_mut().close();
+        self.leave_open_questions();
     }
 
-    /// Puts a question to the control plane. None where nobody is there to answer it.
-    pub(super) fn ask(
-        &self,
-        tool_call: Option<&RawValue>,
-        options: Vec<PermissionOption>,
-    ) -> Option<(RunId, String, oneshot::Receiver<PermissionAnswer>)> {
-        let run = self.state.borrow().run?;
-        let (request, given) = self.questions.borrow_mut().open()?;
-        self.flush();
-        let tool_call = tool_call
-            .map_or_else(|| to_raw_value(&json!({})).ok(), |call| Some(call.to_owned()))?;
-        let asked = PermissionRequest { request: request.clone(), tool_call, options };
-        self.outbox.push(self.session, Some(run), What::Asked(asked));
-        Some((run, request, given))
+    fn leave_open_questions(&self) {
+        self.permissions.borrow_mut().close();
+        self.elicitations.borrow_mut().close();
     }
 
-    /// The control plane's answer to a question of `run`.
-    pub(super) fn give(&self, run: RunId, request: &str, answer: PermissionAnswer) {
-        if self.state.borrow().run == Some(run) {
-            self.questions.borrow_mut().give(request, answer);
-        }
+    /// The run that is being worked on.
+    pub(super) fn run(&self) -> Option<RunId> {
+        self.state.borrow().run
     }
 
-    /// The agent has the answer to a question of `run`, which may have ended over it.
-    pub(super) fn answered(&self, run: RunId, request: String, outcome: &serde_json::Value) {
-        if self.state.borrow().run == Some(run)
-            && let Ok(outcome) = to_raw_value(outcome)
-        {
-            self.outbox.push(self.session, Some(run), What::Answered { request, outcome });
-        }
+    /// Writes an event down.
+    pub(super) fn push(&self, run: Option<RunId>, what: What) {
+        self.outbox.push(self.session, run, what);
     }
 
     pub(super) fn cancelling(&self) -> bool {
@@ -197,9 +278,6 @@ impl Stream {
     }
 
     fn take(&self, update: &RawValue) {
-        if self.state.borrow().muted {
-            return;
-        }
         let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(update.get())
         else {
             return;
@@ -208,6 +286,25 @@ impl Stream {
             .remove("sessionUpdate")
             .and_then(|kind| serde_json::from_str::<String>(kind.get()).ok());
         let Some(kind) = kind else { return };
+        {
+            let mut state = self.state.borrow_mut();
+            let news = !STATE.contains(&kind.as_str());
+            if news && let Some(come) = &mut state.history {
+                *come += 1;
+                return;
+            }
+            state.answering |= news;
+            if let Some(took) = fields.get("_meta").and_then(|meta| metered(meta)) {
+                let before = state.metered.unwrap_or_default();
+                state.metered = Some(Usage {
+                    input_tokens: before.input_tokens.saturating_add(took.input_tokens),
+                    output_tokens: before.output_tokens.saturating_add(took.output_tokens),
+                });
+            }
+        }
+        if kind.starts_with("tool_call") {
+            self.tools.borrow_mut().note(&fields);
+        }
         let text = match kind.as_str() {
             MESSAGE => Some(MESSAGE),
             THOUGHT => Some(THOUGHT),
@@ -223,7 +320,17 @@ impl Stream {
         if kind == "usage_update"
             && let Some(used) = fields.get("used").and_then(|used| used.get().parse().ok())
         {
-            self.state.borrow_mut().usage = Some(Usage { input_tokens: used, output_tokens: 0 });
+            let mut state = self.state.borrow_mut();
+            state.usage = Some(Usage { input_tokens: used, output_tokens: 0 });
+            state.counted = state.counted.saturating_add(1);
+            drop(state);
+            self.used.notify_one();
+        }
+        if kind == "config_option_update"
+            && let Some(options) = fields.get("configOptions")
+        {
+            *self.options.borrow_mut() =
+                serde_json::from_str(options.get()).unwrap_or(serde_json::Value::Null);
         }
         if let Ok(data) = to_raw_value(&fields) {
             // These come at any time and end no sentence.
@@ -239,6 +346,17 @@ impl Stream {
         }
     }
 
+    /// What the agent offers and is set to in this conversation, as far as it has told.
+    pub(super) fn set_to(&self) -> Offers {
+        self.offers.borrow().clone()
+    }
+
+    /// Another conversation is opened: nothing is known of it.
+    pub(super) fn opens(&self) {
+        self.offers.take();
+        self.options.take();
+    }
+
     /// Tells what the agent offers in the conversation it has just opened: its modes and its options,
     /// as the updates that tell their changes do.
     pub(super) fn offers(&self, opened: &RawValue) {
@@ -248,6 +366,8 @@ impl Stream {
             #[serde(default)]
             modes: Option<BTreeMap<String, serde_json::Value>>,
             #[serde(default)]
+            models: Option<serde_json::Value>,
+            #[serde(default)]
             config_options: Option<serde_json::Value>,
         }
         // Some answer with null: they offer nothing.
@@ -255,7 +375,11 @@ impl Stream {
         if let Some(modes) = opened.modes {
             self.tell("current_mode_update", &json!(modes));
         }
+        if let Some(models) = opened.models {
+            self.tell("current_model_update", &models);
+        }
         if let Some(options) = opened.config_options {
+            self.options.borrow_mut().clone_from(&options);
             self.tell("config_option_update", &json!({ "configOptions": options }));
         }
     }
@@ -285,11 +409,15 @@ impl Stream {
             state.unnamed = None;
         }
         let kind = cut::line(kind, KIND);
+        self.offers.borrow_mut().hear(&kind, data.get());
         self.outbox.push(self.session, state.run, What::Update { kind, data });
     }
 
     fn say(&self, kind: &'static str, message: Option<String>, text: &str) {
         let message = message.unwrap_or_else(|| self.name(kind));
+        if kind == MESSAGE {
+            self.remember(&message, text);
+        }
         let other = self
             .state
             .borrow()
@@ -321,6 +449,17 @@ impl Stream {
             self.tick();
             self.changed.notify_one();
         }
+    }
+
+    fn remember(&self, message: &str, text: &str) {
+        let mut state = self.state.borrow_mut();
+        let Some((name, kept)) = &mut state.answer else { return };
+        if name != message {
+            message.clone_into(name);
+            kept.clear();
+        }
+        let room = ANSWER.saturating_sub(kept.len());
+        kept.push_str(&text[..text.floor_char_boundary(room)]);
     }
 
     fn name(&self, kind: &'static str) -> String {
@@ -424,4 +563,20 @@ impl Stream {
             self.outbox.push(self.session, run, What::Update { kind, data });
         }
     }
+}
+
+/// What one call of the model took, as some agents say it beside what it brought.
+fn metered(meta: &RawValue) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Meta {
+        usage: Took,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Took {
+        input_tokens: u64,
+        output_tokens: u64,
+    }
+    let Meta { usage } = serde_json::from_str(meta.get()).ok()?;
+    Some(Usage { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens })
 }

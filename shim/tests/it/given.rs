@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::agent::{Driver, Permissions, RunLimits};
+use domain::agent::{Driver, Elicitations, Permissions, RunLimits};
 use domain::id::Ulid;
 use domain::plan::AgentPlan;
 use domain::{AgentId, ContainerId, RunId, SessionId};
@@ -29,11 +29,15 @@ pub(crate) fn echo() -> AgentPlan {
     AgentPlan {
         driver: Driver::Acp,
         command: Vec::new(),
+        auth_method: None,
         env: BTreeMap::new(),
+        url: None,
+        effort: None,
         model: None,
         system_prompt: None,
         limits: RunLimits::default(),
-        permissions: Permissions::Allow,
+        permissions: Permissions::ALLOW,
+        elicitations: Elicitations::Ask,
     }
 }
 
@@ -55,10 +59,13 @@ pub(crate) fn prompt_to(
         session: session(session_number),
         run: run(run_number),
         prompt: text.to_owned(),
+        schema: None,
+        effort: None,
         agent_id: agent_id(),
         agent,
         working_dir: None,
         mcp_servers: Vec::new(),
+        settings: domain::conversation::Settings::default(),
         acp_session: None,
     }))
 }

@@ -5,12 +5,16 @@
 
 mod cloud;
 mod container;
+mod differences;
+mod drivers;
 mod faults;
 mod given;
+mod keep;
 mod link;
 mod live;
 mod misbehaviour;
 mod model;
 mod plane;
+mod store;
 mod turns;
 mod vanilla;

@@ -25,9 +25,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use wire::shim::keep::{Ask, Told};
 use wire::shim::{BOOT_VARIABLE, Boot, Command, Down, Egress, Ended, MAX_FRAME, Outcome, Walls};
 
 use crate::given::{container, run, session};
+use crate::store::Store;
 
 /// Who has no right to anything.
 const NOBODY: u32 = 65534;
@@ -49,6 +51,8 @@ pub(crate) struct Plane {
     pub(crate) events: BTreeMap<String, Vec<Value>>,
     pub(crate) live: Vec<Value>,
     pub(crate) acking: bool,
+    /// What is kept of the directories of the agent, where the container keeps none.
+    pub(crate) store: Option<Store>,
     _serving: JoinSet<()>,
 }
 
@@ -65,6 +69,8 @@ pub(crate) struct Setup {
     pub(crate) contained: Option<Contained>,
     pub(crate) status: u16,
     pub(crate) model: Option<Model>,
+    /// The container keeps no directories: this has them.
+    pub(crate) store: Option<Store>,
     pub(crate) directory: Option<tempfile::TempDir>,
 }
 
@@ -80,6 +86,7 @@ impl Default for Setup {
             contained: None,
             status: 101,
             model: None,
+            store: None,
             directory: None,
         }
     }
@@ -212,6 +219,7 @@ impl Plane {
             heartbeat_seconds: 5,
             live_millis: setup.live_millis,
             report_millis: 0,
+            fresh: setup.store.is_some(),
             walls: Walls::default(),
             limits: setup.limits,
         };
@@ -281,6 +289,7 @@ impl Plane {
             events: BTreeMap::new(),
             live: Vec::new(),
             acking: true,
+            store: setup.store,
             _serving: serving,
         }
     }
@@ -327,6 +336,16 @@ impl Plane {
     /// Takes one frame in. A report must begin where the last one ended.
     pub(crate) async fn step(&mut self) {
         let frame = self.frame().await.expect("the connection holds");
+        self.take(frame).await;
+    }
+
+    /// Takes this frame in.
+    pub(crate) async fn take(&mut self, frame: Value) {
+        if let Some(ask) = frame.get("ask") {
+            let ask: Ask = serde_json::from_value(ask.clone()).unwrap();
+            let answer = self.store.as_mut().expect("nothing is to be kept").answer(&ask.what);
+            return self.send(&Down::Told(Told { number: ask.number, answer })).await;
+        }
         if let Some(live) = frame.get("live") {
             self.live.push(live.clone());
         }

@@ -109,7 +109,7 @@ async fn permission_is_given_as_the_plan_says_and_recorded() {
     assert_eq!(record["outcome"], json!({ "outcome": "selected", "optionId": "y" }));
     assert_eq!(record["toolCall"]["toolCallId"], "asks");
     assert_eq!(record["options"].as_array().unwrap().len(), 3);
-    let strict = AgentPlan { permissions: Permissions::Reject, ..echo() };
+    let strict = AgentPlan { permissions: Permissions::REJECT, ..echo() };
     plane.command(prompt_to(strict, 1, 2, "!permission")).await;
     plane.completed(1, 2).await;
     assert_eq!(plane.said(1, 2), "n");
@@ -160,10 +160,13 @@ async fn a_conversation_outlives_its_container() {
                 session: session(number),
                 run: run(number),
                 prompt: "!count".to_owned(),
+                schema: None,
+                effort: None,
                 agent_id: agent_id(),
                 agent: echo(),
                 working_dir: None,
                 mcp_servers: Vec::new(),
+                settings: domain::conversation::Settings::default(),
                 acp_session,
             })))
             .await;

@@ -211,10 +211,13 @@ async fn a_conversation_is_taken_up_where_it_was() {
             session: session(1),
             run: run(2),
             prompt: "and now".to_owned(),
+            schema: None,
+            effort: None,
             agent_id: agent_id(),
             agent: vanilla(),
             working_dir: None,
             mcp_servers: Vec::new(),
+            settings: domain::conversation::Settings::default(),
             acp_session: Some(acp),
         })))
         .await;

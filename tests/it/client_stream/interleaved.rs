@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use app::ports::{Clock, Compute, ComputeError, Gone, Ids, Observed, Push};
+use app::ports::{Clock, Gone, Ids, Push};
 use app::stream::{Change, Delivery};
 use app::{App, Ports, Settings};
 use async_trait::async_trait;
@@ -20,14 +20,14 @@ use domain::agent::{Agent, AgentSpec, AgentState, Driver};
 use domain::event::{Draft, Event};
 use domain::id::Ulid;
 use domain::key::PresentedKey;
-use domain::plan::ContainerPlan;
 use domain::session::{Session, SessionState};
 use domain::text::Name;
-use domain::{AgentId, ContainerId, KeyId, RealmId, SessionId, Timestamp, Topic};
+use domain::{AgentId, KeyId, RealmId, SessionId, Timestamp, Topic};
 use embedded::feed::LocalFeed;
 use futures::task::noop_waker;
 use serde_json::Value;
 use store::{Commit, Error, Expect, Item, Key, Page, Query, Scope, Table, Write, document};
+use tests::nowhere::Nowhere;
 
 use crate::table::model::Model;
 
@@ -195,31 +195,6 @@ impl Push for Sockets {
     }
 }
 
-#[derive(Debug)]
-struct Nowhere;
-
-#[async_trait]
-impl Compute for Nowhere {
-    async fn provision(&self, _: &ContainerPlan) -> Result<(), ComputeError> {
-        Ok(())
-    }
-    async fn stop(&self, _: ContainerId) -> Result<(), ComputeError> {
-        Ok(())
-    }
-    async fn describe(&self, _: ContainerId) -> Result<Option<Observed>, ComputeError> {
-        Ok(None)
-    }
-    async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
-        Ok(Vec::new())
-    }
-    async fn forget(&self, _: AgentId) -> Result<(), ComputeError> {
-        Ok(())
-    }
-    async fn ready(&self) -> Result<(), ComputeError> {
-        Ok(())
-    }
-}
-
 type Invocation = Pin<Box<dyn Future<Output = Result<(), app::Error>>>>;
 
 /// One client and all it has been told.
@@ -277,7 +252,7 @@ impl World {
         let table = Arc::new(Between { clock: Arc::clone(&clock), dice: Arc::clone(&dice), kept });
         let ports = Ports {
             table: Arc::clone(&table) as _,
-            compute: Arc::new(Nowhere),
+            compute: Arc::<Nowhere>::default(),
             push: Arc::clone(&sockets) as _,
             feed: Arc::new(LocalFeed::default()),
             blobs: Arc::<tests::blobs::Memory>::default(),
@@ -347,6 +322,7 @@ impl World {
             agent: *agent,
             container: None,
             setup: domain::session::Setup::default(),
+            offers: domain::conversation::Offers::default(),
             held: false,
             title: None,
             state: SessionState::Active,

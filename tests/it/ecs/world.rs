@@ -22,7 +22,8 @@ use tokio::time::timeout;
 
 /// What the containers are made of: the shim and nothing else.
 const IMAGE: &str = "reeve-tests-shim";
-const DOCKERFILE: &str = "FROM scratch
+const DOCKERFILE: &str = "ARG BASE
+FROM $BASE
 COPY shim /shim
 ENTRYPOINT [\"/shim\", \"--boot-env\"]
 ";
@@ -67,7 +68,7 @@ impl World {
     }
 
     async fn prepare(&self) {
-        build();
+        build(IMAGE, "scratch");
         self.call("ECS.CreateCluster", json!({ "clusterName": self.name })).await;
         self.call(
             "ECS.RegisterTaskDefinition",
@@ -257,16 +258,25 @@ fn docker(arguments: &[&str]) -> Option<String> {
 
 /// The name of an image with the shim and nothing else, which the engine makes once.
 pub(crate) fn image() -> &'static str {
-    build();
+    build(IMAGE, "scratch");
     IMAGE
 }
 
-fn build() {
+/// The name of an image with the shim and what is in `base`: see `tests/aws/up`.
+pub(crate) fn image_on(base: &str) -> String {
+    let name = format!("{IMAGE}-on-{}", base.replace(':', "-"));
+    build(&name, base);
+    name
+}
+
+fn build(name: &str, base: &str) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("Dockerfile"), DOCKERFILE).unwrap();
     std::fs::copy(shim(), dir.path().join("shim")).unwrap();
     let context = dir.path().to_str().unwrap();
-    docker(&["build", "--quiet", "--tag", IMAGE, context]).expect("the engine builds an image");
+    let base = format!("BASE={base}");
+    docker(&["build", "--quiet", "--tag", name, "--build-arg", &base, context])
+        .expect("the engine builds an image");
 }
 
 /// The static shim, which is built with whatever embeds it.

@@ -163,6 +163,25 @@ pub(super) async fn a_paused_agent_has_no_container_until_it_is_needed(platform:
     without_a_gap(&client.past(&session).await);
 }
 
+pub(super) async fn what_an_agent_leaves_is_there_in_its_next_container(platform: &Platform) {
+    let client = platform.realm(json!({})).await;
+    let agent = client.agent().await;
+    let session = client.session(&agent).await;
+    let leave = "!shell mkdir d && echo kept > d/file && echo mine > $HOME/.own && echo done";
+    assert_eq!(client.ask(&session, leave).await.trim(), "done");
+    // What is known of a run includes what it has left.
+    let snapshots = format!("/v1/agents/{agent}/snapshots");
+    tests::given::at_last("the run has a snapshot", async || {
+        let all = client.all(&format!("{snapshots}?limit=9")).await;
+        all.iter().any(|one| one["cause"] == "run" && one["files"] == 1)
+    })
+    .await;
+    verb(&client, &agent, "pause").await;
+    platform.at_rest(&agent).await;
+    let found = client.ask(&session, "!shell cat d/file $HOME/.own").await;
+    assert_eq!(found.trim(), "kept\nmine");
+}
+
 pub(super) async fn an_archived_agent_is_out_of_the_way_until_it_is_needed(platform: &Platform) {
     let client = platform.realm(json!({})).await;
     let agent = client.agent().await;

@@ -4,53 +4,90 @@ use std::fmt::Write;
 
 use tests::reeve::Options;
 
-use super::World;
+use super::{Home, World};
 
-/// Makes a test of each attempt.
+/// Makes two tests of each attempt.
 macro_rules! attempts {
-    ($($(#[$doc:meta])* $name:ident: $script:expr;)*) => {$(
-        $(#[$doc])*
-        #[tokio::test]
-        async fn $name() {
-            let mut world = World::open(Options::default()).await;
-            let script: fn(&World) -> String = $script;
-            let script = script(&world);
-            world.attempt(&script).await;
+    ($($(#[$doc:meta])* $name:ident: $script:expr;)*) => {
+        mod sandbox {
+            $($(#[$doc])* #[tokio::test]
+            async fn $name() {
+                super::try_in(super::Home::Sandbox, super::scripts::$name).await;
+            })*
         }
-    )*};
+        mod docker {
+            $($(#[$doc])* #[tokio::test]
+            async fn $name() {
+                super::try_in(super::Home::Docker, super::scripts::$name).await;
+            })*
+        }
+        /// What is run, as the world has it.
+        mod scripts {
+            use super::{World, system_calls};
+            $(pub(super) fn $name(world: &World) -> String {
+                let script: fn(&World) -> String = $script;
+                script(world)
+            })*
+        }
+    };
+}
+
+async fn try_in(home: Home, script: fn(&World) -> String) {
+    let mut world = World::open(home, Options::default()).await;
+    let script = script(&world);
+    world.attempt(&script).await;
 }
 
 attempts! {
     the_hosts_files_cannot_be_seen: |world: &World| {
         let data = world.reeve.data().display();
+        // An image has its own of these.
+        let system = world.home.of_sandbox("/etc/shadow /root /var/lib /boot /srv /sys/kernel");
         format!(
             "for p in {data} {data}/reeve.db {data}/signing-key {data}/bootstrap-key {data}/agents \
-             /etc/shadow /root /var/lib /boot /srv /sys/kernel /proc/1/root/root /proc/1/cwd/../..{data}; \
+             /var/run/docker.sock /dev/vda /dev/sda /dev/nvme0n1 /dev/mem /dev/kmsg /dev/fuse \
+             /sys/kernel/debug/tracing /sys/fs/cgroup/memory/release_agent \
+             {system} /proc/1/root/root /proc/1/cwd/../..{data}; \
              do [ -e $p ] && echo sees $p; done; ls /home | grep -vx agent"
         )
     };
     nothing_but_its_own_can_be_written: |_: &World| {
-        "for d in / /usr /usr/bin /etc /etc/ssl/certs /dev /proc /proc/sys/kernel /reeve /run /home; \
+        "for d in / /usr /usr/bin /etc /etc/ssl/certs /dev /proc /proc/sys/kernel /reeve /run /home \
+         /journal /agents /sys/fs/cgroup /repositories; \
          do touch $d/written && echo wrote $d; done
-         for f in /etc/passwd /etc/hosts /reeve/shim /proc/sys/kernel/core_pattern /proc/sysrq-trigger \
+         for f in /etc/passwd /etc/hosts /reeve/shim /usr/local/bin/shim /sys/fs/cgroup/cgroup.procs \
+         /sys/fs/cgroup/memory/memory.limit_in_bytes /proc/sys/kernel/core_pattern /proc/sysrq-trigger \
          /proc/sys/user/max_user_namespaces /proc/1/oom_score_adj; \
          do (echo x >>$f) && echo wrote $f; done"
             .to_owned()
     };
     /// Neither its token, which the boot document had, nor its journal.
-    the_shim_cannot_be_seen: |_: &World| {
-        "ls -A /run | grep -vx reeve | sed 's/$//' | while read d; do ls -A /run/$d; done
-         ls -A /run/reeve | grep -vx egress.sock
-         for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -e --boot; \
-         tr '\\0' '\\n' <$p/environ | grep -a st_; ls -l $p/fd | grep journal; done
-         cat /proc/1/environ; cat /proc/1/maps; head -c 1 /proc/1/mem; ls /proc/1/fd/
-         [ $(ls -d /proc/[0-9]* | wc -l) -lt 12 ] || echo sees processes"
-            .to_owned()
+    the_shim_cannot_be_looked_into: |world: &World| {
+        // What names the program of another process is no secret, but in a sandbox it is not there.
+        let unseen = world.home.of_sandbox(
+            "tr '\\0' ' ' <$p/cmdline | grep -e --boot",
+        );
+        let alone = world.home.of_sandbox(
+            "[ $(ls -d /proc/[0-9]* | wc -l) -lt 12 ] || echo sees processes",
+        );
+        format!(
+            "ls -A /run | grep -vxE 'reeve|lock' | while read d; do ls -A /run/$d; done
+             ls -A /run/reeve | grep -vx egress.sock; for d in /journal /run/journal; do ls -A $d; done
+             for p in /proc/[0-9]*; do {unseen}
+             tr '\\0' '\\n' <$p/environ | grep -aE 'st_[0-9A-Z]{{26}}|REEVE_BOOT'; \
+             ls -l $p/fd | grep journal; done
+             for f in environ maps mem auxv stack syscall io; do head -c 1 /proc/1/$f | tr -d '\\0'; done
+             ls /proc/1/fd/ /proc/1/cwd/ /proc/1/map_files/; readlink /proc/1/exe /proc/1/ns/mnt
+             {alone}"
+        )
     };
     the_shim_cannot_be_signalled: |_: &World| {
         // Everything it may signal is its own.
-        "kill -9 1; kill -TERM 1; kill -STOP 1; \
-         perl -e 'for (2..400) { next if -e \"/proc/$_\"; print \"reached $_\\n\" if kill(0, $_) }'"
+        "for s in 0 CONT TERM STOP KILL; do kill -$s 1 && echo $s; done; prlimit --pid 1 --nofile=3:3 && \
+         echo limits; perl -e 'for (2..400) { next if -e \"/proc/$_\"; \
+         print \"reached $_\\n\" if kill(0, $_) }'
+         for p in /proc/[0-9]*; do [ \"$(awk '/^Uid/ {print $2}' $p/status)\" = \"$(id -u)\" ] || \
+         { kill -0 ${p#/proc/} && echo reached another $p; }; done"
             .to_owned()
     };
     /// The host, metadata, gateways, and the internet.
@@ -64,18 +101,21 @@ attempts! {
              perl -MIO::Socket::UNIX -e 'for (`tail -n +2 /proc/net/unix`) {{ print if m!/! && !m!reeve! }}'"
         )
     };
-    no_program_gives_a_privilege: |_: &World| {
-        "awk '$6 !~ /nosuid/ {print $5}' /proc/self/mountinfo
-         awk '$6 !~ /nodev/ && $5 !~ \"^/dev\" {print $5}' /proc/self/mountinfo
-         grep -E '^Cap' /proc/self/status | grep -v 0000000000000000
+    no_program_gives_a_privilege: |world: &World| {
+        // An engine trusts that there are no new privileges.
+        let mounts = world.home.of_sandbox(
+            "awk '$6 !~ /nosuid/ {print $5}' /proc/self/mountinfo
+             awk '$6 !~ /nodev/ && $5 !~ \"^/dev\" {print $5}' /proc/self/mountinfo\n",
+        );
+        let rest = "grep -E '^Cap' /proc/self/status | grep -v 0000000000000000
          grep -q '^NoNewPrivs:.1' /proc/self/status || echo new privileges
          grep -q '^Seccomp:.2' /proc/self/status || echo no filter
          cp /usr/bin/id /tmp/id && chmod 6755 /tmp/id && [ $(/tmp/id -u) = $(id -u) ] || echo another
          perl -e 'use POSIX; print \"root\\n\" if setuid(0) || setgid(0) || $> == 0'
          for p in /usr/bin/su /usr/bin/mount /usr/bin/newgrp; do grep -l . $p >/dev/null && \
          [ \"$($p --reeve-no-such-option 2>&1 | grep -c '^uid=0')\" != 0 ] && echo $p; done
-         mknod /tmp/disk b 8 0 && echo disk; chown 0 /tmp/id && echo chown"
-            .to_owned()
+         mknod /tmp/disk b 8 0 && echo disk; chown 0 /tmp/id && echo chown";
+        format!("{mounts}{rest}")
     };
     /// Answered as refused or as not there, whatever the arguments.
     the_kernel_is_not_asked: |_: &World| system_calls();
@@ -158,45 +198,45 @@ fn system_calls() -> String {
 }
 
 /// The attempts above fail because of walls, not because what they try with is missing.
-#[tokio::test]
-async fn what_an_attempt_needs_is_there() {
-    let mut world = World::open(Options::default()).await;
+async fn what_an_attempt_needs(home: Home) {
+    let mut world = World::open(home, Options::default()).await;
+    // The way to the model by TCP is a room's.
+    let door = home.of_sandbox("(echo >/dev/tcp/127.0.0.1/7301) && echo door");
     let said = world
         .run(&format!(
             "perl -e 'print syscall({}) == $$ ? \"calls\\n\" : \"no calls\\n\"'
              perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Peer => \"/run/reeve/egress.sock\") \
              or die $!; print \"egress\\n\"'
-             (echo >/dev/tcp/127.0.0.1/7301) && echo door
+             {door}
              for d in /workspace /home/agent /tmp /dev/shm; do touch $d/mine && echo $d; done
              pwd; id -un; bash -c 'sleep 100 & kill $!' && echo signals
-             python3 -c 'print(\"python\")'; git init -q /tmp/git && echo git",
+             git init -q /tmp/git && echo git; prlimit --pid $$ --nofile >/dev/null && echo limits",
             libc::SYS_getpid
         ))
         .await;
-    let expected = "calls\negress\ndoor\n/workspace\n/home/agent\n/tmp\n/dev/shm\n/workspace\n\
-                    agent\nsignals\npython\ngit\n";
+    let door = home.of_sandbox("door\n");
+    let expected = format!(
+        "calls\negress\n{door}/workspace\n/home/agent\n/tmp\n/dev/shm\n/workspace\nagent\nsignals\n\
+         git\nlimits\n"
+    );
     assert_eq!(said, expected);
     world.reeve.stop().await;
 }
 
-#[tokio::test]
-async fn another_agents_things_cannot_be_seen() {
-    let mut world = World::open(Options::default()).await;
-    let other = world.client.conversation().await;
-    let secret = "echo secret-of-the-other | tee /workspace/secret >/home/agent/secret; \
-                  cp /workspace/secret /tmp/secret; \
-                  (setsid sleep 4321 </dev/null >/dev/null 2>&1 &); id -u; echo done";
-    let theirs = world.client.ask(&other, &super::shell(secret)).await;
-    assert!(theirs.ends_with("done\n"), "{theirs}");
-    if rustix::process::geteuid().is_root() {
-        assert_ne!(theirs, world.run("id -u; echo done").await, "each has a uid of its own");
+mod needs {
+    use super::{Home, what_an_attempt_needs};
+
+    mod sandbox {
+        #[tokio::test]
+        async fn are_there() {
+            super::what_an_attempt_needs(super::Home::Sandbox).await;
+        }
     }
-    world
-        .attempt(
-            "ls /workspace/secret /home/agent/secret /tmp/secret; \
-             grep -rls secret-of-the-other /workspace /home /tmp /run /dev/shm; \
-             cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep '[4]321'; pkill -f '[4]321' && echo killed; \
-             ls -A /agents; ls -A /workspace/../agents",
-        )
-        .await;
+
+    mod docker {
+        #[tokio::test]
+        async fn are_there() {
+            super::what_an_attempt_needs(super::Home::Docker).await;
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use tests::reeve::Options;
 
-use super::{World, shell};
+use super::{Home, World, shell};
 
 fn limited() -> Options {
     ["memory=192M", "processes=96", "files=256", "disk=48M", "inodes=3000", "scratch=24M"]
@@ -11,28 +11,40 @@ fn limited() -> Options {
         .fold(Options::default(), |options, limit| options.arg("--limit").arg(limit))
 }
 
-/// Makes a test of each bomb: its script, the code of its run, and a part of what is told.
+/// Makes two tests of each bomb: its script, the code of its run, and a part of what is told.
 macro_rules! bombs {
-    ($($name:ident: $script:expr => $code:literal, $told:literal;)*) => {$(
-        #[tokio::test]
-        async fn $name() {
-            let mut world = World::open(limited()).await;
-            let other = world.client.conversation().await;
-            assert_eq!(world.client.ask(&other, "!say before").await, "before");
-            let run = world.client.prompt(&world.session, &shell($script)).await;
-            assert_eq!(world.client.ask(&other, "!say meanwhile").await, "meanwhile");
-            let ended = world.client.ended(&run).await;
-            assert_eq!((&ended["state"], &ended["code"]), (&"failed".into(), &$code.into()), "{ended:#}");
-            let told = ended["detail"].as_str().unwrap();
-            assert!(told.contains($told), "{told}");
-            let past = world.client.past(&world.session).await;
-            let event = past.iter().find(|event| event["data"]["code"] == $code);
-            assert_eq!(event.unwrap()["runId"], run.as_str(), "an event names the limit");
-            assert_eq!(world.client.ask(&world.session, "!say again").await, "again");
-            assert_eq!(world.client.ask(&other, "!count").await, "3");
-            world.reeve.stop().await;
+    ($($name:ident: $script:expr => $code:literal, $told:literal;)*) => {
+        mod sandbox {
+            $(#[tokio::test]
+            async fn $name() {
+                super::set_off(super::Home::Sandbox, $script, $code, $told).await;
+            })*
         }
-    )*};
+        mod docker {
+            $(#[tokio::test]
+            async fn $name() {
+                super::set_off(super::Home::Docker, $script, $code, $told).await;
+            })*
+        }
+    };
+}
+
+async fn set_off(home: Home, script: &str, code: &str, words: &str) {
+    let mut world = World::open(home, limited()).await;
+    let other = world.client.conversation().await;
+    assert_eq!(world.client.ask(&other, "!say before").await, "before");
+    let run = world.client.prompt(&world.session, &shell(script)).await;
+    assert_eq!(world.client.ask(&other, "!say meanwhile").await, "meanwhile");
+    let ended = world.client.ended(&run).await;
+    assert_eq!((&ended["state"], &ended["code"]), (&"failed".into(), &code.into()), "{ended:#}");
+    let told = ended["detail"].as_str().unwrap();
+    assert!(told.contains(words), "{told}");
+    let past = world.client.past(&world.session).await;
+    let event = past.iter().find(|event| event["data"]["code"] == code);
+    assert_eq!(event.unwrap()["runId"], run.as_str(), "an event names the limit");
+    assert_eq!(world.client.ask(&world.session, "!say again").await, "again");
+    assert_eq!(world.client.ask(&other, "!count").await, "3");
+    world.reeve.stop().await;
 }
 
 bombs! {

@@ -71,3 +71,24 @@ async fn while_a_container_has_the_workspace_nobody_else_changes_it() {
     // Reading goes on.
     assert_eq!(reeve.send("get", &file, None).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_reclaimed_agent_has_no_files_and_says_so() {
+    let reeve = InProcess::start().await;
+    let ids = reeve.everything().await;
+    reeve.reclaim(&ids["agentId"]).await;
+    // What is asked of a snapshot finds none.
+    let of_snapshots = ["files.history", "files.show", "files.diff", "files.rollback"];
+    let routes = routes::routes();
+    let of_files = routes
+        .iter()
+        .filter(|route| route.id.starts_with("files.") && !of_snapshots.contains(&route.id));
+    let mut asked = 0;
+    for route in of_files {
+        let refused = reeve.call(route, &ids).await;
+        let told = (refused.status, &refused.body["code"], refused.commits);
+        assert_eq!(told, (410, &json!("agent_reclaimed"), 0), "{}", route.id);
+        asked += 1;
+    }
+    assert_eq!(asked, 8);
+}

@@ -1,5 +1,8 @@
 //! The workers, each with its samples.
 
+use std::time::Duration;
+
+use app::ports::Clock;
 use axum::Router;
 use axum::routing::put;
 use serde_json::{Value, json};
@@ -48,7 +51,9 @@ async fn a_change_nudges_the_scheduler_once_for_each_moment() {
     again["dynamodb"]["SequenceNumber"] = json!("4421584500000000017450439094");
     let mut claimed = again.clone();
     let body = claimed["dynamodb"]["NewImage"]["body"]["S"].as_str().unwrap();
-    let body = body.replace("\"claimed\":false", "\"claimed\":true").replace("2025", "2024");
+    let later = world.clock.now().after(Duration::from_mins(5)).to_string();
+    let body = body.replace("\"attempt\":0", &format!("\"attempt\":1,\"heldUntil\":\"{later}\""));
+    let body = body.replace("2025-11-21T09:00:00.000Z", &later);
     claimed["dynamodb"]["NewImage"]["body"]["S"] = json!(body);
     let mut records = event["Records"].as_array().unwrap().clone();
     records.extend([again, claimed]);
@@ -79,8 +84,8 @@ async fn a_task_that_nobody_knows_changes_nothing_and_a_sweep_finds_nothing() {
         assert_eq!(answer.whole(), Value::Null, "{}", function.log());
     }
     let lines = function.lines();
-    let swept = lines.iter().find(|line| line["message"] == "swept").expect("a line");
-    assert_eq!(swept["stopped"], 0);
+    let swept = lines.iter().find(|line| line["message"] == "reconciled").expect("a line");
+    assert_eq!((&swept["removed"], &swept["over"]), (&json!(0), &json!(0)));
 }
 
 /// Takes what is put there.

@@ -1,9 +1,9 @@
 //! What is there before a function is invoked: a table on an emulated account, with somebody's key
 //! and something of everything.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use app::ports::{Clock, Compute, ComputeError, Ids as _, Observed};
+use app::ports::{Clock, Ids as _};
 use app::shim::ShimCaller;
 use app::{App, Ports, Settings};
 use aws::Sdk;
@@ -14,7 +14,7 @@ use axum::http::Request;
 use domain::event::Event;
 use domain::key::PresentedKey;
 use domain::plan::ContainerPlan;
-use domain::{AgentId, ContainerId, KeyId, RealmId};
+use domain::{AgentId, KeyId, RealmId};
 use embedded::feed::LocalFeed;
 use embedded::push::LocalPush;
 use gate::{Gate, Route};
@@ -22,6 +22,7 @@ use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
 use store::{Commit, Table, Write};
 use tests::emulator::{Emulator, dynamo, environment};
+use tests::nowhere::Nowhere;
 use tests::sample::{self, Ids};
 use tests::table::fresh;
 use tower::ServiceExt;
@@ -49,41 +50,6 @@ const SAMPLE: &str = "01JD3Z6V0QK5S8M2W4X7Y9ABCD";
 /// The digest of everything there.
 const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-/// Where nothing runs, and what was to. What is to have a repository is refused: there is none.
-#[derive(Debug, Default)]
-struct Wishes(Mutex<Vec<ContainerPlan>>);
-
-#[async_trait::async_trait]
-impl Compute for Wishes {
-    async fn provision(&self, plan: &ContainerPlan) -> Result<(), ComputeError> {
-        if !plan.repositories.is_empty() {
-            return Err(ComputeError::Refused("there is no such repository".to_owned()));
-        }
-        self.0.lock().unwrap().push(plan.clone());
-        Ok(())
-    }
-
-    async fn stop(&self, _: ContainerId) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
-    async fn describe(&self, _: ContainerId) -> Result<Option<Observed>, ComputeError> {
-        Ok(None)
-    }
-
-    async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
-        Ok(Vec::new())
-    }
-
-    async fn forget(&self, _: AgentId) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
-    async fn ready(&self) -> Result<(), ComputeError> {
-        Ok(())
-    }
-}
-
 /// An account with what the template makes, and a realm in its table.
 pub(crate) struct World {
     pub(crate) emulator: Emulator,
@@ -92,7 +58,7 @@ pub(crate) struct World {
     pub(crate) realm: RealmId,
     pub(crate) names: String,
     pub(crate) clock: Arc<SystemClock>,
-    wishes: Arc<Wishes>,
+    compute: Arc<Nowhere>,
     router: Router,
 }
 
@@ -106,10 +72,10 @@ impl World {
         let told = environment(emulator.endpoint(), &[("REEVE_BUCKET", &bucket(&names))]);
         let blobs = Bucket::new(&Sdk::new(&told).unwrap(), &told).unwrap();
         let key = KeyId::new(ids.ulid(clock.now()));
-        let wishes = Arc::<Wishes>::default();
+        let compute = Arc::<Nowhere>::default();
         let ports = Ports {
             table: Arc::new(table),
-            compute: wishes.clone(),
+            compute: compute.clone(),
             push: Arc::new(LocalPush::default()),
             feed: Arc::new(LocalFeed::default()),
             blobs: Arc::new(blobs),
@@ -123,7 +89,7 @@ impl World {
         let key = PresentedKey::spell(key, "a-secret-of-a-test");
         let realm = app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();
         let router = api::router(&routes::routes(), &Gate::new(app.clone()));
-        let world = Self { emulator, app, key, realm, names, clock, wishes, router };
+        let world = Self { emulator, app, key, realm, names, clock, compute, router };
         world.account().await;
         world
     }
@@ -328,8 +294,8 @@ impl World {
     /// Lets the container of an agent come up; its shim, and what it was started with.
     pub(crate) async fn shim(&self, agent: AgentId) -> (ShimCaller, ContainerPlan) {
         self.drain().await;
-        let wishes = self.wishes.0.lock().unwrap();
-        let plan = wishes.iter().find(|plan| plan.agent == agent).expect("a container is wanted");
+        let asked = self.compute.asked();
+        let plan = asked.iter().find(|plan| plan.agent == agent).expect("a container is wanted");
         (self.app.authenticate_shim(Some(&plan.token)).unwrap(), plan.clone())
     }
 

@@ -2,40 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use app::ports::{Clock, Ids};
-use async_trait::async_trait;
+use app::ports::Ids;
 use domain::Timestamp;
 use domain::id::Ulid;
-
-/// A clock that the test moves.
-#[derive(Debug)]
-pub(super) struct Hand(AtomicU64);
-
-impl Default for Hand {
-    fn default() -> Self {
-        Self(AtomicU64::new(1_000_000))
-    }
-}
-
-impl Hand {
-    pub(super) fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
-    }
-}
-
-#[async_trait]
-impl Clock for Hand {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
-    }
-
-    /// Lets the others go first, and takes no time.
-    async fn wait(&self, _: Duration) {
-        tokio::task::yield_now().await;
-    }
-}
 
 /// Ids that count.
 #[derive(Debug, Default)]

@@ -6,11 +6,13 @@ use domain::agent::{Agent, AgentState};
 use domain::container::{Container, ContainerState};
 use domain::due::Due;
 use domain::event::{Event, RUN_STATE};
+use domain::reconcile::TRIES;
 use domain::run::{Run, RunState};
 use domain::session::{Session, SessionState};
 use domain::{RunId, SessionId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use store::live::Mark;
 use store::{Commit, Key, Write};
 
 use crate::table::model::Model;
@@ -23,6 +25,8 @@ pub(super) struct Ledger {
     pub(super) sessions: BTreeMap<Key, Session>,
     pub(super) runs: BTreeMap<Key, Run>,
     pub(super) dues: BTreeMap<Key, Due>,
+    /// What may be running.
+    live: BTreeMap<Key, Mark>,
     pub(super) told: BTreeMap<SessionId, Vec<Event>>,
     /// Accepted commands.
     pub(super) audited: usize,
@@ -96,9 +100,15 @@ impl Ledger {
             let waits = run.state == RunState::AwaitingApproval;
             assert_eq!(waits, !run.permissions.is_empty(), "{name}: {run:?}");
             self.runs.insert(key.clone(), run);
+        } else if key.pk == "LIVE" {
+            self.live.insert(key.clone(), read(body));
         } else if key.pk.starts_with("DUE#") {
             let due: Due = read(body);
-            assert!(self.dues.insert(key.clone(), due).is_none(), "{name}: an errand changed");
+            if let Some(before) = self.dues.insert(key.clone(), due.clone()) {
+                // Only who holds it does.
+                let Due { attempt, held_until, .. } = before;
+                assert_eq!(Due { attempt, held_until, ..due }, before, "{name}: an errand changed");
+            }
         } else if key.pk.ends_with("#EVT") {
             let (_, session) = store::event::session_of(&key.pk).unwrap();
             let events = store::event::from_change(&key.pk, &key.sk, body).unwrap();
@@ -131,6 +141,7 @@ impl Ledger {
         self.sessions.remove(key);
         self.runs.remove(key);
         self.dues.remove(key);
+        self.live.remove(key);
     }
 
     fn runs_of(&self, session: SessionId) -> impl Iterator<Item = &Run> {
@@ -206,6 +217,16 @@ impl Ledger {
     }
 
     fn check_containers(&self, name: &str) {
+        let marked = self.live.values().map(|mark| (mark.container, mark.generation));
+        let expected = self.containers.values().filter(|container| {
+            container.state.may_run() && container.state != ContainerState::Deleting
+        });
+        let expected = expected.map(|container| (container.id, container.generation));
+        let (marked, expected): (BTreeSet<_>, BTreeSet<_>) = (marked.collect(), expected.collect());
+        assert_eq!(marked, expected, "{name}: what may run is marked");
+        for container in self.containers.values() {
+            assert!(container.failures.tries <= TRIES, "{name}: {container:?}");
+        }
         for container in self.containers.values() {
             let active: BTreeSet<SessionId> = self
                 .sessions
@@ -213,8 +234,8 @@ impl Ledger {
                 .filter(|session| session.agent == container.owner() && session.active.is_some())
                 .map(|session| session.id)
                 .collect();
-            let line = container.line.iter().map(|waiting| waiting.session);
-            let here: BTreeSet<SessionId> = container.busy.keys().copied().chain(line).collect();
+            let held = container.line.iter().map(|waiting| waiting.session);
+            let here: BTreeSet<SessionId> = container.busy.keys().copied().chain(held).collect();
             assert_eq!(here, active, "{name}: here is who has a run in flight or held");
             let busy = u32::try_from(container.busy.len()).unwrap();
             assert!(busy <= container.capacity, "{name}: {container:?} does more than it takes");

@@ -57,7 +57,7 @@ impl Said {
             Self::Ended(run, outcome) => {
                 let code = (*outcome == Outcome::Failed).then(|| "agent_error".to_owned());
                 let (stop_reason, detail, usage) = (None, None, None);
-                let ended = Ended { outcome: *outcome, stop_reason, code, detail, usage };
+                let ended = Ended { outcome: *outcome, stop_reason, code, detail, usage, structured: None };
                 ReportEvent { run: Some(*run), what: What::Ended(ended) }
             }
         }
@@ -116,7 +116,8 @@ impl Shim {
                     self.say(session, Said::Ended(run, Outcome::Cancelled));
                 }
             }
-            Command::Answer { session, run, request, .. } => {
+            Command::Answer { session, run, request, .. }
+            | Command::Reply { session, run, request, .. } => {
                 let waits = self.asking.get(&run).is_some_and(|mark| mark.to_string() == request);
                 if waits && let Some(mark) = self.asking.remove(&run) {
                     self.say(session, Said::Answered(run, mark));
@@ -164,6 +165,8 @@ impl Outside {
         let Some(shim) = self.live.get_mut(&id) else { return };
         let ends = match down {
             Down::Refused { .. } => true,
+            // What its agents keep is no part of this.
+            Down::Told(_) => false,
             Down::Part(part) => panic!("nothing said here is too long for a frame: {part:?}"),
             Down::Commands(all) => {
                 let mut ends = false;

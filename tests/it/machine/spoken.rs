@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 
 use domain::ContainerId;
+use domain::walls::Standing;
 use sockets::shim::Answer;
 use wire::shim::{Hello, Outcome, PROTOCOL, Up};
 
@@ -32,7 +33,7 @@ impl World {
         self.outside.lock().unwrap().live.get_mut(&id).unwrap().connection =
             Some(format!("c{number}"));
         let (container, generation) = (id, shim.observed.generation);
-        let hello = Hello { protocol: PROTOCOL, container, generation, version: "1".to_owned() };
+        let hello = Hello { protocol: PROTOCOL, container, generation, version: "1".to_owned(), walls: Standing::NONE };
         if !self.frame(id, &Up::Hello(hello)).await
             && let Some(shim) = self.outside.lock().unwrap().live.get_mut(&id)
         {

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use app::ports::Clock as _;
 use async_trait::async_trait;
 use store::{Commit, Error, Item, Key, MAX_BATCH, Page, Query, Table};
+use tests::clock::Hand;
 
-use super::fate::{Dead, Fate, Hand};
+use super::fate::{Dead, Fate};
 use super::ledger::Ledger;
 use crate::table::model::Model;
 

@@ -3,18 +3,19 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use app::errands::Standing;
 use app::ports::{Clock as _, Ids};
 use app::{App, Ports, Settings};
-use domain::due::Due;
 use domain::key::PresentedKey;
 use domain::{AgentId, ContainerId, KeyId, RealmId, SessionId};
 use embedded::feed::LocalFeed;
 use futures::future::join_all;
 use serde_json::json;
+use tests::clock::Hand;
 use wire::shim::Up;
 
 use super::Step;
-use super::fate::{Count, Fate, Hand};
+use super::fate::{Count, Fate};
 use super::outside::{Outside, Platform};
 use super::watched::Watched;
 
@@ -31,7 +32,7 @@ pub(super) struct World {
     pub(super) key: String,
     pub(super) realm: RealmId,
     /// Errands that a scheduler holds and has not come to.
-    stalled: Mutex<Vec<Due>>,
+    stalled: Mutex<Vec<Standing>>,
     pub(super) connections: Mutex<u64>,
     /// Commands that were accepted.
     pub(super) accepted: Mutex<usize>,
@@ -197,6 +198,7 @@ impl World {
             let mut accepted = self.accepted.lock().unwrap();
             *accepted = audited.max(*accepted);
         }
+        self.app.listen_from_now();
         self.app.containers().reconcile().await.unwrap();
         self.app.errands().take_over().await.unwrap();
     }

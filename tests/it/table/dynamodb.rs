@@ -361,6 +361,13 @@ async fn a_caller_is_told_to_come_again() {
     assert!(!problem.to_string().contains("Throttling"), "an inner error is shown: {problem}");
 }
 
+/// Text that packs badly.
+fn dense(length: usize) -> String {
+    let mut bytes = vec![0; length];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes.into_iter().map(|byte| char::from(b'0' + byte % 64)).collect()
+}
+
 #[tokio::test]
 async fn a_commit_takes_the_units_that_are_counted() {
     let bad = bad().await;
@@ -369,7 +376,7 @@ async fn a_commit_takes_the_units_that_are_counted() {
         bad.proxy.fault(call, Fault::Rewrite(meter), ALWAYS);
     }
     let table = WriteUnits::new(bad.table.clone());
-    let (small, large) = ("x".repeat(100), "x".repeat(10_000));
+    let (small, large) = ("x".repeat(100), dense(20_000));
     let indexed = |sk: &str, body: &str, place: &str, expect| Write::Put {
         key: key("p", sk),
         body: body.to_owned(),
@@ -379,11 +386,16 @@ async fn a_commit_takes_the_units_that_are_counted() {
     };
     let far = domain::Timestamp::from_millis(4_000_000_000_000);
     let (absent, version) = (Expect::Absent, Expect::Version);
-    for (name, writes) in [
+    // Around the first KB, as they are and packed.
+    let lengths = (960..1_100).step_by(10).chain((1_180..1_320).step_by(2));
+    let edge = |length: usize| put(key("p", &length.to_string()), &dense(length), absent);
+    let edges = lengths.map(|length| ("edge", vec![edge(length)]));
+    let others = [
         ("small", vec![put(key("p", "a"), &small, absent)]),
         ("large", vec![put(key("p", "b"), &large, absent), put(key("p", "c"), &small, absent)]),
-        ("edge", vec![put(key("p", "e"), &"x".repeat(1024 - 19), absent)]),
-        ("edge", vec![put(key("p", "f"), &"x".repeat(1024 - 18), absent)]),
+        ("packed", vec![put(key("p", "d"), &"x".repeat(10_000), absent)]),
+        ("packed", vec![put(key("p", "d"), &"x".repeat(20_000), version(1))]),
+        ("unpacked", vec![put(key("p", "d"), &small, version(2))]),
         ("shrinks", vec![put(key("p", "b"), &small, version(1))]),
         ("grows", vec![put(key("p", "a"), &large, version(1))]),
         ("enters", vec![indexed("i", &small, "1", absent), indexed("l", &large, "2", absent)]),
@@ -396,7 +408,8 @@ async fn a_commit_takes_the_units_that_are_counted() {
         ("checks", vec![Write::Check { key: key("p", "none"), expect: absent }]),
         ("removes", vec![Write::Delete { key: key("p", "a"), expect: version(2) }]),
         ("removes", vec![Write::Delete { key: key("p", "l"), expect: version(3) }]),
-    ] {
+    ];
+    for (name, writes) in others.into_iter().chain(edges) {
         let before = table.total();
         let call = match writes.as_slice() {
             [Write::Put { .. }] => "PutItem",

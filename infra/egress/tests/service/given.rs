@@ -24,7 +24,7 @@ impl Egress {
     pub(crate) async fn start(control: &str, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Config { providers: Vec::new(), scripted: true };
+        let config = Config { providers: Vec::new(), scripted: true, ..Config::default() };
         let service = Service::new(config, Control::new(control).unwrap(), limits).unwrap();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -3,11 +3,13 @@
 //! What holds here: changes of one partition come in the order of their commits, and one that failed
 //! comes again with all that are behind it. So whatever is done with a change may be done twice.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use app::App;
 use app::stream::{Change, Delivery};
+use aws::table::Body;
 use aws::{FARTHEST, Nudges};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use domain::Timestamp;
@@ -42,7 +44,7 @@ struct Changed {
 struct Image {
     pk: Text,
     sk: Text,
-    body: Option<Text>,
+    body: Option<Body>,
 }
 
 #[derive(Deserialize)]
@@ -72,12 +74,16 @@ pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
     .await
 }
 
+/// Key and body of a document that was written.
+type Written<'a> = (&'a str, &'a str, Cow<'a, str>);
+
 async fn take(app: &App, nudges: &Nudges, batch: &Batch, now: Timestamp) -> Result<(), Error> {
-    let delays = delays(batch, now);
+    let written: Vec<_> = batch.written().collect();
+    let delays = delays(&written, now);
     if !delays.is_empty() && !nudges.send(&delays).await.is_empty() {
         return Err("nudges were not sent".into());
     }
-    let changes = batch.written().filter_map(|(pk, sk, body)| Change::read(pk, sk, body));
+    let changes = written.iter().filter_map(|(pk, sk, body)| Change::read(pk, sk, body));
     // What does not parse now never will, and is not to hold up what is behind it.
     let changes: Vec<_> = changes
         .filter_map(|change| {
@@ -92,24 +98,25 @@ async fn take(app: &App, nudges: &Nudges, batch: &Batch, now: Timestamp) -> Resu
 }
 
 impl Batch {
-    /// Key and body of each document that was written.
-    fn written(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+    /// Each document that was written.
+    fn written(&self) -> impl Iterator<Item = Written<'_>> {
         self.records.iter().filter_map(|record| {
-            let image = record.dynamodb.new_image.as_ref()?;
-            Some((&*image.pk.text, &*image.sk.text, &*image.body.as_ref()?.text))
+            let Image { pk, sk, body } = record.dynamodb.new_image.as_ref()?;
+            let body = body.as_ref()?.text();
+            let body = body.inspect_err(|error| tracing::error!(%error, pk = pk.text, "a change"));
+            Some((&*pk.text, &*sk.text, body.ok()?))
         })
     }
 }
 
 /// The seconds after which the scheduler is to look. One look finds all that is due by then, so one
 /// message for each second is enough.
-fn delays(batch: &Batch, now: Timestamp) -> BTreeSet<u32> {
-    let errands =
-        batch.written().filter_map(|(pk, sk, body)| store::due::from_change(pk, sk, body));
+fn delays(written: &[Written<'_>], now: Timestamp) -> BTreeSet<u32> {
+    let errands = written.iter().filter_map(|(pk, sk, body)| store::due::from_change(pk, sk, body));
     errands
         .filter_map(|due| match due {
             // Somebody has it: should that one die, the schedule finds it soon enough.
-            Ok(due) if due.claimed => None,
+            Ok(due) if due.held_until.is_some() => None,
             Ok(due) => seconds(due.at.since(now)),
             // The scheduler meets it, too, and says so.
             Err(error) => {

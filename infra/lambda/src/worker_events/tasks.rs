@@ -1,11 +1,12 @@
 //! What the cluster says of its tasks.
 //!
 //! What holds here: an event only names a task; what became of it is asked of the cluster. One that
-//! got lost is made good by the watch of that start, and what the table knows nothing of by the sweep.
+//! got lost is made good by the next schedule, which compares all that runs with all that should.
 
 use std::sync::Arc;
 
 use app::App;
+use app::containers::Reconciled;
 use aws::compute::Ecs;
 use serde::Deserialize;
 
@@ -31,8 +32,8 @@ pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
     let cluster = Ecs::new(process.sdk()?, &process.environment, Arc::clone(&process.clock))?;
     each(process, async |event: Event, _| {
         let Some(task) = event.detail.task_arn else {
-            let stopped = app.containers().sweep().await?;
-            tracing::info!(stopped, "swept");
+            let Reconciled { kept, removed, over, left } = app.containers().reconcile().await?;
+            tracing::info!(kept, removed, over, left, "reconciled");
             return Ok(());
         };
         if let Some(observed) = cluster.ended(&task).await? {

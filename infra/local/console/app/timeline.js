@@ -235,6 +235,18 @@ const folds = {
     timeline.touch(row);
   },
 
+  elicitation_request(timeline, event, data, seq) {
+    const notice = { severity: "info", title: "The agent asks for an answer", description: string(data.message) };
+    timeline.add("notice", event, { data: notice });
+    timeline.said(`The agent asks: ${string(data.message)}`, seq);
+  },
+
+  workspace_not_kept(timeline, event, data, seq) {
+    const title = "What this run has left in the workspace is not kept";
+    timeline.add("notice", event, { data: { severity: "error", title, description: string(data.reason) } });
+    timeline.said(`${title}: ${string(data.reason)}`, seq);
+  },
+
   notice(timeline, event, data, seq) {
     timeline.add("notice", event, { data });
     timeline.said(`Notice: ${string(data.title)}`, seq);
@@ -270,6 +282,13 @@ const folds = {
   waiting_for_capacity(timeline, event, data, seq) {
     timeline.run(event.runId).waits = string(data.limit);
     timeline.said("Waits until there is room to run.", seq);
+  },
+
+  container_state(timeline, event, data, seq) {
+    const why = string(data.detail) || string(data.code);
+    const title = `Container ${string(data.state)}`;
+    timeline.add("notice", event, { data: { severity: "error", title, description: why } });
+    timeline.said(`${title}. ${why}`, seq);
   },
 
   session_state(timeline, event, data, seq) {

@@ -73,7 +73,7 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
         Figure::new(
             "shim, memory with one agent",
             "MB",
-            Target::Any,
+            Target::AtMost(8.0),
             median(&weights),
             "VmRSS, after one turn",
         ),

@@ -25,10 +25,12 @@ mod latency;
 mod list;
 mod load;
 mod rebuild;
+mod reconcile;
 mod reeve;
 mod startup;
 mod throughput;
 mod time;
+mod units;
 mod wake;
 mod workspace;
 
@@ -86,8 +88,10 @@ enum Part {
     Throughput,
     Get,
     List,
+    Reconcile,
     Workspace,
     Functions,
+    Units,
 }
 
 /// Where things are.
@@ -187,8 +191,14 @@ async fn measure(options: &Bench, here: &Here) -> Result<Report> {
     if wanted(Part::Workspace) {
         keep("workspace", workspace::measure(here).await?);
     }
+    if wanted(Part::Reconcile) {
+        keep("reconcile", reconcile::measure(here).await?);
+    }
     if wanted(Part::Functions) {
         keep("functions", functions::measure(here)?);
+    }
+    if wanted(Part::Units) {
+        keep("units", units::measure()?);
     }
     if options.rebuild {
         keep("rebuild", rebuild::measure()?);

@@ -1,8 +1,10 @@
 //! A reeve, as a process of its own.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,6 +62,13 @@ impl Reeve {
         })
     }
 
+    /// Kills it, as a power cut would: what it runs runs on.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// A connection of its own to it.
     pub(crate) async fn client(&self) -> Result<Client> {
         Client::connect(self.address, &self.key).await
@@ -85,6 +94,22 @@ impl Reeve {
         Ok(found)
     }
 
+    /// How many processes there are of the shim's file: shims, and the agents that are built into it.
+    pub(crate) fn processes(&self) -> Result<usize> {
+        let file = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let mut shims = BTreeSet::new();
+        for entry in std::fs::read_dir(self.data.join("bin"))? {
+            shims.insert(file(&entry?.path())?);
+        }
+        let mut count = 0;
+        for entry in std::fs::read_dir("/proc")? {
+            // What is no process has none, and one may end at any moment.
+            let of = file(&entry?.path().join("exe"));
+            count += usize::from(of.is_ok_and(|of| shims.contains(&of)));
+        }
+        Ok(count)
+    }
+
     /// The bytes of the shim that it carries.
     pub(crate) fn shim_bytes(&self) -> Result<u64> {
         let entry = std::fs::read_dir(self.data.join("bin"))?.next();
@@ -94,6 +119,9 @@ impl Reeve {
 
 impl Drop for Reeve {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         // It stops what it runs. Where it cannot, its sandboxes end by themselves.
         let pid = Pid::from_child(&self.child);
         let _ = kill_process(pid, Signal::TERM);

@@ -29,6 +29,9 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
     let mut events = reeve.client().await?.follow(&session).await?;
     client.prompt(&session, "hello").await?;
     events.until("completed").await?;
+    if reeve.processes()? == 0 {
+        return Err("no process is seen where an agent runs".into());
+    }
     let (mut woken, mut own) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         // What an agent takes to start where its container runs: its process is gone, nothing else.
@@ -50,7 +53,7 @@ pub(crate) async fn measure(here: &Here) -> Result<Vec<Figure>> {
     }
     asleep(&reeve).await?;
     #[expect(clippy::cast_precision_loss, reason = "some hundred processes at most")]
-    let left = reeve.shims()?.len() as f64;
+    let left = reeve.processes()? as f64;
     Ok(vec![
         Figure::new(
             "wake from hibernation to first event, over the agent's own start, p50",

@@ -18,7 +18,9 @@ use store::container::Bounds;
 use store::document::{self, Loaded};
 use store::{Scope, Write, keys};
 use wire::Page;
-use wire::container::{ContainerDetail, ContainerView, InstanceView, Instances, NewContainer};
+use wire::container::{
+    ContainerDetail, ContainerView, InstanceView, Instances, NewContainer, WallsView,
+};
 use wire::session::SessionView;
 
 use super::Containers;
@@ -95,7 +97,8 @@ impl Containers<'_> {
             }
         }
         let agents = InstanceView::all(&container);
-        Ok(ContainerDetail { container: ContainerView::from(&container), agents, sessions })
+        let walls = WallsView::of(container.walls);
+        Ok(ContainerDetail { container: ContainerView::from(&container), walls, agents, sessions })
     }
 
     /// The container of a caller's realm, unless it is being deleted. One read.
@@ -161,8 +164,8 @@ impl Containers<'_> {
         .await
     }
 
-    /// Starts a container that failed: what is left of it is stopped, and it is started again, three
-    /// times at most, with growing pauses. Asking while that goes on changes nothing; one that works is
+    /// Starts a container that failed, anew: what is left of it is stopped, and where the start fails it is
+    /// followed by others, see [`domain::reconcile`]. Asking while that goes on changes nothing; one that works is
     /// refused. The same reads and commit.
     pub async fn recover(&self, caller: &Caller, id: ContainerId) -> Result<ContainerView, Error> {
         retry_conflict(self.0, || async {
@@ -196,17 +199,19 @@ impl Containers<'_> {
         answer: impl Fn(&Container) -> T,
     ) -> Result<T, Error> {
         let app = self.0;
-        let (id, starts) = (before.value.id, before.value.generation);
+        let id = before.value.id;
         let mut writes = vec![];
         let mut next = before.value.clone();
         if before.value.state.needs_start() {
             let (realm, idle) = (&caller.realm, idle(&caller.realm));
-            let Some((started, begin)) = self.roomy(caller.scope, before, realm, idle).await?
+            next.ask_anew();
+            let before = Loaded { value: next, version: before.version };
+            let Some((started, begin)) = self.roomy(caller.scope, &before, realm, idle).await?
             else {
                 return Err(Error::CapacityExhausted);
             };
             (next, writes) = (started, begin);
-            let errand = Errand::Wake { container: id, before: starts };
+            let errand = Errand::Wake { container: id };
             writes.push(store::due::put(&app.due(caller.realm(), errand, app.now())));
         } else {
             writes.push(document::check(before));
@@ -306,6 +311,7 @@ impl Containers<'_> {
             let app = self.0;
             let mut before = self.there(caller, id).await?;
             let stored = before.value.clone();
+            before.value.ask_anew();
             let agent = AgentId::new(instance.ulid());
             let now = app.now();
             let runs = before.value.busy.values().filter(|&&of| of == agent).count();
@@ -320,7 +326,7 @@ impl Containers<'_> {
                 Wish::Stop => "instance.stop",
                 Wish::Restart => "instance.restart",
             };
-            let errand = Errand::Wake { container: id, before: before.value.generation };
+            let errand = Errand::Wake { container: id };
             let errand = store::due::put(&app.due(caller.realm(), errand, now));
             let mut writes = if asks && before.value.state.needs_start() {
                 let (realm, idle) = (&caller.realm, idle(&caller.realm));

@@ -171,6 +171,7 @@ impl Containers<'_> {
                 agent,
                 container,
                 setup: new.session.clone(),
+                offers: domain::conversation::Offers::default(),
                 title: new.title.clone(),
                 state: SessionState::Active,
                 active: None,

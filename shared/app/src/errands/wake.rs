@@ -1,55 +1,84 @@
-//! A container that was started for nobody's run comes up, or is given up.
+//! A container comes up that somebody wants up, or has a clear end.
 
 use std::time::Duration;
 
 use domain::ContainerId;
-use domain::container::ContainerState;
+use domain::container::{Container, ContainerState};
 use domain::realm::RealmState;
 use store::Scope;
+use store::document::Loaded;
 
-use super::{Errands, Outcome, backoff, may_idle, pace};
+use super::{Errands, Outcome, may_idle, pace};
 use crate::Error;
 
-/// How often a start is tried until the container counts as failed for good.
-const STARTS: u32 = 3;
-
 impl Errands<'_> {
-    /// Sees that a container comes up that had `before` starts when somebody asked for it. A start that
-    /// fails is followed by another, three in all, with growing pauses; then the last one's fault stays.
-    /// Done as well where it is stopped meanwhile: whoever did that wanted it so.
+    /// Sees that a container comes up that was started for nobody's run. A start that fails is followed
+    /// by others as long as it is being recovered; then the last one's fault stays. Done as well where it
+    /// is stopped meanwhile: whoever did that wanted it so.
     pub(super) async fn wake(
         &self,
         scope: Scope,
-        (id, before): (ContainerId, u32),
+        id: ContainerId,
         attempt: u32,
     ) -> Result<Outcome, Error> {
         let app = self.0;
         let Some(container) = app.containers().load(scope, id).await? else {
             return Ok(Outcome::Done);
         };
-        let (state, starts) =
-            (container.value.state, container.value.generation.saturating_sub(before));
-        if state.is_connected() {
+        if container.value.state.is_connected() {
             let commands = app.commands(scope, &container.value).await?;
             let told = commands.is_empty();
             self.push(container.value.connection.as_deref(), commands).await;
             return Ok(if told { Outcome::Done } else { Outcome::Again(pace(attempt)) });
         }
-        if state.is_being_started() {
+        self.bring_up(scope, &container, attempt).await
+    }
+
+    /// Sees that a container is started again whose start `generation` has failed, if somebody still needs
+    /// it by then.
+    pub(super) async fn recover(
+        &self,
+        scope: Scope,
+        id: ContainerId,
+        generation: u32,
+        attempt: u32,
+    ) -> Result<Outcome, Error> {
+        let Some(container) = self.0.containers().load(scope, id).await? else {
+            return Ok(Outcome::Done);
+        };
+        let Container { state, generation: present, .. } = container.value;
+        // The start that this one has begun is its own to see to; what follows that has an errand itself.
+        let own = present == generation || (present == generation + 1 && state.is_being_started());
+        if !own || !container.value.is_wanted() {
+            return Ok(Outcome::Done);
+        }
+        self.bring_up(scope, &container, attempt).await
+    }
+
+    /// Asks for the start that is under way, or begins the next one where it is time.
+    async fn bring_up(
+        &self,
+        scope: Scope,
+        container: &Loaded<Container>,
+        attempt: u32,
+    ) -> Result<Outcome, Error> {
+        let app = self.0;
+        if container.value.state.is_being_started() {
             // Asked for by somebody who may not have lived to see it: asking again is asking once.
             return self.provision(scope, &container.value, attempt).await;
         }
-        if state != ContainerState::Failed || starts >= STARTS {
+        let recovers = container.value.failures.again_at.is_some();
+        if container.value.state != ContainerState::Failed || !recovers {
             return Ok(Outcome::Done);
         }
         let realm = self.realm(scope).await?;
         if realm.state == RealmState::Suspended {
             return Ok(Outcome::Done);
         }
-        if app.now().since(container.value.updated_at) < backoff(starts.max(1)) {
-            return Ok(Outcome::Again(backoff(starts.max(1))));
+        if let Some(left) = container.value.must_wait(app.now()) {
+            return Ok(Outcome::Again(left));
         }
-        let began = app.containers().restart(scope, &container, &realm, may_idle(&realm)).await?;
+        let began = app.containers().restart(scope, container, &realm, may_idle(&realm)).await?;
         Ok(Outcome::Again(if began { Duration::ZERO } else { pace(attempt) }))
     }
 }

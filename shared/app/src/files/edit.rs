@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use domain::AgentId;
 use domain::agent::Agent;
 use domain::container::Container;
 use domain::workspace::{Cause, Entry, History, Manifest, Node, WorkspacePath};
+use domain::{AgentId, Digest};
 use serde::Serialize;
 use store::document::{self, Loaded};
 use store::{Expect, Scope, Write, keys};
@@ -37,6 +37,8 @@ pub(super) struct Whole {
     pub(super) agent: Loaded<Agent>,
     pub(super) container: Option<Loaded<Container>>,
     pub(super) history: Option<Loaded<History>>,
+    /// The manifest of the agent's home, where one is kept.
+    pub(super) home: Option<Digest>,
 }
 
 impl Whole {
@@ -68,6 +70,7 @@ impl Files<'_> {
         let agent = at(0).map(document::read::<Agent>).transpose()?;
         let agent = agent.filter(|agent| crate::agents::is_there(&agent.value));
         let agent = agent.ok_or(Error::NotFound("agent"))?;
+        agent.value.has_workspace()?;
         let history = at(2).map(document::read).transpose()?;
         // Most agents have a container of their own.
         let container = match agent.value.container {
@@ -76,7 +79,8 @@ impl Files<'_> {
             }
             Some(_) | None => at(1).map(document::read).transpose()?,
         };
-        Ok(Whole { agent, container, history })
+        let home = history.as_ref().and_then(|history: &Loaded<History>| history.value.home);
+        Ok(Whole { agent, container, history, home })
     }
 
     /// Makes `edits`, in order of paths: in the directory, where it is here, and otherwise in a snapshot
@@ -94,7 +98,7 @@ impl Files<'_> {
             return retry_conflict(self.0, || self.change_stored(caller, id, name, edits, answer))
                 .await;
         }
-        self.0.agents().load(caller, id).await?;
+        self.0.agents().load(caller, id).await?.value.has_workspace()?;
         let _turn = workspaces.turn(id).await;
         for (path, edit) in edits {
             let put = match edit {
@@ -151,9 +155,8 @@ impl Files<'_> {
             after.entries.insert(path.clone(), Entry { node, stamp: None });
         }
         packer.place(&mut after).await?;
-        let of = (&whole.agent, whole.history.as_ref());
         let Recorded { mut writes, .. } =
-            self.record(caller.scope, of, (&before, &after), (Cause::Edit, None)).await?;
+            self.record(caller.scope, &whole, (&before, &after), (Cause::Edit, None)).await?;
         writes.push(whole.check_container(caller.scope));
         self.0.commit(caller, name, id, writes, &answer).await?;
         Ok(answer)

@@ -22,7 +22,7 @@ impl Files<'_> {
         let query = paging.query(keys::snapshots_of(caller.scope, agent))?;
         let listed = document::list::<Snapshot>(self.0.table(), query).await?;
         if listed.items.is_empty() {
-            self.0.agents().load(caller, agent).await?;
+            self.0.agents().load(caller, agent).await?.value.has_workspace()?;
         }
         Ok(page(listed.items.iter().map(SnapshotView::from), listed.next.as_ref()))
     }

@@ -14,6 +14,9 @@
 //!   more.
 //! - On one machine a snapshot is made after each run, by an errand; for who asks; and before a
 //!   rollback. A rollback adds a snapshot to the history, it removes none.
+//! - Where an agent's directories lie in a container that keeps none, its shim sends what became of them
+//!   when a run ends and when it stops, and fetches it at the next start ([`remote`]).
+//! - A reclaimed agent has no workspace: every operation says so.
 //! - Where the workspace is only its latest snapshot, putting, removing and importing add a snapshot,
 //!   and are refused while a container may have the workspace: it would not see them.
 //!
@@ -34,6 +37,7 @@ mod purge;
 mod put;
 mod read;
 mod record;
+mod remote;
 mod remove;
 mod rollback;
 mod snapshot;

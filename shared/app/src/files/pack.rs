@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::AgentId;
-use domain::workspace::{Digest, Entry, Extent, Manifest, Node, WorkspacePath};
+use domain::Digest;
+use domain::workspace::{Entry, Extent, Manifest, Node, Pack, WorkspacePath};
 use futures::stream::{self, StreamExt};
 use sha2::{Digest as _, Sha256};
 use store::Scope;
@@ -17,11 +17,6 @@ use crate::{App, Error};
 
 /// The most bytes of files in one pack: little enough for one request of any platform.
 const PACK: usize = 4 * 1024 * 1024;
-
-/// What every pack of an agent begins with.
-fn header(agent: AgentId) -> Vec<u8> {
-    [b"reeve pack 1\n".as_slice(), &agent.ulid().to_bytes()].concat()
-}
 
 /// Puts files into packs. What is put and never made part of a manifest is left behind.
 pub(super) struct Packer<'a> {
@@ -48,7 +43,7 @@ impl<'a> Packer<'a> {
         Self {
             app,
             scope,
-            header: header(before.agent),
+            header: Pack::Workspace.header(before.agent),
             pack: Vec::new(),
             inside: Vec::new(),
             finished: 0,
@@ -88,7 +83,7 @@ impl<'a> Packer<'a> {
                 }
             }
         }
-        let digest = Digest(hash.finalize().into());
+        let digest = Digest::new(hash.finalize().into());
         if let Some(known) = self.known.get(&digest)
             && self.finished == finished
         {

@@ -54,6 +54,14 @@ impl Files<'_> {
         }
         let key = keys::history(scope, agent);
         if let Some(history) = document::get::<History>(app.table(), &key).await? {
+            if let Some(home) = history.value.home
+                && app.ports.blobs.size(scope, home.into()).await?.is_some()
+            {
+                for blob in self.manifest(scope, home).await?.blobs() {
+                    app.ports.blobs.delete(scope, blob.into()).await?;
+                }
+                app.ports.blobs.delete(scope, home.into()).await?;
+            }
             app.commit_own("agent.purge_history", vec![document::delete(&history)]).await?;
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! Write a snapshot down.
 
-use domain::agent::Agent;
 use domain::workspace::{
     Cause, Changed, History, MAX_BYTES, MAX_ENTRIES, Manifest, Snapshot, changes,
 };
@@ -9,6 +8,7 @@ use store::document::{self, Loaded};
 use store::{Expect, Scope, Write};
 
 use super::Files;
+use super::edit::Whole;
 use crate::Error;
 use crate::ports::MAX_BLOB;
 
@@ -24,11 +24,12 @@ impl Files<'_> {
     pub(super) async fn record(
         &self,
         scope: Scope,
-        (agent, history): (&Loaded<Agent>, Option<&Loaded<History>>),
+        of: &Whole,
         (before, after): (&Manifest, &Manifest),
         (cause, run): (Cause, Option<RunId>),
     ) -> Result<Recorded, Error> {
         let app = self.0;
+        let (agent, history) = (&of.agent, of.history.as_ref());
         let (files, bytes) = after.weight();
         let json = serde_json::to_vec(after).map_err(|_| Error::Bug("a manifest serialises"))?;
         if after.entries.len() > MAX_ENTRIES || bytes > MAX_BYTES || json.len() > MAX_BLOB {
@@ -53,8 +54,12 @@ impl Files<'_> {
             left_out: after.left_out_count,
             created_at: now,
         };
-        let latest =
-            History { realm: scope.realm(), agent: agent.value.id, latest: snapshot.clone() };
+        let latest = History {
+            realm: scope.realm(),
+            agent: agent.value.id,
+            latest: snapshot.clone(),
+            home: of.home,
+        };
         let writes = vec![
             document::put(&snapshot, Expect::Absent),
             document::put(&latest, history.map_or(Expect::Absent, Loaded::expect)),

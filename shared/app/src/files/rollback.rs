@@ -47,9 +47,9 @@ impl Files<'_> {
             if self.0.ports.workspaces.are_here() {
                 self.apply(scope, &taken.now, &after).await?;
             }
-            let of = (&taken.whole.agent, taken.whole.history.as_ref());
             let states = (&taken.now, &after);
-            let recorded = self.record(scope, of, states, (Cause::Rollback, None)).await?;
+            let recorded =
+                self.record(scope, &taken.whole, states, (Cause::Rollback, None)).await?;
             let Recorded { snapshot, mut writes } = recorded;
             writes.push(taken.whole.check_container(scope));
             let view = SnapshotView::from(&snapshot);
@@ -68,7 +68,8 @@ impl Files<'_> {
         self.0.commit_own("snapshot.before_rollback", writes).await?;
         let (realm, agent) = (snapshot.realm, snapshot.agent);
         let version = taken.whole.history.as_ref().map_or(1, |history| history.version + 1);
-        let value = domain::workspace::History { realm, agent, latest: snapshot };
+        let value =
+            domain::workspace::History { realm, agent, latest: snapshot, home: taken.whole.home };
         taken.whole.history = Some(document::Loaded { value, version });
         Ok(taken)
     }

@@ -60,6 +60,8 @@ impl Files<'_> {
                 tracing::warn!(agent.id = %agent, %error, "a run has no snapshot");
                 Ok(())
             }
+            // It had one more run than time.
+            Err(Error::Reclaimed(_)) => Ok(()),
             done => done,
         }
     }
@@ -88,10 +90,10 @@ impl Files<'_> {
     ) -> Result<(Snapshot, Vec<store::Write>), Error> {
         match &taken.whole.history {
             Some(history) if !taken.is_news() => Ok((history.value.latest.clone(), Vec::new())),
-            history => {
-                let of = (&taken.whole.agent, history.as_ref());
+            Some(_) | None => {
                 let states = (&taken.before, &taken.now);
-                let Recorded { snapshot, writes } = self.record(scope, of, states, why).await?;
+                let recorded = self.record(scope, &taken.whole, states, why).await?;
+                let Recorded { snapshot, writes } = recorded;
                 Ok((snapshot, writes))
             }
         }

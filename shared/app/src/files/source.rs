@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::AgentId;
 use domain::agent::Agent;
-use domain::workspace::{Digest, Entry, History, Manifest, Node, WorkspacePath};
+use domain::workspace::{Entry, History, Manifest, Node, WorkspacePath};
+use domain::{AgentId, Digest};
 use store::document::{self, Loaded};
 use store::{Scope, keys};
 
@@ -26,7 +26,7 @@ impl Files<'_> {
     pub(super) async fn now(&self, caller: &Caller, agent: AgentId) -> Result<Source, Error> {
         let app = self.0;
         if app.ports.workspaces.are_here() {
-            app.agents().load(caller, agent).await?;
+            app.agents().load(caller, agent).await?.value.has_workspace()?;
             return Ok(Source::Here(Arc::clone(&app.ports.workspaces), agent));
         }
         let (_, history) = self.load(caller.scope, agent).await?;
@@ -47,7 +47,9 @@ impl Files<'_> {
         )
         .await?;
         let agent = agent.filter(|agent| crate::agents::is_there(&agent.value));
-        Ok((agent.ok_or(Error::NotFound("agent"))?, history))
+        let agent = agent.ok_or(Error::NotFound("agent"))?;
+        agent.value.has_workspace()?;
+        Ok((agent, history))
     }
 
     /// What the latest snapshot says; an empty workspace where there is none.
@@ -129,7 +131,7 @@ fn found((path, entry): (&WorkspacePath, &Entry)) -> Found {
         Node::Link(target) => Kind::Link(target.clone()),
     };
     let stamp = entry.digest().map_or(0, |digest| {
-        digest.0.iter().take(8).fold(0, |stamp, byte| stamp << 8 | u64::from(*byte))
+        digest.as_bytes().iter().take(8).fold(0, |stamp, byte| stamp << 8 | u64::from(*byte))
     });
     Found { path: path.clone(), kind, stamp, settled: true }
 }

@@ -1,7 +1,7 @@
 //! Look at a whole workspace and say what it holds, without reading what looks as it did.
 
-use domain::AgentId;
-use domain::workspace::{Digest, Entry, LeftOut, MAX_BYTES, MAX_ENTRIES, MAX_FILE, Manifest, Node};
+use domain::workspace::{Entry, LeftOut, MAX_BYTES, MAX_ENTRIES, MAX_FILE, Manifest, NAMED, Node};
+use domain::{AgentId, Digest};
 use futures::StreamExt;
 use sha2::{Digest as _, Sha256};
 use store::Scope;
@@ -10,9 +10,6 @@ use super::Files;
 use super::pack::Packer;
 use crate::Error;
 use crate::ports::{Found, Kind, Part, Pieces, WorkspaceError};
-
-/// The most of what was left out that is named.
-const NAMED: usize = 100;
 
 /// What becomes of the bytes of a file that has to be read.
 enum Keep<'a> {
@@ -128,7 +125,7 @@ async fn digest(mut content: Pieces) -> Result<(Digest, u64), Error> {
         hash.update(&piece);
         size += piece.len() as u64;
     }
-    Ok((Digest(hash.finalize().into()), size))
+    Ok((Digest::new(hash.finalize().into()), size))
 }
 
 fn weight(found: &[Found]) -> u64 {

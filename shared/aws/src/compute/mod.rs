@@ -16,16 +16,17 @@
 //! - There is one task definition for each size, made by the template and never here; what is one
 //!   container's own comes as an override of its environment.
 //!
-//! `ListTasks` may lag behind `RunTask` by seconds. A stop that overtakes the list leaves a task
-//! behind: its shim is refused and ends, and the reconciler's sweep stops it.
+//! `ListTasks` may lag behind `RunTask` by seconds: a start that is younger than [`Compute::lag`] says is
+//! not missed. A stop that overtakes the list leaves a task behind: its shim is refused and ends, and
+//! the reconciler removes it.
 //!
 //! Its role needs, in the cluster: `ecs:RunTask` on the families of task definitions,
 //! `ecs:TagResource` on tasks where `RunTask` makes them, `ecs:StopTask` and `ecs:DescribeTasks` on
 //! tasks, `ecs:ListTasks`, and `iam:PassRole` for the roles in the task definitions.
 //!
-//! Deliberately absent: a workspace that outlives its task. The disk of a task goes with it; until
-//! snapshots in [`Blobs`](app::ports::Blobs) exist, an agent on ECS begins each start with empty
-//! directories, and [`forget`](Compute::forget) has nothing to remove.
+//! Deliberately absent: a disk that outlives its task. An agent begins each start with empty directories;
+//! its shim fetches what is kept of them and sends what became of them, and
+//! [`forget`](Compute::forget) has nothing to remove.
 
 mod reason;
 mod tasks;
@@ -46,6 +47,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use domain::limits::Limits;
 use domain::plan::ContainerPlan;
+use domain::walls::Wall;
 use domain::{AgentId, ContainerId};
 use futures::future::try_join_all;
 use wire::shim::{BOOT_VARIABLE, Boot, Egress, Walls};
@@ -61,6 +63,16 @@ pub const CONTAINER: &str = "agent";
 /// The only size so far: an agent cannot ask for one yet. Each size is a family of task definitions.
 const SIZE: &str = "small";
 
+/// What the platform puts around a task, by its definition.
+const AROUND: [Wall; 6] = [
+    Wall::PidNamespace,
+    Wall::MountNamespace,
+    Wall::NetworkNamespace,
+    Wall::IpcNamespace,
+    Wall::MemoryCgroup,
+    Wall::CpuCgroup,
+];
+
 /// How long all attempts of one call may take together, and how many there are.
 const DEADLINE: Duration = Duration::from_secs(15);
 const ATTEMPTS: u32 = 6;
@@ -70,6 +82,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(3);
 /// How long a task may take from the order to stop until nothing of it is left.
 const STOP: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How long `ListTasks` may be behind `RunTask`: seconds, by all that is known.
+const LAG: Duration = Duration::from_secs(30);
 
 /// How many tasks of one start may have ended by themselves before it counts as hopeless.
 const ENDS: u32 = 20;
@@ -190,7 +205,8 @@ impl Ecs {
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
             report_millis: REPORT_MILLIS,
-            walls: Walls::default(),
+            fresh: true,
+            walls: Walls { around: AROUND.into_iter().collect(), ..Walls::default() },
             limits: Limits::default(),
         };
         let boot = serde_json::to_string(&boot).map_err(unavailable)?;
@@ -302,20 +318,31 @@ impl Compute for Ecs {
         self.end(wanted.into_iter().chain(stopping).collect()).await
     }
 
+    async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
+        let (wanted, stopping) =
+            futures::try_join!(self.wanted(start.container), self.stopping(start.container))?;
+        let all = wanted.into_iter().chain(stopping);
+        self.end(all.filter(|task| task.observed == start).collect()).await
+    }
+
     /// Two calls where something runs, else one.
     async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError> {
         let wanted = self.wanted(container).await?.into_iter();
         Ok(wanted.map(|task| task.observed).max_by_key(|observed| observed.generation))
     }
 
-    /// Two calls for every hundred tasks of the cluster. A container is listed once, with its last
-    /// generation.
+    /// Two calls for every hundred tasks of the cluster. A start is listed once, however many tasks it
+    /// has.
     async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
         let mut all: Vec<_> =
             self.all_wanted().await?.into_iter().map(|task| task.observed).collect();
-        all.sort_by_key(|one| (one.container, std::cmp::Reverse(one.generation)));
-        all.dedup_by_key(|one| one.container);
+        all.sort_by_key(|one| (one.container, one.generation));
+        all.dedup();
         Ok(all)
+    }
+
+    fn lag(&self) -> Duration {
+        LAG
     }
 
     /// Nothing: the disk of a task went with it.

@@ -5,19 +5,25 @@
 //! | `pk`, `sk`   | S    | its key                                                              |
 //! | `ipk`, `isk` | S    | its place in the index, where it has one                             |
 //! | `version`    | N    | its version                                                          |
-//! | `body`       | S    | its document                                                         |
+//! | `body`       | S, B | its document; as bytes it is packed, where that takes fewer units    |
 //! | `count`      | N    | its counter, once something was added                                |
 //! | `expires_ms` | N    | when it stops being found, where it does: milliseconds since 1970    |
 //! | `expires`    | N    | the same in seconds, rounded up: when DynamoDB may remove it (TTL)   |
 //! | `by`         | B    | the commit that put it, where it put nothing else                    |
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
-use store::{Error, Index, Item, Key};
+use store::{Error, Expect, Index, Item, Key};
+
+use super::{packed, size};
 
 /// The attributes of an item, as the SDK has them.
 #[expect(clippy::disallowed_types, reason = "the SDK's type")]
 pub(super) type Attributes = std::collections::HashMap<String, AttributeValue>;
+
+/// The attribute that says whose a put was.
+pub(super) const BY: &str = "by";
 
 /// What is stored is not what this module writes.
 #[derive(Debug, thiserror::Error)]
@@ -42,17 +48,26 @@ pub(super) fn key(key: &Key) -> Attributes {
     [("pk", &key.pk), ("sk", &key.sk)].map(|(name, half)| (name.to_owned(), text(half))).into()
 }
 
-/// An item that was put.
+/// The name of a commit that put an item and nothing else.
+pub(super) fn by(commit: [u8; 16]) -> AttributeValue {
+    AttributeValue::B(Blob::new(commit))
+}
+
+/// An item that is put. The same each time it is asked for, as a commit that is tried again demands.
 pub(super) fn put(
     at: &Key,
-    version: u64,
+    expect: Expect,
     body: &str,
     index: Option<&Index>,
     expires: Option<Timestamp>,
+    commit: Option<[u8; 16]>,
 ) -> Attributes {
     let mut item = key(at);
+    let version = match expect {
+        Expect::Absent => 1,
+        Expect::Version(version) => version.saturating_add(1),
+    };
     item.insert("version".to_owned(), number(version));
-    item.insert("body".to_owned(), text(body));
     if let Some(index) = index {
         item.insert("ipk".to_owned(), text(&index.pk));
         item.insert("isk".to_owned(), text(&index.sk));
@@ -61,12 +76,30 @@ pub(super) fn put(
         item.insert("expires_ms".to_owned(), number(expires.as_millis()));
         item.insert("expires".to_owned(), number(expires.as_secs_ceil()));
     }
+    if let Some(commit) = commit {
+        item.insert(BY.to_owned(), by(commit));
+    }
+    let rest = size::bytes(&item) + "body".len();
+    item.insert("body".to_owned(), written(body, rest));
     item
+}
+
+/// How a body is written beside `rest` bytes of its item. What is short stays as it is, for whoever looks
+/// at the table.
+fn written(body: &str, rest: usize) -> AttributeValue {
+    let plain = size::units(rest + body.len());
+    if plain > 1
+        && let Some(packed) = packed::pack(body)
+        && size::units(rest + packed.len()) < plain
+    {
+        return AttributeValue::B(Blob::new(packed));
+    }
+    text(body)
 }
 
 /// An item that an add made.
 pub(super) fn counter(at: &Key, count: i64) -> Attributes {
-    let mut item = put(at, 1, "", None, None);
+    let mut item = put(at, Expect::Absent, "", None, None, None);
     item.insert("count".to_owned(), number(count));
     item
 }
@@ -95,8 +128,12 @@ pub(super) fn live(item: Option<Attributes>, now: Timestamp) -> Result<Option<It
     let version = version(&item)?.ok_or_else(|| super::unavailable(Malformed("version")))?;
     let count = integer(&item, "count")?.unwrap_or(0);
     // The one that may be long is not copied.
-    let Some(AttributeValue::S(body)) = item.remove("body") else {
-        return Err(super::unavailable(Malformed("body")));
+    let body = match item.remove("body") {
+        Some(AttributeValue::S(body)) => body,
+        Some(AttributeValue::B(body)) => {
+            packed::unpack(body.as_ref()).map_err(super::unavailable)?
+        }
+        _ => return Err(super::unavailable(Malformed("body"))),
     };
     let key = Key { pk: string(&item, "pk")?.to_owned(), sk: string(&item, "sk")?.to_owned() };
     Ok(Some(Item { key, version, body, count }))

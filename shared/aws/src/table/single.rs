@@ -11,18 +11,14 @@
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
-use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use domain::Timestamp;
 use store::{Commit, Conflict, Error, Expect, Write};
 
-use super::attributes::{self, Attributes};
+use super::attributes::{self, Attributes, BY};
 use super::patience::passes;
 use super::transaction::condition;
 use super::{DynamoTable, unavailable};
-
-/// The attribute that says whose a put was.
-const BY: &str = "by";
 
 /// Somebody else's item may stand on ours.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +39,9 @@ impl Single {
         let [Write::Put { key, body, index, expires, expect }] = commit.writes.as_slice() else {
             return None;
         };
-        let version = match expect {
-            Expect::Absent => 1,
-            Expect::Version(version) => version.saturating_add(1),
-        };
-        let by = AttributeValue::B(Blob::new(super::token()));
-        let mut item = attributes::put(key, version, body, index.as_ref(), *expires);
-        item.insert(BY.to_owned(), by.clone());
-        Some(Self { item, by, expect: *expect, now })
+        let token = super::token();
+        let item = attributes::put(key, *expect, body, index.as_ref(), *expires, Some(token));
+        Some(Self { item, by: attributes::by(token), expect: *expect, now })
     }
 
     fn request(&self, request: PutItemFluentBuilder) -> PutItemFluentBuilder {

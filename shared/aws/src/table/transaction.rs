@@ -82,15 +82,11 @@ impl<'a> Transaction<'a> {
         let now = attributes::number(self.now.as_millis());
         Ok(match write {
             Write::Put { key, body, index, expires, expect } => {
-                let (version, condition) = match expect {
-                    Expect::Absent => (1, ABSENT),
-                    Expect::Version(version) => (version.saturating_add(1), VERSION),
-                };
-                let put = attributes::put(key, version, body, index.as_ref(), *expires);
+                let put = attributes::put(key, *expect, body, index.as_ref(), *expires, None);
                 let mut put = Put::builder()
                     .table_name(table)
                     .set_item(Some(put))
-                    .condition_expression(condition)
+                    .condition_expression(condition(*expect))
                     .expression_attribute_values(":now", now);
                 if let Expect::Version(version) = expect {
                     put = put

@@ -7,17 +7,21 @@
 //! No name in a workspace is reserved: nothing of ours lies in it. An agent's own `.git` is files like
 //! any other.
 
+mod claim;
+mod look;
 mod manifest;
+mod pack;
 mod path;
 
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
-use crate::{AgentId, RealmId, RunId, SnapshotId, Timestamp};
+use crate::{AgentId, Digest, RealmId, RunId, SnapshotId, Timestamp};
 
-pub use manifest::{
-    Change, Changed, Digest, Entry, Extent, LeftOut, Manifest, Node, NotADigest, Status, changes,
-};
+pub use claim::{Claim, Flaw};
+pub use look::{Found, Kind, Part, Walk};
+pub use manifest::{Change, Changed, Entry, Extent, LeftOut, Manifest, Node, Status, changes};
+pub use pack::Pack;
 pub use path::{NotAPath, WorkspacePath};
 
 /// The most files, directories and links that a workspace may have to be written down.
@@ -32,6 +36,9 @@ pub const MAX_TRANSFER: u64 = 500 * 1024 * 1024;
 /// The most bytes that all files of a workspace may have to be written down.
 pub const MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 
+/// The most of what a manifest leaves out that it names.
+pub const NAMED: usize = 100;
+
 /// What a snapshot was made for.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, IntoStaticStr,
@@ -41,6 +48,8 @@ pub const MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 pub enum Cause {
     /// A run had ended.
     Run,
+    /// Its container was about to stop.
+    Stop,
     /// Somebody asked for it.
     Asked,
     /// Somebody put, removed or imported files while no container had the workspace.
@@ -93,4 +102,7 @@ pub struct History {
     pub agent: AgentId,
     /// The latest snapshot.
     pub latest: Snapshot,
+    /// The manifest of the agent's home as it was last, where no directory keeps it. It has no history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Digest>,
 }

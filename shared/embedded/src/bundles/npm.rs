@@ -2,11 +2,14 @@
 //!
 //! What holds here: first npm decides what belongs to it and writes that down; that list is read, and
 //! everything on it must come from the configured registry and have a SHA-512, the package itself the
-//! one that is pinned; then exactly that is installed, and npm compares each with its hash. Scripts of
-//! packages are not run.
+//! one that is pinned; then that is installed, and npm compares each with its hash. Scripts of
+//! packages are not run. Some packages have one put their program in place, out of the package that is
+//! made for the platform: there it is started from where it lies.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
 
 use app::ports::MakeError;
 use serde::Deserialize;
@@ -50,18 +53,47 @@ pub(super) async fn make(
     run(config, &tree, "npm", &["install", "--package-lock-only"], &env).await?;
     let lock = fs::read(tree.join("package-lock.json")).map_err(passing)?;
     check(&lock, &registry, name, version, integrity)?;
-    run(config, &tree, "npm", &["ci"], &env).await?;
+    // Not `ci`: it wants what is optional for other platforms, too, also what the registry does not have.
+    run(config, &tree, "npm", &["install"], &env).await?;
+    let lock = fs::read(tree.join("package-lock.json")).map_err(passing)?;
+    check(&lock, &registry, name, version, integrity)?;
     let manifest = fs::read(tree.join("node_modules").join(name).join("package.json"));
     let manifest = manifest.map_err(|_| {
         MakeError::failed("install_failed", format!("npm installed no {name} for this platform"))
     })?;
     let program = program(&manifest, name, cmd)?;
-    if !tree.join("node_modules/.bin").join(&program).exists() {
-        let detail = format!("{name} has no command {program}");
-        return Err(MakeError::failed("no_command", detail));
+    let place = place(&tree, &manifest, name, &program)?;
+    Ok(Raw { entrypoint: vec![format!("{{bundle}}/{place}")], env: BTreeMap::new() })
+}
+
+/// Where in the tree the program of a package is: the one the package names, or, where that is only what
+/// a script would replace, the one in a package of its own for this platform.
+fn place(tree: &Path, manifest: &[u8], name: &str, program: &str) -> Result<String, MakeError> {
+    let named = format!("node_modules/.bin/{program}");
+    if starts(&tree.join(&named)) {
+        return Ok(named);
     }
-    let entrypoint = vec![format!("{{bundle}}/node_modules/.bin/{program}")];
-    Ok(Raw { entrypoint, env: BTreeMap::new() })
+    let manifest: Value = serde_json::from_slice(manifest).map_err(passing)?;
+    let optional = manifest["optionalDependencies"].as_object();
+    let mut places = optional.into_iter().flat_map(serde_json::Map::keys).flat_map(|dependency| {
+        let within = |modules: String| format!("{modules}/{dependency}/bin/{program}");
+        [within("node_modules".to_owned()), within(format!("node_modules/{name}/node_modules"))]
+    });
+    places.find(|place| starts(&tree.join(place))).ok_or_else(|| {
+        let detail = if tree.join(&named).exists() {
+            format!("the command {program} of {name} is nothing that can be started as it is")
+        } else {
+            format!("{name} has no command {program}")
+        };
+        MakeError::failed("no_command", detail)
+    })
+}
+
+/// Whether the kernel can start a file: a program of its own, or a script that names its interpreter.
+fn starts(path: &Path) -> bool {
+    let mut head = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && (head == *b"\x7fELF" || head.starts_with(b"#!"))
 }
 
 #[derive(Deserialize)]
@@ -184,5 +216,28 @@ mod tests {
         assert_eq!(program(json!({ "y": "a", "z": "b" }), None), None);
         assert_eq!(program(json!({ "../y": "a" }), None), None);
         assert_eq!(program(Value::Null, None), None);
+    }
+
+    #[test]
+    fn a_program_that_a_script_would_put_in_place_is_started_where_it_lies() {
+        let tree = tempfile::tempdir().unwrap();
+        let put = |path: &str, held: &[u8]| {
+            let path = tree.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, held).unwrap();
+        };
+        let manifest = json!({ "optionalDependencies": { "x-linux": "1", "x-other": "1" } });
+        let manifest = manifest.to_string();
+        let place = || place(tree.path(), manifest.as_bytes(), "x", "x").ok();
+        assert_eq!(place(), None);
+        put("node_modules/.bin/x", b"echo run the script first");
+        assert_eq!(place(), None);
+        put("node_modules/x-other/bin/x", b"\x7fELF...");
+        assert_eq!(place().as_deref(), Some("node_modules/x-other/bin/x"));
+        put("node_modules/x/node_modules/x-linux/bin/x", b"\x7fELF...");
+        let nested = "node_modules/x/node_modules/x-linux/bin/x";
+        assert_eq!(place().as_deref(), Some(nested));
+        put("node_modules/.bin/x", b"#!/usr/bin/env node");
+        assert_eq!(place().as_deref(), Some("node_modules/.bin/x"));
     }
 }

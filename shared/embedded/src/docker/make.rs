@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use app::ports::ComputeError;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
-use domain::plan::ContainerPlan;
+use domain::plan::{BUNDLES, ContainerPlan};
+use domain::walls::Wall;
 use wire::shim::{BOOT_VARIABLE, Boot, Egress, Walls, uid_of};
 
 use super::{Config, OWNER, PLACE, is, name, unavailable};
+use crate::ceiling::Ceiling;
 use crate::sandbox::{Layout, Place, SOCKET, each, private};
 
 /// Directories of the image.
@@ -21,12 +23,24 @@ const WORKSPACE: &str = "/workspace";
 const HOME: &str = "/home/agent";
 const AGENTS: &str = "/agents";
 
-/// With these the shim starts agents as others than itself, gives them what is theirs, and ends them.
-const CAPABILITIES: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID"];
+/// With these the shim starts agents as others than itself, takes every capability from them for good,
+/// gives them what is theirs, and ends them.
+const CAPABILITIES: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETPCAP", "SETUID"];
 
-/// What the shim itself may take beside its agents.
-const SHIM_MEMORY: u64 = 64 << 20;
-const SHIM_PROCESSES: u64 = 64;
+/// What the engine puts around a container by what it is told of it. Its own filter of system calls is
+/// its operator's; that of agents comes on top.
+pub(super) const AROUND: [Wall; 7] = [
+    Wall::PidNamespace,
+    Wall::MountNamespace,
+    Wall::NetworkNamespace,
+    Wall::IpcNamespace,
+    Wall::MemoryCgroup,
+    Wall::PidsCgroup,
+    Wall::CpuCgroup,
+];
+
+/// How much room a file in `/tmp` takes on average before there are too many of them.
+const FILE: u64 = 4 << 10;
 
 /// Frames cost nothing here.
 const HEARTBEAT_SECONDS: u64 = 5;
@@ -64,7 +78,10 @@ pub(super) fn prepare(layout: &Layout, plan: &ContainerPlan) -> io::Result<()> {
             each(&path, &|path| lchown(path, Some(uid), Some(uid)))?;
         }
     }
-    private(&agent.join("agents"))?;
+    // Each finds its own in there by its name, and the way to it is closed above, on this machine.
+    let agents = agent.join("agents");
+    private(&agents)?;
+    fs::set_permissions(&agents, Permissions::from_mode(0o711))?;
     let run = layout.container(plan.container).join("run");
     private(&run)?;
     fs::set_permissions(&run, Permissions::from_mode(0o711))?;
@@ -125,6 +142,8 @@ fn body(
         bind(&own.join("run"), RUN, "ro"),
         bind(&own.join("passwd"), "/etc/passwd", "ro"),
     ];
+    let bundles = layout.bundles();
+    binds.extend(bundles.is_dir().then(|| bind(&bundles, BUNDLES, "ro")));
     binds.extend(
         repositories.iter().map(|(name, path)| bind(path, &format!("/repositories/{name}"), "ro")),
     );
@@ -134,11 +153,16 @@ fn body(
         (JOURNAL.to_owned(), format!("mode=0700,uid={},gid={},nosuid,nodev", me.0, me.1)),
         (
             "/tmp".to_owned(),
-            format!("mode=1777,exec,nosuid,nodev,size={},nr_inodes=128k", limits.scratch),
+            format!(
+                "mode=1777,exec,nosuid,nodev,size={},nr_inodes={}",
+                limits.scratch,
+                limits.scratch / FILE + 16
+            ),
         ),
     ];
     let capabilities = if me.0 == 0 { &CAPABILITIES[..] } else { &[] };
-    let memory = number(limits.memory + limits.scratch + SHIM_MEMORY);
+    let ceiling = Ceiling::over(limits);
+    let memory = number(ceiling.memory);
     let host = HostConfig {
         binds: Some(binds),
         tmpfs: Some(tmpfs.into()),
@@ -148,7 +172,9 @@ fn body(
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(capabilities.iter().map(|&name| name.to_owned()).collect()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        pids_limit: Some(number(limits.processes + SHIM_PROCESSES)),
+        pids_limit: Some(number(ceiling.processes)),
+        cpu_quota: Some(number(ceiling.quota)),
+        cpu_period: Some(number(ceiling.period)),
         memory: Some(memory),
         // As much as memory: none beside it.
         memory_swap: Some(memory),
@@ -190,7 +216,8 @@ fn boot(config: &Config, plan: &ContainerPlan) -> Boot {
         heartbeat_seconds: HEARTBEAT_SECONDS,
         live_millis: LIVE_MILLIS,
         report_millis: 0,
-        walls: Walls { mounts: None, uid: uid(plan) },
+        fresh: false,
+        walls: Walls { mounts: None, uid: uid(plan), around: AROUND.into_iter().collect() },
         limits: config.limits,
     }
 }

@@ -32,6 +32,7 @@ use bollard::models::ContainerSummary;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use domain::limits::Limits;
 use domain::plan::ContainerPlan;
+use domain::walls::Standing;
 use domain::{AgentId, ContainerId};
 use futures::StreamExt;
 
@@ -99,6 +100,12 @@ impl Docker {
         let engine = bollard::Docker::connect_with_unix_defaults().map_err(io::Error::other)?;
         let (live, turns) = (Mutex::default(), Mutex::default());
         Ok(Self(Arc::new(Inner { config, layout, engine, live, turns })))
+    }
+
+    /// What the engine puts around every container, beside what its shim puts around each agent.
+    #[expect(clippy::unused_self, reason = "as the sandbox, which has to look")]
+    pub fn walls(&self) -> Standing {
+        make::AROUND.into_iter().collect()
     }
 
     /// Takes over what an earlier process left running and clears away what did not survive.
@@ -287,6 +294,17 @@ impl Compute for Docker {
             inner.clear(container).await
         });
         stopped.await.map_err(unavailable)?
+    }
+
+    async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
+        let inner = Arc::clone(&self.0);
+        let removed = spawn(async move {
+            let turn = inner.turn(start.container);
+            let _turn = turn.lock().await;
+            let running = inner.live().get(&start.container).map(Place::observed);
+            if running == Some(start) { inner.clear(start.container).await } else { Ok(()) }
+        });
+        removed.await.map_err(unavailable)?
     }
 
     async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError> {

@@ -43,6 +43,11 @@ pub(super) fn here() -> Option<String> {
     )
 }
 
+/// What helps where nobody may or will change that.
+fn otherwise(reason: String) -> String {
+    reason + "; or run agents in containers of a Docker engine: `reeve up --compute docker`"
+}
+
 /// Whether `failure` means that it cannot work here, and why; none if it may work another time.
 pub(super) fn explain(failure: &Failure) -> Option<String> {
     let denied = failure.errno.is_some_and(|errno| {
@@ -52,7 +57,7 @@ pub(super) fn explain(failure: &Failure) -> Option<String> {
     });
     match failure.step {
         Step::Repository => Some(format!("the repository cannot be mounted: {failure}")),
-        Step::Namespaces | Step::Mounts if denied => Some(here().map_or_else(
+        Step::Namespaces | Step::Mounts if denied => Some(otherwise(here().map_or_else(
             || {
                 format!(
                     "Linux namespaces are not available here ({failure}), and none of the known \
@@ -61,9 +66,10 @@ pub(super) fn explain(failure: &Failure) -> Option<String> {
                 )
             },
             |reason| format!("{reason} ({failure})"),
-        )),
+        ))),
         Step::Namespaces if failure.errno == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
-            Some(format!("this kernel lacks namespaces that sandboxes need ({failure})"))
+            let lacks = format!("this kernel lacks namespaces that sandboxes need ({failure})");
+            Some(otherwise(lacks))
         }
         Step::Supervise | Step::Namespaces | Step::Mounts | Step::Program => None,
     }
@@ -102,6 +108,22 @@ mod tests {
         ] {
             assert!(of(&[(setting, value)], false).unwrap().contains(name), "{name}");
         }
+    }
+
+    #[test]
+    fn who_cannot_have_sandboxes_is_told_what_else_there_is() {
+        for (step, errno) in [
+            (Step::Namespaces, rustix::io::Errno::PERM),
+            (Step::Namespaces, rustix::io::Errno::NOSPC),
+            (Step::Namespaces, rustix::io::Errno::INVAL),
+            (Step::Mounts, rustix::io::Errno::ACCESS),
+        ] {
+            let failure = Failure::of(step, "making namespaces")(errno);
+            let told = explain(&failure).unwrap();
+            assert!(told.contains("--compute docker") && told.contains("making namespaces"), "{told}");
+        }
+        let failure = Failure::of(Step::Namespaces, "making namespaces")(rustix::io::Errno::NOMEM);
+        assert_eq!(explain(&failure), None, "it may work another time");
     }
 
     #[test]

@@ -12,13 +12,16 @@
 //! - Its first process dies with its supervisor, and everything in it dies with its first process.
 //! - Operations on one container happen one after the other; on different ones side by side.
 //! - `on_exit` is called once for each sandbox that ended by itself, and for no other.
+//! - Limits of a whole sandbox are kept by the kernel where the host grants control groups; those of
+//!   each agent are watched by the shim everywhere (see `domain::limits`).
 //!
-//! Deliberately absent: cgroups (limits are watched by the shim, see `domain::limits`), and a uid per
-//! agent for an ordinary user, who would need ids of `/etc/subuid` and could not remove what is
-//! theirs. The way out is opened by whoever builds a [`Sandbox`]: here is only its path.
+//! Deliberately absent: a uid per agent for an ordinary user, who would need ids of `/etc/subuid` and
+//! could not remove what is theirs; a control group per agent. The way out is opened by whoever builds
+//! a [`Sandbox`]: here is only its path.
 //! A user's supplementary groups come along, because the kernel lets no ordinary user drop them.
 
 mod binary;
+mod cgroup;
 mod forbidden;
 mod inside;
 mod life;
@@ -38,11 +41,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use app::ports::{Compute, ComputeError, Observed};
 use async_trait::async_trait;
 use domain::limits::Limits;
-use domain::plan::ContainerPlan;
+use domain::plan::{BUNDLES, ContainerPlan};
+use domain::walls::Standing;
 use domain::{AgentId, ContainerId};
 use tokio::sync::OnceCell;
 
+use crate::ceiling::Ceiling;
 use crate::faults;
+use cgroup::{Cgroups, Groups};
 use life::Held;
 use spec::{Failure, Spec};
 use start::Outside;
@@ -109,6 +115,7 @@ struct Inner {
     layout: Layout,
     shim: PathBuf,
     outside: Outside,
+    cgroups: Cgroups,
     live: Mutex<BTreeMap<ContainerId, Live>>,
     turns: Mutex<BTreeMap<ContainerId, Arc<tokio::sync::Mutex<()>>>>,
     works: OnceCell<()>,
@@ -145,11 +152,17 @@ impl Sandbox {
             layout,
             shim,
             outside: Outside::choose(),
+            cgroups: Cgroups::detect(),
             live: Mutex::default(),
             turns: Mutex::default(),
             works: OnceCell::new(),
             config,
         })))
+    }
+
+    /// What stands around every sandbox of this machine, beside what its shim puts around each agent.
+    pub fn walls(&self) -> Standing {
+        self.0.walls()
     }
 
     /// Takes over what an earlier process left running and clears away what did not survive.
@@ -167,7 +180,7 @@ impl Sandbox {
             let name = entry.file_name();
             let Some(id) = name.to_str().and_then(|name| name.parse::<ContainerId>().ok()) else {
                 life::end(&entry.path()).await?;
-                remove(entry.path()).await?;
+                discard(entry.path()).await?;
                 continue;
             };
             let turn = inner.turn(id);
@@ -179,6 +192,10 @@ impl Sandbox {
 }
 
 impl Inner {
+    fn walls(&self) -> Standing {
+        start::around(self.cgroups.walls())
+    }
+
     fn live(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Live>> {
         // Every change of it is one call: a panic leaves it whole.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
@@ -224,7 +241,7 @@ impl Inner {
             }
         }
         life::end(&dir).await?;
-        remove(dir).await?;
+        discard(dir).await?;
         Ok(None)
     }
 
@@ -312,7 +329,7 @@ impl Inner {
         if let Some(live) = &live {
             (self.config.after_end)(live.place);
         }
-        remove(dir).await
+        discard(dir).await
     }
 
     async fn provision(self: &Arc<Self>, plan: &ContainerPlan) -> Result<(), ComputeError> {
@@ -339,11 +356,16 @@ impl Inner {
         };
         let dir = self.layout.container(plan.container);
         let spec = Spec {
-            bundles: self.bundles(plan),
+            bundles: self.bundles(),
+            groups: self.cgroups.of(&plan.container.to_string()),
             ..self.spec(Some(place), dir.clone(), repositories)
         };
         let started = async {
-            start::prepare(&spec, Some((plan, &self.config)), self.outside).map_err(unavailable)?;
+            start::prepare(&spec, Some((plan, &self.config)), self.outside, self.walls())
+                .map_err(unavailable)?;
+            let ceiling = Ceiling::over(&self.config.limits);
+            let made = self.cgroups.make(&plan.container.to_string(), &ceiling);
+            made.map_err(unavailable)?;
             let shortcut = self.listen(&place).map_err(unavailable)?;
             faults::point("sandbox.prepare", "after");
             let started = start::start(&self.config.helper, &spec, self.outside).await;
@@ -357,7 +379,7 @@ impl Inner {
         };
         if let Err(error) = started.await {
             // What it failed with matters more than what is left, which the next start removes.
-            drop(remove(dir).await);
+            drop(discard(dir).await);
             return Err(error);
         }
         Ok(())
@@ -370,17 +392,15 @@ impl Inner {
         repositories: Vec<(String, PathBuf)>,
     ) -> Spec {
         let (data, shim) = (self.layout.data.clone(), self.shim.clone());
-        Spec { place, data, dir, shim, repositories, bundles: Vec::new() }
+        Spec { place, data, dir, shim, repositories, bundles: Vec::new(), groups: Groups::default() }
     }
 
-    /// Where the bundles of a plan are seen, and where they are.
-    fn bundles(&self, plan: &ContainerPlan) -> Vec<(String, PathBuf)> {
-        let kept = self.layout.bundles();
-        let placed = plan.bundles.iter().map(|&content| {
-            let target = domain::plan::bundle_path(content).trim_start_matches('/').to_owned();
-            (target, crate::bundles::BundleStore::tree(&kept, content))
-        });
-        placed.collect()
+    /// Where bundles are seen, and where they are. All of them: one that is made later can be started
+    /// in a container that runs.
+    fn bundles(&self) -> Vec<(String, PathBuf)> {
+        let trees = self.layout.bundles();
+        let seen = || (BUNDLES.trim_start_matches('/').to_owned(), trees.clone());
+        trees.is_dir().then(seen).into_iter().collect()
     }
 
     fn repositories(&self, plan: &ContainerPlan) -> Result<Vec<(String, PathBuf)>, ComputeError> {
@@ -401,7 +421,7 @@ impl Inner {
     async fn trial(&self) -> Result<(), ComputeError> {
         let dir = self.layout.containers().join(TRIAL);
         let spec = self.spec(None, dir.clone(), Vec::new());
-        start::prepare(&spec, None, self.outside).map_err(unavailable)?;
+        start::prepare(&spec, None, self.outside, Standing::NONE).map_err(unavailable)?;
         let started = start::start(&self.config.helper, &spec, self.outside).await;
         let supervisor = started.map_err(refusal)?;
         supervisor.ended().await;
@@ -423,6 +443,21 @@ impl Compute for Sandbox {
             let turn = inner.turn(container);
             let _turn = turn.lock().await;
             inner.clear(container).await.map_err(unavailable)
+        })
+        .await?
+    }
+
+    async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
+        let inner = Arc::clone(&self.0);
+        joined(async move {
+            let turn = inner.turn(start.container);
+            let _turn = turn.lock().await;
+            match inner.running(start.container).await.map_err(unavailable)? {
+                Some(place) if place.observed() == start => {
+                    inner.clear(start.container).await.map_err(unavailable)
+                }
+                Some(_) | None => Ok(()),
+            }
         })
         .await?
     }
@@ -487,6 +522,15 @@ fn refusal(failure: Failure) -> ComputeError {
 
 fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> ComputeError {
     ComputeError::Unavailable(Box::new(error))
+}
+
+/// Removes what is left of the sandbox in `dir`, in which nothing runs any more.
+async fn discard(dir: PathBuf) -> io::Result<()> {
+    // Without a document there was nothing yet but directories.
+    if let Ok(spec) = spec::read(&spec::document(&dir)) {
+        spec.groups.remove().await?;
+    }
+    remove(dir).await
 }
 
 async fn remove(path: PathBuf) -> io::Result<()> {

@@ -23,6 +23,8 @@ pub(super) const BOOT: &str = "/run/reeve/boot.json";
 pub(super) const JOURNAL: &str = "/run/journal";
 /// Where the shim mounts what its agents have in memory.
 pub(super) const MOUNTS: &str = "/run/agents";
+/// Where the shim sees how many processes the kernel has ended because memory was out.
+pub(super) const KILLED: &str = "/run/agents/killed";
 /// Where the workspaces and homes of agents are that are in a container of no one of them.
 pub(super) const AGENTS: &str = "/agents";
 pub(super) const WORKSPACE: &str = "/workspace";
@@ -127,6 +129,9 @@ impl Sources {
             writable(&dir.join("run"), RUN)?;
             writable(&dir.join("journal"), JOURNAL)?;
             sources.bind(Step::Mounts, &spec.shim, &SHIM[1..], Access::ReadOnly)?;
+            if let Some(killed) = &spec.groups.killed {
+                sources.bind(Step::Mounts, killed, &KILLED[1..], Access::ReadOnly)?;
+            }
         }
         for (name, path) in &spec.repositories {
             let target = format!("repositories/{name}");

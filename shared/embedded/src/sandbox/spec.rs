@@ -8,6 +8,8 @@ use app::ports::Observed;
 use domain::{AgentId, ContainerId, RealmId};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Groups;
+
 /// The uid and gid every process in a sandbox sees itself with.
 pub(super) const INSIDE: u32 = 1000;
 
@@ -49,6 +51,9 @@ pub(super) struct Spec {
     /// Where bundles are seen, without the leading slash, and their host paths.
     #[serde(default)]
     pub(super) bundles: Vec<(String, PathBuf)>,
+    /// The control groups it is in. Named before they are made.
+    #[serde(default)]
+    pub(super) groups: Groups,
 }
 
 /// The name of the socket that is the way out, in a sandbox's `run` directory.
@@ -69,9 +74,9 @@ impl Layout {
         self.containers().join(id.to_string())
     }
 
-    /// Where bundles are kept: see [`bundles`](crate::bundles).
-    pub(super) fn bundles(&self) -> PathBuf {
-        self.data.join("bundles")
+    /// Where the files of bundles are: see [`bundles`](crate::bundles).
+    pub(crate) fn bundles(&self) -> PathBuf {
+        crate::bundles::BundleStore::trees(&self.data.join("bundles"))
     }
 
     pub(crate) fn agent(&self, id: AgentId) -> PathBuf {

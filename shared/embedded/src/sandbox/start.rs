@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use domain::AgentId;
 use domain::plan::ContainerPlan;
+use domain::walls::{Standing, Wall};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use wire::shim::{Boot, Egress, FIRST_UID, UIDS, Walls, uid_of};
 
@@ -25,6 +26,20 @@ const START: Duration = Duration::from_secs(15);
 /// Frames cost nothing here: a dead shim is noticed soon, and a text is seen as it is written.
 const HEARTBEAT_SECONDS: u64 = 5;
 const LIVE_MILLIS: u64 = 20;
+
+/// What a sandbox that has started has around it: it would not have, without.
+const AROUND: [Wall; 5] = [
+    Wall::UserNamespace,
+    Wall::PidNamespace,
+    Wall::MountNamespace,
+    Wall::NetworkNamespace,
+    Wall::IpcNamespace,
+];
+
+/// What a sandbox has around it where the kernel keeps limits by control groups that stand for `groups`.
+pub(super) fn around(groups: Standing) -> Standing {
+    AROUND.into_iter().fold(groups, Standing::with)
+}
 
 /// The ids outside that the sandbox's own are mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,11 +119,12 @@ fn covers(map: &str, first: u32, count: u32) -> bool {
 }
 
 /// Makes the directories of the sandbox of `spec` as they are at its start, and writes down what it
-/// is. From here on it can be found.
+/// is. From here on it can be found. `kept` is what will stand around it.
 pub(super) fn prepare(
     spec: &Spec,
     plan: Option<(&ContainerPlan, &Config)>,
     outside: Outside,
+    kept: Standing,
 ) -> io::Result<()> {
     tree::remove(&spec.dir)?;
     private(&spec.dir)?;
@@ -144,7 +160,12 @@ pub(super) fn prepare(
             heartbeat_seconds: HEARTBEAT_SECONDS,
             live_millis: LIVE_MILLIS,
             report_millis: 0,
-            walls: Walls { mounts: Some(root::MOUNTS.to_owned()), uid: outside.inside(plan.agent) },
+            fresh: false,
+            walls: Walls {
+                mounts: Some(root::MOUNTS.to_owned()),
+                uid: outside.inside(plan.agent),
+                around: kept,
+            },
             limits: config.limits,
         };
         let path = run.join("boot.json");

@@ -96,6 +96,7 @@ fn start(document: &Path) -> Result<i32, Failure> {
     // Never opened again in this process: closing any descriptor of it would drop the lock.
     rustix::fs::fcntl_lock(&alive, FlockOperation::NonBlockingLockExclusive)
         .map_err(Failure::of(Step::Supervise, "another supervisor is alive"))?;
+    spec.groups.enter().map_err(setup("its control groups"))?;
     // The working directory comes along into the new mount namespace, and with it the way to the
     // data directory, through parents which the sandbox's own uid may not enter.
     std::env::set_current_dir(&spec.data).map_err(setup("the data directory"))?;

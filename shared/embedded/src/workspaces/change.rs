@@ -7,11 +7,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use app::ports::{Put, WorkspaceError};
+use disk::Root;
 use domain::workspace::WorkspacePath;
 use rustix::fs::{AtFlags, Gid, Mode, Uid};
 use rustix::io::Errno;
 
-use super::beneath::Root;
 use crate::durable;
 use crate::sandbox::{self, WORKSPACE_NAME};
 

@@ -1,18 +1,14 @@
 //! The workspaces of agents as directories of this machine.
 //!
 //! What holds here
-//! - An agent may change its workspace at any moment, to harm us. So every path is opened by the kernel
-//!   below the workspace's own directory and through no link (`openat2`); what is opened is looked at
-//!   before it is read, and opening waits for nobody; what was opened stays what it is.
+//! - An agent may change its workspace at any moment, to harm us. So every path is opened by [`disk`].
 //! - What is put somewhere is made aside, out of the agent's sight, and renamed there: it is there whole
 //!   or not at all. What is removed is renamed away first.
 //! - What we make belongs to whoever the workspace's directory belongs to.
 //!
 //! Deliberately absent: waiting for the disk. What is put is as durable as what an agent writes.
 
-mod beneath;
 mod change;
-mod walk;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,13 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use app::ports::{Clock, Opened, Part, Pieces, Put, Walk, WorkspaceError, Workspaces};
 use bytes::Bytes;
+use disk::{NotOpened, Root};
 use domain::AgentId;
 use domain::workspace::WorkspacePath;
 use futures::StreamExt;
 use futures::stream;
 
 use crate::sandbox;
-use beneath::Root;
 use change::Made;
 
 /// How many bytes are read at once.
@@ -78,7 +74,7 @@ impl Workspaces for FileWorkspaces {
         let this = self.clone();
         apart(move || {
             let Some(root) = this.root(agent)? else { return Ok(Walk::default()) };
-            Ok(walk::walk(&root, &part, this.settled_before())?)
+            Ok(disk::walk(&root, &part, this.settled_before())?)
         })
         .await
     }
@@ -91,8 +87,12 @@ impl Workspaces for FileWorkspaces {
         let (this, path) = (self.clone(), path.clone());
         apart(move || {
             let Some(root) = this.root(agent)? else { return Ok(None) };
-            let Some((file, stat)) = root.open_file(&path)? else { return Ok(None) };
-            let found = walk::found_file(path, &stat, this.settled_before());
+            let opened = root.open_file(&path).map_err(|why| match why {
+                NotOpened::NotAFile => WorkspaceError::NotAFile(path.clone()),
+                NotOpened::Failed(error) => error.into(),
+            })?;
+            let Some((file, stat)) = opened else { return Ok(None) };
+            let found = disk::found_file(path, &stat, this.settled_before());
             let file = Arc::new(file);
             Ok(Some(Opened { found, content: Box::new(move |range| pieces(file, range)) }))
         })

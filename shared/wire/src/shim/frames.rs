@@ -134,7 +134,7 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
-    use domain::agent::{Driver, Permissions, RunLimits};
+    use domain::agent::{Driver, Elicitations, Permissions, RunLimits};
     use domain::id::Ulid;
     use domain::plan::AgentPlan;
     use domain::{AgentId, RunId, SessionId};
@@ -146,20 +146,27 @@ mod tests {
         let agent = AgentPlan {
             driver: Driver::Acp,
             command: Vec::new(),
+            auth_method: None,
             env: BTreeMap::new(),
+            url: None,
+            effort: None,
             model: None,
             system_prompt: None,
             limits: RunLimits::default(),
-            permissions: Permissions::Allow,
+            permissions: Permissions::ALLOW,
+            elicitations: Elicitations::Ask,
         };
         Command::Prompt(Box::new(PromptCommand {
             session: SessionId::new(Ulid::from_parts(1, n)),
             run: RunId::new(Ulid::from_parts(1, n)),
             prompt: text.to_owned(),
+            schema: None,
+            effort: None,
             agent_id: AgentId::new(Ulid::from_parts(1, 1)),
             agent,
             working_dir: None,
             mcp_servers: Vec::new(),
+            settings: domain::conversation::Settings::default(),
             acp_session: None,
         }))
     }
@@ -172,7 +179,7 @@ mod tests {
             let commands = match serde_json::from_str(&frame).unwrap() {
                 Down::Commands(all) => all,
                 Down::Part(part) => parts.take(part).into_iter().collect(),
-                Down::Ack { .. } | Down::Refused { .. } => panic!("nobody said so: {frame}"),
+                Down::Ack { .. } | Down::Told(_) | Down::Refused { .. } => panic!("nobody said so: {frame}"),
             };
             for command in commands {
                 let Command::Prompt(prompt) = command else { panic!("{command:?}") };

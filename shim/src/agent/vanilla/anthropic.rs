@@ -1,5 +1,6 @@
 //! Anthropic's shape: `POST /v1/messages`.
 
+use domain::agent::Effort;
 use serde_json::{Value, json};
 
 use super::reply::{Broken, Pending, Piece, Reply, Stop};
@@ -9,29 +10,50 @@ use super::transcript::{Entry, Transcript};
 /// The most tokens of one answer.
 const ANSWER: u32 = 8192;
 
+/// How many tokens it may think for. The endpoint takes no less than the first.
+const fn budget(effort: Effort) -> u32 {
+    match effort {
+        Effort::Low => 1024,
+        Effort::Medium => 4096,
+        Effort::High => 16_384,
+        Effort::Max => 32_768,
+    }
+}
+
 /// The body of a request.
-pub(super) fn request(model: &str, system: &str, transcript: &Transcript) -> Value {
+pub(super) fn request(
+    model: &str,
+    system: &str,
+    transcript: &Transcript,
+    effort: Option<Effort>,
+) -> Value {
     let tools: Vec<Value> = tools::LIST
         .iter()
         .map(|tool| {
             json!({ "name": tool.name, "description": tool.purpose, "input_schema": tool.schema() })
         })
         .collect();
-    json!({
+    let thinks = effort.is_some();
+    let mut request = json!({
         "model": model,
-        "max_tokens": ANSWER,
+        "max_tokens": ANSWER + effort.map_or(0, budget),
         "stream": true,
         "system": system,
         "tools": tools,
-        "messages": transcript.0.iter().map(message).collect::<Vec<_>>(),
-    })
+        "messages": transcript.0.iter().map(|entry| message(entry, thinks)).collect::<Vec<_>>(),
+    });
+    if let Some(effort) = effort {
+        request["thinking"] = json!({ "type": "enabled", "budget_tokens": budget(effort) });
+    }
+    request
 }
 
-fn message(entry: &Entry) -> Value {
+fn message(entry: &Entry, thinks: bool) -> Value {
     match entry {
         Entry::User { text } => json!({ "role": "user", "content": text }),
-        Entry::Assistant { text, calls } => {
-            let mut content = Vec::new();
+        Entry::Assistant { text, calls, thoughts } => {
+            // One that thinks wants to see what it thought before it asked for a tool.
+            let mut content = if thinks { thoughts.clone() } else { Vec::new() };
             if !text.is_empty() {
                 content.push(json!({ "type": "text", "text": text }));
             }
@@ -83,6 +105,9 @@ impl Decoder {
                         self.pending.begin(index(), &text(&block["id"]), &text(&block["name"]));
                     }
                     Some("text") => return Ok(self.text(text(&block["text"]))),
+                    Some("thinking" | "redacted_thinking") => {
+                        self.reply.thoughts.push(block.clone());
+                    }
                     Some(_) | None => {}
                 }
             }
@@ -91,7 +116,12 @@ impl Decoder {
                 match delta["type"].as_str() {
                     Some("text_delta") => return Ok(self.text(text(&delta["text"]))),
                     Some("thinking_delta") => {
-                        return Ok(Some(Piece::Thought(text(&delta["thinking"]))));
+                        let piece = text(&delta["thinking"]);
+                        self.think("thinking", &piece);
+                        return Ok(Some(Piece::Thought(piece)));
+                    }
+                    Some("signature_delta") => {
+                        self.think("signature", &text(&delta["signature"]));
                     }
                     Some("input_json_delta") => {
                         self.pending.add(index(), &text(&delta["partial_json"]));
@@ -128,6 +158,16 @@ impl Decoder {
     fn text(&mut self, text: String) -> Option<Piece> {
         self.reply.text.push_str(&text);
         (!text.is_empty()).then_some(Piece::Text(text))
+    }
+
+    /// Adds to the last thought.
+    fn think(&mut self, part: &str, piece: &str) {
+        if let Some(Value::Object(thought)) = self.reply.thoughts.last_mut()
+            && let Value::String(text) =
+                thought.entry(part).or_insert_with(|| Value::String(String::new()))
+        {
+            text.push_str(piece);
+        }
     }
 
     fn count(&mut self, usage: &Value) {

@@ -8,9 +8,9 @@ use serde_json::Value;
 use wire::shim::{Egress, failure};
 
 use super::reply::{Broken, Piece, Reply};
-use super::sse::Events;
 use super::transcript::Transcript;
 use super::{anthropic, http, openai};
+use super::http::sse::Events;
 use crate::acp::message::Fault;
 use crate::agent::client::Turn;
 use crate::report::cut;
@@ -18,6 +18,8 @@ use crate::time::pass;
 
 /// How often one request is tried.
 const TRIES: u32 = 4;
+/// What Anthropic's endpoints want to be told.
+const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -55,7 +57,7 @@ impl Endpoint {
             None => "/v1/models".to_owned(),
         };
         let found = retry(|| async {
-            let answer = checked(http::send(egress, &path, None).await).await?;
+            let answer = checked(http::send(egress, &path, &[], None).await).await?;
             Ok(http::whole(answer).await)
         })
         .await?;
@@ -64,7 +66,14 @@ impl Endpoint {
             let why = "the installation offers no model";
             return Err(Fault::stable(failure::MODEL_UNAVAILABLE, why));
         };
-        let shape = if owner == "anthropic" { Shape::Anthropic } else { Shape::OpenAi };
+        let shape = match owner {
+            "anthropic" => Shape::Anthropic,
+            "google" => {
+                let why = format!("the tool loop does not speak the protocol of {id}");
+                return Err(Fault::stable(failure::MODEL_UNAVAILABLE, why));
+            }
+            _ => Shape::OpenAi,
+        };
         Ok(Self { egress: egress.clone(), model: id.to_owned(), shape })
     }
 
@@ -75,16 +84,17 @@ impl Endpoint {
         transcript: &Transcript,
         turn: &Turn,
     ) -> Result<Reply, Fault> {
+        let effort = turn.told.effort;
         let (path, body) = match self.shape {
             Shape::Anthropic => {
-                ("/v1/messages", anthropic::request(&self.model, system, transcript))
+                ("/v1/messages", anthropic::request(&self.model, system, transcript, effort))
             }
             Shape::OpenAi => {
-                ("/v1/chat/completions", openai::request(&self.model, system, transcript))
+                ("/v1/chat/completions", openai::request(&self.model, system, transcript, effort))
             }
         };
         retry(|| async {
-            let answer = checked(http::send(&self.egress, path, Some(&body)).await).await?;
+            let answer = checked(http::send(&self.egress, path, &[VERSION], Some(&body)).await).await?;
             self.listen(answer, turn).await
         })
         .await

@@ -9,10 +9,8 @@
 mod anthropic;
 mod endpoint;
 mod guard;
-mod http;
 mod openai;
 mod reply;
-mod sse;
 mod tools;
 mod transcript;
 
@@ -23,7 +21,7 @@ use wire::shim::failure;
 
 use super::client::Turn;
 use super::settings::Settings;
-use super::{Done, memory};
+use super::{Done, Used, http, memory};
 use crate::acp::message::Fault;
 use endpoint::Endpoint;
 use guard::Guard;
@@ -47,7 +45,8 @@ pub(super) async fn prompt(settings: &Settings, turn: &Turn, text: &str) -> Resu
         // Dropping the work ends what it is in: the model call, or the command with its group.
         () = turn.cancellation() => "cancelled",
     };
-    Ok(Done { stop_reason: looped, usage: Some(used.get()) })
+    let (input, output) = used.get();
+    Ok(Done { stop_reason: looped, usage: Some(Used::Plain(input, output)) })
 }
 
 async fn work(
@@ -65,15 +64,15 @@ async fn work(
         None => NATURE.to_owned(),
     };
     let mut guard = Guard::default();
-    for _ in 0..settings.limits.max_turns {
+    let budget = turn.told.max_tokens.unwrap_or(settings.limits.max_tokens);
+    for _ in 0..turn.told.max_turns.unwrap_or(settings.limits.max_turns) {
         let reply = endpoint.ask(&system, transcript, turn).await?;
         let (input, output) = used.get();
         used.set((input + reply.input_tokens, output + reply.output_tokens));
         let spent = input + output + reply.input_tokens + reply.output_tokens;
-        let budget = settings.limits.max_tokens;
         turn.update("usage_update", &json!({ "used": spent, "size": budget })).await;
-        let Reply { text, calls, stop, .. } = reply;
-        transcript.answer(text, calls.clone());
+        let Reply { text, calls, stop, thoughts, .. } = reply;
+        transcript.answer(text, calls.clone(), thoughts);
         memory::save(&settings.home, &turn.session, transcript)?;
         match stop {
             Stop::Refused => return Ok("refusal"),

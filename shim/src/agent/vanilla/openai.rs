@@ -1,5 +1,6 @@
 //! The shape of `OpenAI`: `POST /v1/chat/completions`.
 
+use domain::agent::Effort;
 use serde_json::{Value, json};
 
 use super::reply::{Broken, Pending, Piece, Reply, Stop};
@@ -7,7 +8,12 @@ use super::tools;
 use super::transcript::{Entry, Transcript};
 
 /// The body of a request.
-pub(super) fn request(model: &str, system: &str, transcript: &Transcript) -> Value {
+pub(super) fn request(
+    model: &str,
+    system: &str,
+    transcript: &Transcript,
+    effort: Option<Effort>,
+) -> Value {
     let tools: Vec<Value> = tools::LIST
         .iter()
         .map(|tool| {
@@ -21,19 +27,28 @@ pub(super) fn request(model: &str, system: &str, transcript: &Transcript) -> Val
         .collect();
     let mut messages = vec![json!({ "role": "system", "content": system })];
     transcript.0.iter().for_each(|entry| add(&mut messages, entry));
-    json!({
+    let mut request = json!({
         "model": model,
         "stream": true,
         "stream_options": { "include_usage": true },
         "tools": tools,
         "messages": messages,
-    })
+    });
+    if let Some(effort) = effort {
+        // Its endpoints know no more than high.
+        request["reasoning_effort"] = json!(match effort {
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High | Effort::Max => "high",
+        });
+    }
+    request
 }
 
 fn add(messages: &mut Vec<Value>, entry: &Entry) {
     match entry {
         Entry::User { text } => messages.push(json!({ "role": "user", "content": text })),
-        Entry::Assistant { text, calls } => {
+        Entry::Assistant { text, calls, .. } => {
             let calls: Vec<Value> = calls
                 .iter()
                 .map(|call| {

@@ -9,6 +9,8 @@ use super::transcript::Call;
 pub(super) struct Reply {
     pub(super) text: String,
     pub(super) calls: Vec<Call>,
+    /// What it thought, as its endpoint wants it back.
+    pub(super) thoughts: Vec<Value>,
     pub(super) input_tokens: u64,
     pub(super) output_tokens: u64,
     pub(super) stop: Stop,

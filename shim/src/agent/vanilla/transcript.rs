@@ -12,7 +12,12 @@ pub(super) struct Transcript(pub(super) Vec<Entry>);
 #[serde(tag = "role", rename_all = "snake_case")]
 pub(super) enum Entry {
     User { text: String },
-    Assistant { text: String, calls: Vec<Call> },
+    Assistant {
+        text: String,
+        calls: Vec<Call>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        thoughts: Vec<Value>,
+    },
     Results { results: Vec<Answered> },
 }
 
@@ -55,9 +60,9 @@ impl Transcript {
     }
 
     /// What the model said. Nothing at all is no entry: endpoints refuse an empty one.
-    pub(super) fn answer(&mut self, text: String, calls: Vec<Call>) {
+    pub(super) fn answer(&mut self, text: String, calls: Vec<Call>, thoughts: Vec<Value>) {
         if !text.is_empty() || !calls.is_empty() {
-            self.0.push(Entry::Assistant { text, calls });
+            self.0.push(Entry::Assistant { text, calls, thoughts });
         }
     }
 

@@ -96,6 +96,21 @@ const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWCGROUP,
 ];
 
+/// Reach a process by its number, which is their first argument: refused for the first of a container or
+/// a room, which is the shim, or what stands in for it.
+const REACHING: [c_long; 7] = [
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_open,
+    libc::SYS_prlimit64,
+];
+
+/// The number of that process.
+const FIRST: u64 = 1;
+
 /// What programs talk by. Others, such as `AF_ALG`, `AF_VSOCK` and `AF_PACKET`, are parts of the kernel.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
@@ -142,13 +157,13 @@ fn compile(rules: Rules, errno: libc::c_int) -> Result<BpfProgram, seccompiler::
 #[cfg(target_arch = "x86_64")]
 fn other_numbers() -> BpfProgram {
     use seccompiler::sock_filter;
-    const FIRST: u32 = 0x4000_0000;
+    const OTHERS: u32 = 0x4000_0000;
     let errno = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
     let code = |code: u32| u16::try_from(code).unwrap_or_default();
     vec![
         // The number is the first word of what a filter sees.
         sock_filter { code: code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), jt: 0, jf: 0, k: 0 },
-        sock_filter { code: code(libc::BPF_JMP | libc::BPF_JGE), jt: 0, jf: 1, k: FIRST },
+        sock_filter { code: code(libc::BPF_JMP | libc::BPF_JGE), jt: 0, jf: 1, k: OTHERS },
         sock_filter { code: code(libc::BPF_RET), jt: 0, jf: 0, k: errno },
         sock_filter { code: code(libc::BPF_RET), jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
     ]
@@ -162,6 +177,9 @@ fn refused() -> Result<Rules, seccompiler::Error> {
         namespaces.push(rule([(0, Width::Qword, Is::MaskedEq(flag), flag)])?);
     }
     rules.insert(libc::SYS_clone, namespaces);
+    for call in REACHING {
+        rules.insert(call, vec![rule([(0, Width::Dword, Is::Eq, FIRST)])?]);
+    }
     let other = FAMILIES.map(|family| (0, Width::Dword, Is::Ne, u64::from(family.unsigned_abs())));
     let netlink = u64::from(libc::AF_NETLINK.unsigned_abs());
     // Netlink lists interfaces, which is its protocol 0, and much else.

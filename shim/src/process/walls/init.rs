@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use rustix::process::{DumpableBehavior, Pid, WaitOptions, wait};
 
 use super::stage::{self, Failure, at};
-use super::{Spec, doorway, loopback, rights, room};
+use super::{Spec, doorway, found, loopback, rights, room};
 use crate::boot::note;
 
 pub(super) fn run(spec: &Spec, arguments: impl Iterator<Item = OsString>) -> Result<i32, Failure> {
@@ -18,6 +18,7 @@ pub(super) fn run(spec: &Spec, arguments: impl Iterator<Item = OsString>) -> Res
         .map_err(at("keeping the agent out"))?;
     let mut door = None;
     if let Some(room) = &spec.room {
+        found::testify(&room.namespaces).map_err(at("telling of namespaces"))?;
         room::furnish(room)?;
         loopback::up().map_err(at("the loopback interface"))?;
         door = room.socket.as_deref().map(doorway::Doorway::open).transpose()?;

@@ -14,6 +14,7 @@
 
 mod doorway;
 mod filter;
+mod found;
 mod init;
 mod loopback;
 mod rights;
@@ -34,6 +35,7 @@ use tokio::process::Command;
 use wire::shim::{Boot, Egress, uid_of};
 
 pub(crate) use doorway::ADDRESS as DOORWAY;
+pub(crate) use found::Witness;
 pub(crate) use scratch::Scratch;
 pub(crate) use stage::{INIT, WALL, init, wall};
 
@@ -105,6 +107,8 @@ struct Room {
     hidden: Vec<PathBuf>,
     /// The socket that is the way out, seen from inside.
     socket: Option<PathBuf>,
+    /// Where the shim reads which namespaces these are.
+    namespaces: PathBuf,
 }
 
 /// Where agents with a room of their own see their workspace and home, whichever are theirs.
@@ -167,6 +171,6 @@ impl Room {
             }
             Egress::Tcp(_) => None,
         };
-        Self { shown, hidden, socket }
+        Self { shown, hidden, socket, namespaces: scratch.path(found::NAMESPACES) }
     }
 }

@@ -14,13 +14,35 @@ const HEADROOM: u64 = 64;
 /// Becomes who the agent is, with its limits and without any right. Nothing after it needs one.
 pub(super) fn give_up(spec: &Spec) -> Result<(), Failure> {
     limit(spec)?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Who shares `/tmp` with agents of other uids leaves nothing there for them to read.
+    let shares = spec.room.is_none() && spec.uid.is_some();
+    let mask = if shares { 0o077 } else { 0o022 };
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+    // Another uid than root's may not do it any more.
+    drop_bounding_set()?;
     if let Some(id) = spec.uid {
         become_id(id)?;
     }
     rustix::thread::set_no_new_privs(true).map_err(at("no new privileges"))?;
     drop_capabilities()?;
     filter::install()
+}
+
+/// Where memory is out, the kernel is to end an agent, not the shim or anybody else. Whatever this
+/// process starts inherits it.
+pub(super) fn go_first() -> Result<(), Failure> {
+    match std::fs::write("/proc/self/oom_score_adj", "500") {
+        // Where it may not be said, the kernel takes the largest.
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(())
+        }
+        other => other.map_err(at("offering to go first")),
+    }
 }
 
 fn limit(spec: &Spec) -> Result<(), Failure> {
@@ -50,8 +72,8 @@ fn become_id(id: u32) -> Result<(), Failure> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at("changing the user"))
 }
 
-/// Has no capability any more, and gets none.
-pub(super) fn drop_capabilities() -> Result<(), Failure> {
+/// Lets no program give a capability back.
+fn drop_bounding_set() -> Result<(), Failure> {
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         match rustix::thread::remove_capability_from_bounding_set(capability) {
@@ -61,6 +83,12 @@ pub(super) fn drop_capabilities() -> Result<(), Failure> {
             other => other.map_err(at("the bounding set"))?,
         }
     }
+    Ok(())
+}
+
+/// Has no capability any more, and gets none.
+pub(super) fn drop_capabilities() -> Result<(), Failure> {
+    drop_bounding_set()?;
     rustix::thread::clear_ambient_capability_set().map_err(at("ambient capabilities"))?;
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };

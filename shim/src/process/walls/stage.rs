@@ -69,6 +69,7 @@ pub(super) fn program(
 
 fn raise(arguments: impl Iterator<Item = OsString>) -> Result<i32, Failure> {
     let spec = read()?;
+    rights::go_first()?;
     if spec.room.is_none() {
         let (program, mut command) = program(arguments)?;
         std::env::set_current_dir(&spec.workspace).map_err(at("the workspace"))?;

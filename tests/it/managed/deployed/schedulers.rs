@@ -11,13 +11,17 @@ use super::{disturbed, ran_once};
 /// How many are invoked beside those that a change of the table nudges.
 const AT_ONCE: usize = 4;
 
-/// The errands that a transaction claims for the first time: the document of each.
+/// The commits in which a scheduler may claim errands: of one, and of many.
+const COMMITS: [&str; 2] = ["PutItem", "TransactWriteItems"];
+
+/// The errands that a commit claims for the first time: the document of each.
 fn first_claims(call: &Call) -> Vec<Value> {
-    let items = call.body["TransactItems"].as_array().into_iter().flatten();
-    let documents = items.filter_map(|item| item["Put"]["Item"]["body"]["S"].as_str());
+    let many = call.body["TransactItems"].as_array().into_iter().flatten();
+    let items = many.map(|item| &item["Put"]["Item"]).chain([&call.body["Item"]]);
+    let documents = items.filter_map(|item| item["body"]["S"].as_str());
     let documents = documents.filter_map(|text| serde_json::from_str::<Value>(text).ok());
     let documents = documents.map(|stored| stored["doc"].clone());
-    documents.filter(|due| due["claimed"] == true && due["attempt"] == 1).collect()
+    documents.filter(|due| due["heldUntil"].is_string() && due["attempt"] == 1).collect()
 }
 
 #[tokio::test]
@@ -28,7 +32,9 @@ async fn whoever_is_invoked_at_once_carries_out_each_errand_once() {
     let _scheduler = account.through("workers.scheduler", &proxy).await;
     // All have seen what is due before any may claim it.
     let together = Held::default();
-    proxy.fault_about("TransactWriteItems", &realm, Fault::Hold(together.clone()), usize::MAX);
+    for commit in COMMITS {
+        proxy.fault_about(commit, &realm, Fault::Hold(together.clone()), usize::MAX);
+    }
 
     let agents = join_all((0..3).map(|_| client.agent())).await;
     let sessions = join_all(agents.iter().map(|agent| client.session(agent))).await;
@@ -50,14 +56,15 @@ async fn whoever_is_invoked_at_once_carries_out_each_errand_once() {
         assert_eq!(account.tasks(agent).await, 1, "one container");
 
         // They all tried, and one got it. A try that is made again has its token again.
-        let claims = proxy.calls("TransactWriteItems").into_iter().filter(|call| {
+        let claims = COMMITS.iter().flat_map(|commit| proxy.calls(commit)).filter(|call| {
             first_claims(call)
                 .iter()
                 .any(|due| due["errand"].to_string().contains(session.as_str()))
         });
         let (mut tried, mut got) = (BTreeSet::new(), BTreeSet::new());
         for call in claims {
-            let token = call.body["ClientRequestToken"].to_string();
+            let token = &call.body["ClientRequestToken"];
+            let token = format!("{token}{}", call.body["Item"]["by"]);
             if call.answer.is_object() && call.answer["__type"].is_null() {
                 got.insert(token.clone());
             }

@@ -1,5 +1,7 @@
 //! HTTP/1.1 over the container's only way out, one connection per request.
 
+pub(super) mod sse;
+
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -23,6 +25,7 @@ const WHOLE: usize = 1024 * 1024;
 pub(super) async fn send(
     egress: &Egress,
     path: &str,
+    headers: &[(&str, &str)],
     body: Option<&Value>,
 ) -> Result<Response<Incoming>, String> {
     let say = |why: &dyn std::fmt::Display| why.to_string();
@@ -35,12 +38,15 @@ pub(super) async fn send(
         .map_err(|why| say(&why))?;
     tokio::task::spawn_local(connection);
     let method = if body.is_some() { Method::POST } else { Method::GET };
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
         .header(header::HOST, egress::host(egress))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header("anthropic-version", "2023-06-01")
+        .header(header::CONTENT_TYPE, "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request
         .body(Full::<Bytes>::from(body.map(Value::to_string).unwrap_or_default()))
         .map_err(|why| say(&why))?;
     match timeout(PATIENCE, sender.send_request(request)).await {

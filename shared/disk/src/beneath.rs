@@ -5,14 +5,22 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use app::ports::WorkspaceError;
 use domain::workspace::WorkspacePath;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// A workspace's own directory.
 #[derive(Debug)]
-pub(super) struct Root(OwnedFd);
+pub struct Root(OwnedFd);
+
+/// Why a file was not opened.
+#[derive(Debug)]
+pub enum NotOpened {
+    /// There is something else.
+    NotAFile,
+    /// It did not work this time.
+    Failed(io::Error),
+}
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -27,7 +35,7 @@ const FILE: OFlags = OFlags::RDONLY
 impl Root {
     /// Opens the directory `path`, if it is there. It is ours, and so is what is above it: no agent can
     /// put a link in its place.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+    pub fn open(path: &Path) -> io::Result<Option<Self>> {
         match rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Some(Self(fd))),
             Err(Errno::NOENT) => Ok(None),
@@ -50,28 +58,24 @@ impl Root {
     }
 
     /// A directory below it; the root itself for none.
-    pub(super) fn open_directory(&self, path: Option<&WorkspacePath>) -> Result<OwnedFd, Errno> {
+    pub fn open_directory(&self, path: Option<&WorkspacePath>) -> Result<OwnedFd, Errno> {
         self.resolve(path.map_or(".", WorkspacePath::as_str), DIRECTORY)
     }
 
     /// A file below it, if there is something, with what it is.
-    pub(super) fn open_file(
-        &self,
-        path: &WorkspacePath,
-    ) -> Result<Option<(File, Stat)>, WorkspaceError> {
-        let not_a_file = || WorkspaceError::NotAFile(path.clone());
+    pub fn open_file(&self, path: &WorkspacePath) -> Result<Option<(File, Stat)>, NotOpened> {
         let fd = match self.resolve(path.as_str(), FILE) {
             Ok(fd) => fd,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             // A link, a socket, or what its owner may not read either.
             Err(Errno::LOOP | Errno::NXIO | Errno::ACCESS | Errno::XDEV) => {
-                return Err(not_a_file());
+                return Err(NotOpened::NotAFile);
             }
-            Err(error) => return Err(io::Error::from(error).into()),
+            Err(error) => return Err(NotOpened::Failed(error.into())),
         };
-        let stat = rustix::fs::fstat(&fd).map_err(io::Error::from)?;
+        let stat = rustix::fs::fstat(&fd).map_err(|error| NotOpened::Failed(error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(not_a_file());
+            return Err(NotOpened::NotAFile);
         }
         Ok(Some((File::from(fd), stat)))
     }

@@ -3,29 +3,25 @@
 use std::ffi::CString;
 use std::io;
 
-use app::ports::{Found, Kind, Part, Walk};
 use domain::Timestamp;
-use domain::workspace::{LeftOut, WorkspacePath};
+use domain::workspace::{Found, Kind, LeftOut, NAMED, Part, Walk, WorkspacePath};
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 
-use super::beneath::Root;
+use crate::Root;
 
 /// The most names that one directory may have to be looked at.
 const MAX_NAMES: usize = 200_000;
 
-/// The most of what is left out that is named.
-const NAMED: usize = 100;
-
 /// What is there. A change that is older than `settled_before`, in milliseconds, has settled.
-pub(super) fn walk(root: &Root, part: &Part, settled_before: u64) -> io::Result<Walk> {
+pub fn walk(root: &Root, part: &Part, settled_before: u64) -> io::Result<Walk> {
     let mut walker = Walker { root, part, settled_before, walk: Walk::default() };
     walker.enter(None)?;
     Ok(walker.walk)
 }
 
 /// What a file is that was opened.
-pub(super) fn found_file(path: WorkspacePath, stat: &Stat, settled_before: u64) -> Found {
+pub fn found_file(path: WorkspacePath, stat: &Stat, settled_before: u64) -> Found {
     let kind = file(stat);
     let (stamp, settled) = stamp(stat, settled_before);
     Found { path, kind, stamp, settled }

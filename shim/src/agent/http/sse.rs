@@ -4,14 +4,14 @@
 const LONGEST: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub(in crate::agent) struct Events {
     line: Vec<u8>,
     data: String,
 }
 
 impl Events {
     /// Takes bytes in and gives the data of the events they complete; none where one is too long.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
+    pub(in crate::agent) fn feed(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
         let mut complete = Vec::new();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend_from_slice(piece);
