@@ -1,6 +1,7 @@
 //! Agents that are programs and agents that are elsewhere, and answers by a schema, through the API and
 //! in the real sandbox.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -48,10 +49,10 @@ async fn answer(State(endpoint): State<Endpoint>, body: String) -> Response {
     let body: Value = serde_json::from_str(&body).unwrap();
     let text = format!("you said {}", body["prompt"].as_str().unwrap());
     endpoint.asked.lock().unwrap().push(body);
-    let events: String = text
-        .split_inclusive(' ')
-        .map(|word| format!("data: {}\n\n", json!({ "text": word })))
-        .collect();
+    let mut events = String::new();
+    for word in text.split_inclusive(' ') {
+        writeln!(events, "data: {}\n", json!({ "text": word })).unwrap();
+    }
     ([("content-type", "text/event-stream")], events).into_response()
 }
 

@@ -13,8 +13,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tests::compute::{Platform, observed, plan};
 use tests::fault_proxy::Fault;
-pub(crate) use world::{image, image_on};
 use world::{World, next};
+pub(crate) use world::{image, image_on};
 
 mod emulated {
     tests::for_compute!(super::World::open());

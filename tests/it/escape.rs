@@ -45,9 +45,11 @@ impl Home {
     fn choose(self, options: Options) -> Options {
         match self {
             Self::Sandbox => options,
-            Self::Docker => {
-                options.arg("--compute").arg("docker").arg("--image").arg(image_on("reeve-agents:test"))
-            }
+            Self::Docker => options
+                .arg("--compute")
+                .arg("docker")
+                .arg("--image")
+                .arg(image_on("reeve-agents:test")),
         }
     }
 }

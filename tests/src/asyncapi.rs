@@ -21,15 +21,19 @@ fn frames(operation: &str) -> BTreeMap<String, Validator> {
     let named = messages.iter().map(|message| {
         let message = resolve(resolve(message));
         let kind = message["payload"]["properties"]["type"]["const"].as_str().expect("a type");
-        // The schemas refer to each other by their places in the document.
-        let schema = json!({
-            "$schema": "http://json-schema.org/draft-07/schema#",
-            "allOf": [message["payload"]],
-            "components": DOCUMENT["components"],
-        });
-        (kind.to_owned(), jsonschema::validator_for(&schema).expect("a payload is a schema"))
+        (kind.to_owned(), validator(&message["payload"]))
     });
     named.collect()
+}
+
+fn validator(schema: &Value) -> Validator {
+    // The schemas refer to each other by their places in the document.
+    let schema = json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "allOf": [schema],
+        "components": DOCUMENT["components"],
+    });
+    jsonschema::validator_for(&schema).expect("it is a schema")
 }
 
 /// What something in the document refers to, or the thing itself.
@@ -42,10 +46,15 @@ pub fn resolve(thing: &'static Value) -> &'static Value {
 
 static SAID: LazyLock<BTreeMap<String, Validator>> = LazyLock::new(|| frames("listen"));
 static TOLD: LazyLock<BTreeMap<String, Validator>> = LazyLock::new(|| frames("tell"));
+static EVENT: LazyLock<Validator> =
+    LazyLock::new(|| validator(&json!({ "$ref": "#/components/schemas/Event" })));
 
 fn check(frames: &BTreeMap<String, Validator>, frame: &Value) -> Result<(), String> {
     let kind = frame["type"].as_str().unwrap_or_default();
-    let schema = frames.get(kind).ok_or_else(|| format!("no frame is of type `{kind}`"))?;
+    fits(frames.get(kind).ok_or_else(|| format!("no frame is of type `{kind}`"))?, frame)
+}
+
+fn fits(schema: &Validator, frame: &Value) -> Result<(), String> {
     let wrong: Vec<_> = schema
         .iter_errors(frame)
         .map(|error| format!("{} at {}", error, error.instance_path()))
@@ -56,6 +65,11 @@ fn check(frames: &BTreeMap<String, Validator>, frame: &Value) -> Result<(), Stri
 /// What is wrong with a frame that a client sends.
 pub fn check_said(frame: &Value) -> Result<(), String> {
     check(&SAID, frame)
+}
+
+/// What is wrong with an event of a session, in whatever way it was read.
+pub fn check_event(event: &Value) -> Result<(), String> {
+    fits(&EVENT, event)
 }
 
 /// What is wrong with a frame that a client gets.

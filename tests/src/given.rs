@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{interval, timeout};
 
+use crate::asyncapi;
 use crate::http::{Client, Event, PATIENCE};
 use crate::reeve::Reeve;
 
@@ -120,7 +121,11 @@ impl Client {
 
     /// Every durable event of the session so far.
     pub async fn past(&self, session: &str) -> Vec<Value> {
-        self.all(&format!("/v1/sessions/{session}/events?limit=1000")).await
+        let past = self.all(&format!("/v1/sessions/{session}/events?limit=1000")).await;
+        for event in &past {
+            asyncapi::check_event(event).expect("the document knows what has happened");
+        }
+        past
     }
 
     /// Everything on a list, page by page. `path` has a query.

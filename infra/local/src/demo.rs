@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use app::events::Told;
 use app::{App, Caller, Error};
-use domain::output::Output;
 use domain::agent::Driver;
 use domain::event::RUN_STATE;
+use domain::output::Output;
 use domain::text::Prompt;
 use domain::{RunId, SessionId};
 use futures::StreamExt;
@@ -119,7 +119,10 @@ async fn ask(app: &App, caller: &Caller) -> Result<(String, SessionId, RunId), E
          summary in three sentences.",
     );
     let prompt = Prompt::new(prompt).map_err(|_| Error::Bug("the demo's prompt"))?;
-    let run = app.sessions().prompt(caller, session.id, NewPrompt { prompt, output: Output::Text, effort: None }).await?;
+    let run = app
+        .sessions()
+        .prompt(caller, session.id, NewPrompt { prompt, output: Output::Text, effort: None })
+        .await?;
     Ok((agent.id.to_string(), session.id, run.id))
 }
 

@@ -37,9 +37,7 @@ use crate::compute::{self, Chosen};
 use crate::config::{Config, ConfigError, Current};
 use crate::egress_socket::Socket;
 use crate::stream_socket::{Changes, Streams};
-use crate::{
-    api_gateway, demo, downloads, egress_socket, installation, scheduler, stream_socket,
-};
+use crate::{api_gateway, demo, downloads, egress_socket, installation, scheduler, stream_socket};
 
 /// Why it does not start, or did not stop as it should.
 #[derive(Debug, thiserror::Error)]

@@ -196,7 +196,7 @@ async fn prepare<S: Service>(
     let mut kept = None;
     if let Some(mut caller) = caller {
         if let Some(key) = idempotency_key(&parts.headers)? {
-            let fingerprint = hex(&hash.finalize());
+            let fingerprint = hex::encode(hash.finalize());
             let idempotency = Idempotency { key, fingerprint };
             if let Some(body) = entry.service.replay(&caller, &idempotency).await? {
                 return Ok(Prepared::Answer(answer_again(&entry.route, body)));
@@ -301,12 +301,4 @@ fn finish(mut response: Response, id: &str) -> Response {
         response.headers_mut().insert("x-request-id", id);
     }
     response
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }

@@ -96,14 +96,10 @@ impl App {
     }
 
     pub(crate) fn sign(&self, claim: &str) -> Result<String, Error> {
-        use std::fmt::Write;
         let key = self.settings.signing_key.ok_or(Error::Bug("who signs has the key"))?;
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key)
             .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
         mac.update(claim.as_bytes());
-        Ok(mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        }))
+        Ok(hex::encode(mac.finalize().into_bytes()))
     }
 }

@@ -9,7 +9,7 @@ use domain::agent::Agent;
 use domain::container::{Container, ContainerEvent, ContainerState, Word};
 use domain::due::Errand;
 use domain::elicitation::{Elicitation, MAX_ELICITATIONS};
-use domain::event::Draft;
+use domain::event::{self, Draft};
 use domain::id::Ulid;
 use domain::instance::{InstanceEvent, Wish};
 use domain::output::{Contract, Output};
@@ -329,7 +329,7 @@ impl App {
                     // What belongs to a run that is not in flight any more comes too late.
                     if run.is_none() || run == turn.session.active {
                         turn.session.offers.hear(kind, data.get());
-                        if kind == "setting_refused" {
+                        if kind == event::SETTING_REFUSED {
                             turn.session.setup.settings.give_up(data.get());
                         }
                         turn.draft(Draft { kind: kind.clone(), run, data: data.clone() });
@@ -513,7 +513,7 @@ fn ask(
     let data = json!({
         "requestId": id, "toolCall": request.tool_call, "options": request.options,
     });
-    turn.draft(draft("permission_request", run.value.id, &data)?);
+    turn.draft(draft(event::PERMISSION_REQUEST, run.value.id, &data)?);
     let tool_call = serde_json::from_str::<ToolCall>(request.tool_call.get());
     let title = tool_call.map(|call| call.title.chars().take(500).collect()).unwrap_or_default();
     let options = request.options.iter().take(MAX_OPTIONS).cloned().collect();
@@ -532,7 +532,7 @@ fn take_answer(
     outcome: &RawValue,
 ) -> Result<Loaded<Run>, Error> {
     let data = json!({ "requestId": request, "outcome": outcome });
-    turn.draft(draft("permission_response", run.value.id, &data)?);
+    turn.draft(draft(event::PERMISSION_RESPONSE, run.value.id, &data)?);
     run.value.permissions.retain(|asked| asked.id != request);
     go_on(turn, run)
 }
@@ -562,7 +562,7 @@ fn elicit(
     if let Some(call) = &request.tool_call {
         data["toolCallId"] = json!(call);
     }
-    turn.draft(draft("elicitation_request", run.value.id, &data)?);
+    turn.draft(draft(event::ELICITATION_REQUEST, run.value.id, &data)?);
     run.value.elicitations.push(Elicitation {
         id: request.request.clone(),
         message: request.message.clone(),
@@ -583,7 +583,7 @@ fn take_reply(
     action: &str,
 ) -> Result<Loaded<Run>, Error> {
     let data = json!({ "requestId": request, "action": action });
-    turn.draft(draft("elicitation_response", run.value.id, &data)?);
+    turn.draft(draft(event::ELICITATION_RESPONSE, run.value.id, &data)?);
     run.value.elicitations.retain(|asked| asked.id != request);
     go_on(turn, run)
 }

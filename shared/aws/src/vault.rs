@@ -21,7 +21,6 @@
 //! A read may lag behind another's change by moments. Changes never do: one that was decided on old
 //! values is told that its number is taken.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,27 +247,19 @@ impl Vault for ManagedVault {
 
 /// The id of the version that change number `revision` makes: 64 characters, as many as it may have.
 fn token(name: &str, revision: u64) -> String {
-    hex(&Sha256::digest(format!("{name} {revision}")))
+    hex::encode(Sha256::digest(format!("{name} {revision}")))
 }
 
 fn random() -> Result<String, VaultError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(unavailable)?;
-    Ok(hex(&bytes))
+    Ok(hex::encode(bytes))
 }
 
 /// Any time up to `most`.
 fn jitter(most: Duration) -> Result<Duration, VaultError> {
     let chance = getrandom::u32().map_err(unavailable)?;
     Ok(most.mul_f64(f64::from(chance) / f64::from(u32::MAX)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // A string takes all that is written to it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn too_many() -> VaultError {

@@ -190,7 +190,8 @@ impl AgentSpec {
             Some(("command", "must have at most 64 parts"))
         } else if self.command.first().is_some_and(|program| program.as_str().is_empty()) {
             Some(("command", "must begin with a program"))
-        } else if !matches!(self.driver, Driver::Acp | Driver::Process) && !self.command.is_empty() {
+        } else if !matches!(self.driver, Driver::Acp | Driver::Process) && !self.command.is_empty()
+        {
             Some(("command", "only the drivers acp and process run a command"))
         } else if self.driver == Driver::Process && self.command.is_empty() {
             Some(("command", "the process driver needs one"))

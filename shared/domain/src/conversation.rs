@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::text::{Argument, Slug};
+use crate::text::{Slug, ValueId};
 
 /// The most modes, and the most models, that are kept.
 const CHOICES: usize = 128;
@@ -77,7 +77,7 @@ impl Offers {
     /// The first setting that is none of what is offered, as field and reason. Where the agent has not
     /// told what it offers, only it can say.
     pub fn misses(&self, settings: &Settings) -> Option<(&'static str, String)> {
-        let missing = |field, choices: &[Choice], wanted: &Option<Argument>| {
+        let missing = |field, choices: &[Choice], wanted: &Option<ValueId>| {
             let wanted = wanted.as_ref()?;
             let known = choices.is_empty() || choices.iter().any(|one| one.id == wanted.as_str());
             let ids = || choices.iter().map(|one| one.id.as_str()).collect::<Vec<_>>().join(", ");
@@ -110,7 +110,7 @@ fn choices(all: &[Value], id: &str) -> Vec<Choice> {
 #[serde(untagged)]
 pub enum Setting {
     /// One of its values.
-    Value(Argument),
+    Value(ValueId),
     /// On or off.
     Switch(bool),
 }
@@ -122,10 +122,10 @@ pub enum Setting {
 pub struct Settings {
     /// The mode.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Argument>,
+    pub mode: Option<ValueId>,
     /// The model, for agents that tell models apart from their options.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<Argument>,
+    pub model: Option<ValueId>,
     /// The options, by the agent's ids of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
@@ -143,7 +143,7 @@ impl Settings {
             value: Setting,
         }
         let Ok(refused) = serde_json::from_str::<Refused>(refused) else { return };
-        let same = |wanted: &mut Argument| Setting::Value(wanted.clone()) == refused.value;
+        let same = |wanted: &mut ValueId| Setting::Value(wanted.clone()) == refused.value;
         match refused.setting.as_str() {
             "mode" => drop(self.mode.take_if(same)),
             "model" => drop(self.model.take_if(same)),

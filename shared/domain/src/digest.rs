@@ -29,26 +29,13 @@ impl Digest {
 
     /// The digits, without what says how they came about: a file name.
     pub fn hex(&self) -> String {
-        use fmt::Write;
-        self.0.iter().fold(String::with_capacity(64), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+        hex::encode(self.0)
     }
 
     /// Reads 64 hexadecimal digits of either case, as others write them.
     pub fn from_hex(text: &str) -> Result<Self, NotADigest> {
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(NotADigest);
-        }
         let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = text
-                .get(index * 2..index * 2 + 2)
-                .filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()))
-                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-                .ok_or(NotADigest)?;
-        }
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| NotADigest)?;
         Ok(Self(bytes))
     }
 }

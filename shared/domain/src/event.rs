@@ -1,7 +1,6 @@
 //! What happened in a session: the durable events, numbered without a gap.
 //!
-//! Types are ACP's `sessionUpdate` names, in ACP's shapes, whatever the driver; `run_state`,
-//! `session_state`, `waiting_for_capacity` and `container_state` are ours. Deltas of a message that is still
+//! Types are ACP's `sessionUpdate` names, in ACP's shapes, whatever the driver, and [`OURS`]. Deltas of a message that is still
 //! being said are live only and are not events: the coalesced message is.
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +48,48 @@ pub const WAITING_FOR_CAPACITY: &str = "waiting_for_capacity";
 pub const SESSION_STATE: &str = "session_state";
 /// A container of the session's agent was given up.
 pub const CONTAINER_STATE: &str = "container_state";
+/// The agent asks whether it may.
+pub const PERMISSION_REQUEST: &str = "permission_request";
+/// The agent has the answer to that.
+pub const PERMISSION_RESPONSE: &str = "permission_response";
+/// The agent wants to know something from somebody.
+pub const ELICITATION_REQUEST: &str = "elicitation_request";
+/// The agent has the answer to that.
+pub const ELICITATION_RESPONSE: &str = "elicitation_response";
+/// The agent says that an address was visited as it wanted.
+pub const ELICITATION_COMPLETE: &str = "elicitation_complete";
+/// The agent did not take a mode, a model or an option.
+pub const SETTING_REFUSED: &str = "setting_refused";
+/// The agent cannot be told how much to think.
+pub const EFFORT_IGNORED: &str = "effort_ignored";
+/// An answer does not fit its schema and is asked for again.
+pub const OUTPUT_CORRECTION: &str = "output_correction";
+/// The agent has forgotten the conversation and begins another.
+pub const CONVERSATION_LOST: &str = "conversation_lost";
+/// What the run has left is not kept: what comes after may begin without it.
+pub const WORKSPACE_NOT_KEPT: &str = "workspace_not_kept";
+/// Something about the agent that is no message of it.
+pub const NOTICE: &str = "notice";
+
+/// The types that are ours. The shapes of their data are in the description of the stream; all others are
+/// ACP's.
+pub const OURS: [&str; 15] = [
+    RUN_STATE,
+    WAITING_FOR_CAPACITY,
+    SESSION_STATE,
+    CONTAINER_STATE,
+    PERMISSION_REQUEST,
+    PERMISSION_RESPONSE,
+    ELICITATION_REQUEST,
+    ELICITATION_RESPONSE,
+    ELICITATION_COMPLETE,
+    SETTING_REFUSED,
+    EFFORT_IGNORED,
+    OUTPUT_CORRECTION,
+    CONVERSATION_LOST,
+    WORKSPACE_NOT_KEPT,
+    NOTICE,
+];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

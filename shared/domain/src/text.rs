@@ -173,6 +173,8 @@ texts! {
     VariableName { max: 128, pattern: "^[A-Za-z_][A-Za-z0-9_]*$", check: variable }
     /// The value of an environment variable or one argument of a command: up to 8,192 characters, no NUL.
     Argument { max: 8192, pattern: "^[^\\x00]*$", check: value }
+    /// An agent's own id of a mode, a model or a value of an option: one line, 1 to 200 characters.
+    ValueId { max: 200, pattern: "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$", check: line }
     /// The id of an agent in a registry: `^[a-z][a-z0-9-]*$`, 1 to 64 characters.
     RegistryId { max: 64, pattern: "^[a-z][a-z0-9-]*$", check: registry_id }
     /// The version of an agent in a registry: mostly `X.Y.Z`, compared for equality only.

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use domain::container::Profile;
 use domain::agent::Effort;
+use domain::container::Profile;
 use domain::conversation::{Offers, Setting, Settings};
 use domain::elicitation::{Elicitation, Inquiry, Reply};
 use domain::object;
 use domain::output::Output;
 use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
 use domain::session::{Session, SessionState, Setup};
-use domain::text::{Argument, Name, Prompt, Slug};
+use domain::text::{Name, Prompt, Slug, ValueId};
 use domain::{AgentId, ContainerId, RunId, SessionId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,10 +122,10 @@ pub struct NewPrompt {
 pub struct Configure {
     /// The mode, one of those it offers.
     #[serde(default, alias = "modeId", alias = "mode_id")]
-    pub mode: Field<Argument>,
+    pub mode: Field<ValueId>,
     /// The model, one of those it offers, for agents that tell models apart from their options.
     #[serde(default, alias = "modelId", alias = "model_id")]
-    pub model: Field<Argument>,
+    pub model: Field<ValueId>,
     /// The options, by the agent's ids of them, each a value it offers, or true or false.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 32))]

@@ -55,7 +55,15 @@ impl Turn {
         cancels: watch::Receiver<u64>,
         forget: Rc<Cell<Option<i64>>>,
     ) -> Self {
-        Self { session, told: Told::default(), place: None, set_to: String::new(), forget, peer, cancels }
+        Self {
+            session,
+            told: Told::default(),
+            place: None,
+            set_to: String::new(),
+            forget,
+            peer,
+            cancels,
+        }
     }
 
     /// Says a piece of the answer.

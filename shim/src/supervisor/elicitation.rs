@@ -10,6 +10,7 @@ use agent_client_protocol_schema::v1::{
 use domain::RunId;
 use domain::agent::Elicitations;
 use domain::elicitation::{Inquiry, MAX_MESSAGE, Reply};
+use domain::event;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -145,7 +146,7 @@ impl Stream {
         let request = self.visits.borrow_mut().remove(elicitation);
         if let Some(request) = request {
             let data = json!({ "requestId": request, "elicitationId": elicitation });
-            self.tell("elicitation_complete", &data);
+            self.tell(event::ELICITATION_COMPLETE, &data);
         }
     }
 }

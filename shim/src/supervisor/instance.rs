@@ -454,6 +454,9 @@ impl Instance {
             if self.aside.get() == ASIDE + 1 {
                 self.give_up("the agent told more than 1000 things while no run was in flight");
             }
+            if self.aside.get() > ASIDE {
+                return;
+            }
         }
         let Ok(params) = serde_json::from_str::<Update<'_>>(params.get()) else { return };
         let stream = self.streams.borrow().get(&params.session_id).cloned();

@@ -8,8 +8,8 @@
 
 mod bundle;
 mod effort;
-mod exchange;
 mod elicitation;
+mod exchange;
 mod failure;
 mod instance;
 mod permission;

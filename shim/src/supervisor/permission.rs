@@ -6,9 +6,9 @@ use agent_client_protocol_schema::v1::{
     PermissionOptionId, RequestPermissionOutcome, RequestPermissionResponse,
     SelectedPermissionOutcome,
 };
-use domain::RunId;
 use domain::permission::Permission;
 use domain::run::{PermissionAnswer, PermissionOption};
+use domain::{RunId, event};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -114,7 +114,7 @@ impl Instance {
         if let Some(stream) = stream {
             let outcome = &response["outcome"];
             stream.tell(
-                "permission_request",
+                event::PERMISSION_REQUEST,
                 &json!({
                     "toolCall": asked.tool_call,
                     "options": asked.options,

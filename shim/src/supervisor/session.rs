@@ -11,6 +11,7 @@ use agent_client_protocol_schema::v1::{
     ResumeSessionRequest, SessionId as AcpSessionId,
 };
 use domain::agent::Driver;
+use domain::event;
 use domain::run::Usage;
 use domain::{AgentId, SessionId};
 use serde::{Deserialize, Serialize};
@@ -33,18 +34,6 @@ use crate::time::reach;
 
 /// The longest session id of an agent.
 const ACP_SESSION: usize = 1024;
-
-/// The event that says that the agent has forgotten the conversation and begins another.
-const LOST: &str = "conversation_lost";
-
-/// The event that says that an answer does not fit its schema and is asked for again.
-const CORRECTED: &str = "output_correction";
-
-/// The event that says that the agent cannot be told how much to think.
-const EFFORTLESS: &str = "effort_ignored";
-
-/// The event that says that what the run has left is not kept: what comes after may begin without it.
-const UNKEPT: &str = "workspace_not_kept";
 
 /// How long it may take to keep what a run has left.
 const KEEPING: Duration = Duration::from_mins(10);
@@ -146,7 +135,7 @@ impl Session {
             Ok(Err(why)) => why.to_string(),
             Err(_) => "it took too long".to_owned(),
         };
-        self.stream.tell(UNKEPT, &json!({ "reason": why }));
+        self.stream.tell(event::WORKSPACE_NOT_KEPT, &json!({ "reason": why }));
     }
 
     async fn turn(&mut self, job: &mut Job) -> Ended {
@@ -163,14 +152,14 @@ impl Session {
                 Err(Forgotten(_)) => self.attempt(job, &mut exchange).await,
                 ended => ended,
             };
-            let ended = ended
-                .unwrap_or_else(|Forgotten(fault)| Failure::from_fault(&fault).into_ended());
+            let ended =
+                ended.unwrap_or_else(|Forgotten(fault)| Failure::from_fault(&fault).into_ended());
             let ours = job.prompt.agent.driver == Driver::Vanilla;
             let calls = ours.then(|| self.stream.counted());
             match exchange.judge(ended, &self.stream.answer(), calls, &job.prompt) {
                 Verdict::Over(ended) => return *ended,
                 Verdict::Again { round, wrong } => {
-                    self.stream.tell(CORRECTED, &exchange::told(round, &wrong));
+                    self.stream.tell(event::OUTPUT_CORRECTION, &exchange::told(round, &wrong));
                 }
             }
         }
@@ -195,7 +184,8 @@ impl Session {
         let acp_id = AcpSessionId::new(acp.as_str());
         let mut request = PromptRequest::new(acp_id.clone(), vec![exchange.text.as_str().into()]);
         if prompt.agent.driver != Driver::Acp {
-            request.meta = Some([("reeve".to_owned(), exchange.told(prompt))].into_iter().collect());
+            request.meta =
+                Some([("reeve".to_owned(), exchange.told(prompt))].into_iter().collect());
         }
         let sent = timeout(timing.start, instance.peer.start("session/prompt", &request)).await;
         let mut call = match sent {
@@ -277,18 +267,17 @@ impl Session {
             }
             let request = level.set(acp, value);
             let deadline = Instant::now() + self.shared.timing.start;
-            let answer =
-                instance.peer.call("session/set_config_option", &request, deadline).await;
+            let answer = instance.peer.call("session/set_config_option", &request, deadline).await;
             if let Ok(result) = answer {
-                self.own_effort = effort
-                    .map(|_| self.own_effort.take().unwrap_or_else(|| level.now.to_owned()));
+                self.own_effort =
+                    effort.map(|_| self.own_effort.take().unwrap_or_else(|| level.now.to_owned()));
                 self.stream.offers(&result);
                 return;
             }
             why = "the agent did not take the level";
         }
         if let Some(effort) = effort {
-            self.stream.tell(EFFORTLESS, &json!({ "effort": effort, "reason": why }));
+            self.stream.tell(event::EFFORT_IGNORED, &json!({ "effort": effort, "reason": why }));
         }
     }
 
@@ -315,7 +304,8 @@ impl Session {
             lost => {
                 let acp = self.create(&instance, &can, prompt).await?;
                 if let Some(lost) = lost {
-                    self.stream.tell(LOST, &json!({ "lost": lost, "now": acp }));
+                    self.stream
+                        .tell(event::CONVERSATION_LOST, &json!({ "lost": lost, "now": acp }));
                 }
                 acp
             }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use domain::conversation::{Setting, Settings};
+use domain::event;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -11,9 +12,6 @@ use super::instance::Instance;
 use super::stream::Stream;
 use crate::acp::peer::CallError;
 use crate::report::cut;
-
-/// The event that says that the agent did not take a setting. The control plane gives it up.
-const REFUSED: &str = "setting_refused";
 
 /// One thing to be set.
 struct Change {
@@ -50,7 +48,7 @@ pub(super) async fn apply(
         };
         let mut data = name;
         data["reason"] = json!(why);
-        stream.tell(REFUSED, &data);
+        stream.tell(event::SETTING_REFUSED, &data);
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use domain::conversation::Offers;
 use domain::elicitation::{MAX_ELICITATIONS, Reply};
+use domain::event;
 use domain::run::{PermissionAnswer, Usage};
 use domain::{AgentId, RunId, SessionId};
 use serde::Deserialize;
@@ -393,7 +394,7 @@ impl Stream {
         drop(state);
         let shown = cut::line(&String::from_utf8_lossy(&line[..line.len().min(400)]), 200);
         self.tell(
-            "notice",
+            event::NOTICE,
             &json!({
                 "severity": "warning",
                 "title": "The agent wrote something that is not a message",

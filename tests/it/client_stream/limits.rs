@@ -1,5 +1,6 @@
 //! What a client may say and how much, and the document that says so.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures::SinkExt;
@@ -151,6 +152,11 @@ fn the_document_is_what_it_says_it_is() {
     for example in examples("tell") {
         check_told(example).unwrap();
     }
+    let event = &resolve(&DOCUMENT["components"]["schemas"]["Event"])["else"]["allOf"];
+    let told = event.as_array().unwrap().iter();
+    let told: BTreeSet<_> =
+        told.map(|one| one["if"]["properties"]["type"]["const"].as_str().unwrap()).collect();
+    assert_eq!(told, domain::event::OURS.into());
     // A schema that takes anything would prove nothing.
     for bad in [
         json!({ "type": "subscribed", "topic": "realm" }),

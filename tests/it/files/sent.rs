@@ -32,9 +32,7 @@ impl<'a> Shim<'a> {
         let claim = format!("st_{}_{}_{generation}", reeve.realm.ulid(), agent.ulid());
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&SIGNING_KEY).unwrap();
         mac.update(claim.as_bytes());
-        let signature: String =
-            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let token = format!("{claim}_{signature}");
+        let token = format!("{claim}_{}", hex::encode(mac.finalize().into_bytes()));
         Self { reeve, caller: reeve.app.authenticate_shim(Some(&token)).unwrap(), agent }
     }
 

@@ -35,15 +35,6 @@ fn bucket(names: &str) -> String {
 /// The key that signs the tokens of shims.
 const SIGNING_KEY: [u8; 32] = [7; 32];
 
-/// As CloudFormation writes it.
-fn hex(key: &[u8; 32]) -> String {
-    use std::fmt::Write;
-    key.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
-}
-
 /// The ULID of everything in a sample event.
 const SAMPLE: &str = "01JD3Z6V0QK5S8M2W4X7Y9ABCD";
 
@@ -104,7 +95,7 @@ impl World {
         call("AmazonSQS.CreateQueue", json!({ "QueueName": names })).await;
         call("AmazonEC2ContainerServiceV20141113.CreateCluster", json!({ "clusterName": names }))
             .await;
-        for (name, value) in [("signing", hex(&SIGNING_KEY)), ("first", "{}".into())] {
+        for (name, value) in [("signing", hex::encode(SIGNING_KEY)), ("first", "{}".into())] {
             let secret = json!({ "Name": format!("{names}-{name}"), "SecretString": value });
             call("secretsmanager.CreateSecret", secret).await;
         }

@@ -57,7 +57,8 @@ impl Said {
             Self::Ended(run, outcome) => {
                 let code = (*outcome == Outcome::Failed).then(|| "agent_error".to_owned());
                 let (stop_reason, detail, usage) = (None, None, None);
-                let ended = Ended { outcome: *outcome, stop_reason, code, detail, usage, structured: None };
+                let ended =
+                    Ended { outcome: *outcome, stop_reason, code, detail, usage, structured: None };
                 ReportEvent { run: Some(*run), what: What::Ended(ended) }
             }
         }

@@ -33,7 +33,13 @@ impl World {
         self.outside.lock().unwrap().live.get_mut(&id).unwrap().connection =
             Some(format!("c{number}"));
         let (container, generation) = (id, shim.observed.generation);
-        let hello = Hello { protocol: PROTOCOL, container, generation, version: "1".to_owned(), walls: Standing::NONE };
+        let hello = Hello {
+            protocol: PROTOCOL,
+            container,
+            generation,
+            version: "1".to_owned(),
+            walls: Standing::NONE,
+        };
         if !self.frame(id, &Up::Hello(hello)).await
             && let Some(shim) = self.outside.lock().unwrap().live.get_mut(&id)
         {

@@ -120,7 +120,10 @@ mod tests {
         ] {
             let failure = Failure::of(step, "making namespaces")(errno);
             let told = explain(&failure).unwrap();
-            assert!(told.contains("--compute docker") && told.contains("making namespaces"), "{told}");
+            assert!(
+                told.contains("--compute docker") && told.contains("making namespaces"),
+                "{told}"
+            );
         }
         let failure = Failure::of(Step::Namespaces, "making namespaces")(rustix::io::Errno::NOMEM);
         assert_eq!(explain(&failure), None, "it may work another time");

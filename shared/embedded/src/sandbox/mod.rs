@@ -392,7 +392,15 @@ impl Inner {
         repositories: Vec<(String, PathBuf)>,
     ) -> Spec {
         let (data, shim) = (self.layout.data.clone(), self.shim.clone());
-        Spec { place, data, dir, shim, repositories, bundles: Vec::new(), groups: Groups::default() }
+        Spec {
+            place,
+            data,
+            dir,
+            shim,
+            repositories,
+            bundles: Vec::new(),
+            groups: Groups::default(),
+        }
     }
 
     /// Where bundles are seen, and where they are. All of them: one that is made later can be started

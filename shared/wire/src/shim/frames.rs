@@ -179,7 +179,9 @@ mod tests {
             let commands = match serde_json::from_str(&frame).unwrap() {
                 Down::Commands(all) => all,
                 Down::Part(part) => parts.take(part).into_iter().collect(),
-                Down::Ack { .. } | Down::Told(_) | Down::Refused { .. } => panic!("nobody said so: {frame}"),
+                Down::Ack { .. } | Down::Told(_) | Down::Refused { .. } => {
+                    panic!("nobody said so: {frame}")
+                }
             };
             for command in commands {
                 let Command::Prompt(prompt) = command else { panic!("{command:?}") };

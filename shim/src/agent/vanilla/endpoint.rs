@@ -7,10 +7,10 @@ use hyper::{Response, StatusCode, header};
 use serde_json::Value;
 use wire::shim::{Egress, failure};
 
+use super::http::sse::Events;
 use super::reply::{Broken, Piece, Reply};
 use super::transcript::Transcript;
 use super::{anthropic, http, openai};
-use super::http::sse::Events;
 use crate::acp::message::Fault;
 use crate::agent::client::Turn;
 use crate::report::cut;
@@ -94,7 +94,8 @@ impl Endpoint {
             }
         };
         retry(|| async {
-            let answer = checked(http::send(&self.egress, path, &[VERSION], Some(&body)).await).await?;
+            let answer =
+                checked(http::send(&self.egress, path, &[VERSION], Some(&body)).await).await?;
             self.listen(answer, turn).await
         })
         .await

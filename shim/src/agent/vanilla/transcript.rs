@@ -11,14 +11,18 @@ pub(super) struct Transcript(pub(super) Vec<Entry>);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub(super) enum Entry {
-    User { text: String },
+    User {
+        text: String,
+    },
     Assistant {
         text: String,
         calls: Vec<Call>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         thoughts: Vec<Value>,
     },
-    Results { results: Vec<Answered> },
+    Results {
+        results: Vec<Answered>,
+    },
 }
 
 /// A tool call of the model.
