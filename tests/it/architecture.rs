@@ -31,7 +31,7 @@ const ROUTES: &str = "routes";
 
 /// The crates of the field that `domain` may use: no I/O, no clock, no async.
 const DOMAIN: &[&str] =
-    &["jiff", "jsonschema", "schemars", "serde", "serde_json", "strum", "thiserror", "ulid"];
+    &["hex", "jiff", "jsonschema", "schemars", "serde", "serde_json", "strum", "thiserror", "ulid"];
 
 /// What `app` must not reach, not even through others: it names no platform and no protocol.
 const NO_PLATFORM: &[&str] = &["axum", "http", "hyper", "reqwest", "rusqlite", "rustix", "tokio"];

@@ -91,7 +91,7 @@ async fn each_kind_of_tool_is_answered_as_the_template_says() {
     let template = client.post("/v1/templates", template).await.is(201);
     assert_eq!(template["permissions"], by_kind);
     let wrong = json!({ "name": "odd", "driver": "acp", "permissions": { "write": "allow" } });
-    client.post("/v1/templates", wrong).await.is(422);
+    client.post("/v1/templates", wrong).await.is(400);
     let new = json!({ "name": "one of them", "templateId": template["id"] });
     let agent = client.post("/v1/agents", new).await.is(201);
     assert_eq!(agent["permissions"], by_kind);

@@ -418,7 +418,11 @@ impl Instance {
     async fn take(self: &Rc<Self>, message: Incoming) {
         match message {
             // An answer nobody waits for may be late; what matters is who waits in vain.
-            Incoming::Answer { id, result } => drop(self.peer.resolve(&id, result)),
+            Incoming::Answer { id, result } => {
+                drop(self.peer.resolve(&id, result));
+                // Who waits for it acts on it before more is heard: what comes next belongs to what is then.
+                tokio::task::yield_now().await;
+            }
             Incoming::Notification { method, params } if method == "session/update" => {
                 self.update(&params).await;
             }

@@ -6,7 +6,7 @@ use tests::reeve::Options;
 use super::{Home, World, shell};
 
 fn limited() -> Options {
-    ["memory=192M", "processes=96", "files=256", "disk=48M", "inodes=3000", "scratch=24M"]
+    ["memory=384M", "processes=96", "files=256", "disk=48M", "inodes=3000", "scratch=24M"]
         .into_iter()
         .fold(Options::default(), |options, limit| options.arg("--limit").arg(limit))
 }
@@ -49,7 +49,7 @@ async fn set_off(home: Home, script: &str, code: &str, words: &str) {
 
 bombs! {
     memory: "perl -e '$all .= \"x\" x 1e6 while 1'" =>
-        "memory_limit", "201326592 bytes of memory";
+        "memory_limit", "402653184 bytes of memory";
     shared_memory: "perl -e 'for (;;) { my $id = shmget(0, 60000, 01600) // last; \
         shmwrite($id, \"x\" x 60000, 0, 60000) }'; dd if=/dev/zero of=/dev/shm/all bs=1M; sleep 1000" =>
         "disk_limit", "/tmp and /dev/shm are full";
