@@ -200,6 +200,16 @@ def iam_actions(module):
     module.extract_resource_arn = with_task
 
 
+def iam_evaluator(module):
+    """The emulator has no TLS, which a bucket's policy asks for: what comes here came by it."""
+    resolve = module._resolve_condition_key
+
+    def mended(key, context):
+        return "true" if key.lower() == "aws:securetransport" else resolve(key, context)
+
+    module._resolve_condition_key = mended
+
+
 def sam_s3(module):
     """`sam delete` knows its own templates again: it wrote their addresses with the given endpoint."""
     parse = module.parse_s3_url

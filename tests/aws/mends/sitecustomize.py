@@ -167,6 +167,7 @@ def secretsmanager(module):
 
 MENDS = {
     "ministack.core.iam_actions": [deployment.iam_actions],
+    "ministack.core.iam_evaluator": [deployment.iam_evaluator],
     "ministack.services.cloudformation.engine": [deployment.engine],
     "ministack.services.cloudformation.provisioners": [deployment.provisioners],
     "samcli.lib.utils.s3": [deployment.sam_s3],
