@@ -262,6 +262,34 @@ for (const [size, scheme] of [["desk", "light"], ["phone", "dark"]]) {
       assert.equal(await question.count(), 0);
     });
 
+    test("an agent that wants to know something is told", async () => {
+      const agent = await api("POST", "/v1/agents", { name: `elicits ${size}`, driver: "acp" });
+      const elicits = await api("POST", "/v1/sessions", { agentId: agent.id, title: `Elicits ${title}` });
+      await page.goto(new URL(`#session=${elicits.id}`, page.url()).href);
+      await page.getByText("Nothing said yet").waitFor();
+      await prompt(page, "!elicit form");
+      const form = page.getByRole("form", { name: "The agent asks for an answer" });
+      await form.getByLabel("Your name").fill("Ada");
+      await form.getByLabel("How old").fill("36");
+      await form.getByLabel("Colour").selectOption("green");
+      await form.getByLabel("Tea").check();
+      await form.getByLabel("Remember me").check();
+      await fits(page);
+      await page.screenshot({ path: join(shots, `${size}-elicits.png`) });
+      await form.getByRole("button", { name: "Answer" }).click();
+      await page.locator(".end.completed").waitFor();
+      const content = { name: "Ada", age: 36, colour: "green", drinks: ["tea"], remember: true };
+      const heard = await page.locator(".row.agent").last().innerText();
+      assert.deepEqual(JSON.parse(heard.slice(heard.indexOf("{"))), { action: "accept", content });
+      assert.equal(await form.count(), 0);
+
+      await prompt(page, "!elicit url");
+      assert.equal(await form.getByRole("link").getAttribute("href"), "https://example.com/login");
+      await form.getByRole("button", { name: "Decline" }).click();
+      await page.locator(".end.completed").nth(1).waitFor();
+      await page.getByText("Answered: Decline").waitFor();
+    });
+
     test("nothing was refused and nothing failed", async () => {
       await fits(page);
       await page.screenshot({ path: join(shots, `${size}-session.png`) });

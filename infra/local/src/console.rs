@@ -44,6 +44,7 @@ const FILES: &[File] = files! {
     STYLE "style.css"
     IMAGE "icon.svg"
     SCRIPT "app/api.js"
+    SCRIPT "app/asks.js"
     SCRIPT "app/diff.js"
     SCRIPT "app/follow.js"
     SCRIPT "app/format.js"

@@ -273,7 +273,15 @@ async fn permission(turn: &Turn, rest: &str) {
 async fn elicit(turn: &Turn, url: bool) {
     let mut wanted = json!({ "message": "Who are you?", "mode": "form", "requestedSchema": {
         "type": "object",
-        "properties": { "name": { "type": "string", "minLength": 2 } },
+        "properties": {
+            "name": { "type": "string", "title": "Your name", "minLength": 2 },
+            "age": { "type": "integer", "title": "How old", "minimum": 0 },
+            "colour": { "type": "string", "title": "Colour", "enum": ["red", "green"] },
+            "drinks": { "type": "array", "title": "Drinks", "items": { "anyOf": [
+                { "const": "tea", "title": "Tea" }, { "const": "coffee", "title": "Coffee" },
+            ] } },
+            "remember": { "type": "boolean", "title": "Remember me" },
+        },
         "required": ["name"],
     } });
     if url {

@@ -419,7 +419,7 @@ impl Instance {
         match message {
             // An answer nobody waits for may be late; what matters is who waits in vain.
             Incoming::Answer { id, result } => {
-                drop(self.peer.resolve(&id, result));
+                _ = self.peer.resolve(&id, result);
                 // Who waits for it acts on it before more is heard: what comes next belongs to what is then.
                 tokio::task::yield_now().await;
             }

@@ -95,6 +95,13 @@ const kinds = {
       html`<div class="dim">${row.data.options.map((option) => option?.name ?? option?.optionId).join(" · ")}</div>`}
     </section>`,
 
+  elicitation: (row) => html`
+    <section class="row card ask">
+      <h3 class="label">Answer asked</h3>
+      <div class="plain">${String(row.data.message ?? "")}</div>
+      ${row.data.action !== undefined && html`<div class="dim">Answered: ${words(row.data.action)}</div>`}
+    </section>`,
+
   notice: (row) => {
     const severity = ["error", "warning"].includes(row.data.severity) ? row.data.severity : "info";
     return html`

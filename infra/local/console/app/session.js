@@ -1,6 +1,7 @@
 // One session, live: its head, its timeline and the composer.
 
 import { intent, session as at } from "./api.js";
+import { Ask } from "./asks.js";
 import { count, sessionState, words } from "./format.js";
 import { Failure } from "./new-session.js";
 import { Block } from "./rows.js";
@@ -209,9 +210,9 @@ export class SessionView extends Component {
     });
   }
 
-  answer(row, optionId) {
+  answer(row, answer) {
     return this.act("answering", () =>
-      this.props.api.post(`/v1/runs/${encodeURIComponent(row.run)}/answer`, { requestId: row.data.requestId, optionId }));
+      this.props.api.post(`/v1/runs/${encodeURIComponent(row.run)}/answer`, { requestId: row.data.requestId, ...answer }));
   }
 
   close() {
@@ -285,7 +286,7 @@ export class SessionView extends Component {
         <div class="visually-hidden" role="status" aria-live="polite">${this.says}</div>
         <footer class="foot">
           ${problem && html`<${Failure} problem=${problem} />`}
-          ${writes && [...timeline.asks].map(([key, row]) => html`<${Ask} key=${key} row=${row} busy=${answering} onAnswer=${(option) => this.answer(row, option)} />`)}
+          ${writes && [...timeline.asks].map(([key, row]) => html`<${Ask} key=${key} row=${row} busy=${answering} onAnswer=${(answer) => this.answer(row, answer)} />`)}
           ${state === "completed"
             ? html`<p class="dim over">This session is closed. <button class="quiet" onClick=${onCreate}>New session</button></p>`
             : writes
@@ -295,20 +296,6 @@ export class SessionView extends Component {
         </footer>
       </div>`;
   }
-}
-
-function Ask({ row, busy, onAnswer }) {
-  const { toolCall, options } = row.data;
-  return html`
-    <section class="card ask asks" role="group" aria-label="The agent asks for permission">
-      <div>${String(toolCall?.title ?? "The agent asks to use a tool.")}</div>
-      <div class="choices">
-        ${options.map(
-          (option) => html`
-            <button key=${option.optionId} class=${String(option.kind).startsWith("allow") ? "primary" : ""} disabled=${busy} onClick=${() => onAnswer(option.optionId)}>${option.name}</button>`,
-        )}
-      </div>
-    </section>`;
 }
 
 function Tokens({ usage, context }) {

@@ -29,7 +29,7 @@ export class Timeline {
     /** How many runs ended here since it was opened. */
     this.ended = 0;
     this.runs = new Map();
-    /** Permission requests that wait for an answer, by run and request. */
+    /** Permission requests and elicitations that wait for an answer, by run and request. */
     this.asks = new Map();
     this.tools = new Map();
     /** Tool calls that have not ended. */
@@ -236,9 +236,18 @@ const folds = {
   },
 
   elicitation_request(timeline, event, data, seq) {
-    const notice = { severity: "info", title: "The agent asks for an answer", description: string(data.message) };
-    timeline.add("notice", event, { data: notice });
+    const row = timeline.add("elicitation", event, { data: { ...data } });
+    timeline.asks.set(`${event.runId}/${data.requestId}`, row);
     timeline.said(`The agent asks: ${string(data.message)}`, seq);
+  },
+
+  elicitation_response(timeline, event, data) {
+    const id = `${event.runId}/${data.requestId}`;
+    const row = timeline.asks.get(id);
+    if (!row) return;
+    timeline.asks.delete(id);
+    row.data.action = string(data.action);
+    timeline.touch(row);
   },
 
   workspace_not_kept(timeline, event, data, seq) {
