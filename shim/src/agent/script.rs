@@ -8,6 +8,7 @@
 //! | directive | what it does |
 //! |---|---|
 //! | `!say TEXT`, `!think TEXT` | one piece of an answer, of a thought |
+//! | `!insist TEXT` | one piece of an answer, told as a request that waits for its answer |
 //! | `!chunks N [BYTES]` | N pieces of BYTES each (4) |
 //! | `!events N` | N tool calls, each its own event |
 //! | `!rate N PER_SECOND` | the same, so many in a second, each with the time in `_meta.sentAt` |
@@ -37,7 +38,7 @@
 //! | `!ignorecancel` | does not answer this prompt, whatever happens |
 //! | `!ignoreterm` | a shell in the agent's group that ignores TERM |
 //! | `!fork` | a process that leaves the group and the parent, ignores TERM and sleeps |
-//! | `!exit CODE`, `!kill9` | ends the process |
+//! | `!exit CODE [COUNT]`, `!kill9` | ends the process, where this is the COUNTth prompt of the session if that is said |
 //! | `!error CODE MESSAGE`, `!refuse` | ends the turn so |
 
 use std::io::Write;
@@ -93,6 +94,7 @@ async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
     match verb {
         "!say" => turn.say(rest).await,
         "!think" => turn.think(rest).await,
+        "!insist" => turn.insist(rest).await,
         "!settings" => turn.say(&turn.set_to).await,
         "!count" => turn.say(&count.to_string()).await,
         "!chunks" => {
@@ -150,6 +152,7 @@ async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
             turn.cancellation().await;
             return Step::Ended(Ok("cancelled"));
         }
+        "!exit" if ![0, count].contains(&number(rest, 1)) => {}
         _ => return fault(turn, verb, rest).await,
     }
     Step::Next
