@@ -192,7 +192,7 @@ impl Session {
             Ok(Err(_)) => return Ok(instance.reason().into_ended()),
             Err(_) => return Ok(silent("session/prompt").into_ended()),
         };
-        self.stream.started(&acp);
+        self.stream.started(&acp, &exchange.text);
         let mut deadline = exchange.deadline(prompt);
         // Our own loop counts for itself, and ends at the step that is too much.
         let counts = prompt.agent.driver != Driver::Vanilla;

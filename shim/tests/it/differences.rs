@@ -196,3 +196,19 @@ async fn an_agent_that_goes_in_peace_is_started_again_for_the_prompt_that_it_mis
     plane.command(prompt(1, 10, "!exit 0")).await;
     assert_eq!(plane.failed(1, 10).await, "agent_exited");
 }
+
+#[tokio::test]
+async fn a_prompt_that_the_agent_tells_back_is_not_told_again() {
+    let mut plane = Plane::start().await;
+    for (number, script) in [(1, "!repeat\n!say on"), (2, "!repeat 5\n!say on")] {
+        plane.command(prompt(1, number, script)).await;
+        plane.completed(1, number).await;
+        assert_eq!(plane.said(1, number), "on", "{script}");
+        assert_eq!(plane.updates(1, number, "user_message_chunk"), [&json!(null); 0], "{script}");
+    }
+    plane.command(prompt(1, 4, "!hear !hear\n!hear Something else.\n!say on")).await;
+    plane.completed(1, 4).await;
+    let told = plane.updates(1, 4, "user_message_chunk");
+    assert_eq!(told.len(), 1, "what is no repetition is told: {told:?}");
+    assert_eq!(told[0]["content"]["text"], "Something else.");
+}
