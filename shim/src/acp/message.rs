@@ -35,15 +35,28 @@ impl Id {
     }
 }
 
-/// A failure, as the other side says it.
+/// A failure, as the other side says it. Whatever it says there, it is one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Value")]
 pub(crate) struct Fault {
-    #[serde(default)]
     pub(crate) code: i64,
-    #[serde(default)]
     pub(crate) message: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<Value>,
+}
+
+impl From<Value> for Fault {
+    fn from(mut said: Value) -> Self {
+        let code = &said["code"];
+        let code = code.as_i64().or_else(|| code.as_str()?.parse().ok()).unwrap_or_default();
+        let message = match &said["message"] {
+            Value::String(message) => message.clone(),
+            Value::Null => said.as_str().unwrap_or_default().to_owned(),
+            other => other.to_string(),
+        };
+        let data = said.get_mut("data").map(Value::take).filter(|data| !data.is_null());
+        Self { code, message, data }
+    }
 }
 
 impl Fault {
@@ -54,6 +67,21 @@ impl Fault {
     /// A failure with one of our stable codes.
     pub(crate) fn stable(code: &str, message: impl Into<String>) -> Self {
         Self { code: INTERNAL, message: message.into(), data: Some(json!({ "code": code })) }
+    }
+
+    /// What it says, with what it adds to that: many say only there what really went wrong.
+    pub(crate) fn told(&self) -> String {
+        let data = self.data.as_ref();
+        let more = data.and_then(|data| {
+            let fields = ["details", "message", "error"].into_iter().map(|field| &data[field]);
+            std::iter::once(data).chain(fields).find_map(Value::as_str)
+        });
+        match more.filter(|more| !more.is_empty() && !self.message.contains(more)) {
+            Some(more) if self.message.is_empty() => more.to_owned(),
+            Some(more) => format!("{}: {more}", self.message),
+            None if self.message.is_empty() => format!("error {}", self.code),
+            None => self.message.clone(),
+        }
     }
 
     /// The stable code it carries.
@@ -87,8 +115,19 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<I
     Id::deserialize(deserializer).map(Some)
 }
 
-/// Reads a line; none where it is no message.
+/// How messages begin.
+const BEGINNING: &[u8] = br#"{"jsonrpc""#;
+
+/// Reads a line; none where it is no message. One may have something else before it: a greeting that
+/// ends no line, half of another message.
 pub(crate) fn read(line: &[u8]) -> Option<Incoming> {
+    parse(line).or_else(|| {
+        let begins = line.windows(BEGINNING.len()).rposition(|bytes| bytes == BEGINNING)?;
+        if begins == 0 { None } else { parse(&line[begins..]) }
+    })
+}
+
+fn parse(line: &[u8]) -> Option<Incoming> {
     let any: Any<'_> = serde_json::from_slice(line).ok()?;
     let params = || any.params.unwrap_or(RawValue::NULL).to_owned();
     Some(match (any.id, any.method) {
@@ -158,6 +197,50 @@ mod tests {
         assert!(matches!(read(br#"{"method":"m"}"#), Some(Incoming::Notification { .. })));
         for noise in ["", "[]", "null", "hello", "{}", r#"{"method":"#] {
             assert!(read(noise.as_bytes()).is_none(), "{noise}");
+        }
+    }
+
+    #[test]
+    fn a_message_may_have_something_before_it() {
+        for before in ["Loading… ", "\u{feff}", "\u{1b}[?25h", r#"{"jsonrpc":"2.0","method":"ses"#]
+        {
+            let line = format!(r#"{before}{{"jsonrpc":"2.0","id":7,"result":{{}}}}"#);
+            let read = read(line.as_bytes());
+            assert!(matches!(read, Some(Incoming::Answer { id: Id::Number(7), .. })), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_failure_tells_what_it_adds() {
+        for (error, told) in [
+            (json!({ "code": -32603, "message": "Internal error" }), "Internal error"),
+            (json!({ "message": "no", "data": "no model" }), "no: no model"),
+            (json!({ "message": "no", "data": { "details": "no model" } }), "no: no model"),
+            (json!({ "message": "no: no model", "data": "no model" }), "no: no model"),
+            (json!({ "data": { "message": "no model" } }), "no model"),
+            (json!({ "code": 7, "data": { "code": "model_error" } }), "error 7"),
+        ] {
+            assert_eq!(Fault::from(error.clone()).told(), told, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_one_whatever_it_says() {
+        for (error, code, message) in [
+            (r#"{"code":-32000,"message":"log in"}"#, -32000, "log in"),
+            (r#"{"code":"-32000","message":null,"data":null}"#, -32000, ""),
+            (r#"{"code":"ECONNRESET","message":{"why":1}}"#, 0, r#"{"why":1}"#),
+            (r#""it broke""#, 0, "it broke"),
+            ("{}", 0, ""),
+            ("7", 0, ""),
+        ] {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":7,"error":{error}}}"#);
+            match read(line.as_bytes()) {
+                Some(Incoming::Answer { result: Err(fault), .. }) => {
+                    assert_eq!((fault.code, fault.message.as_str()), (code, message), "{error}");
+                }
+                other => panic!("{error}: {other:?}"),
+            }
         }
     }
 }

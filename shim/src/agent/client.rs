@@ -76,6 +76,20 @@ impl Turn {
         self.chunk("agent_thought_chunk", text).await;
     }
 
+    /// Tells a piece of what the user has said.
+    pub(super) async fn hear(&self, text: &str) {
+        self.chunk("user_message_chunk", text).await;
+    }
+
+    /// Says a piece of the answer in a request, and waits until it is answered.
+    pub(super) async fn insist(&self, text: &str) {
+        let content = json!({ "type": "text", "text": text });
+        let update = json!({ "sessionUpdate": "agent_message_chunk", "content": content });
+        let params = json!({ "sessionId": self.session, "update": update });
+        let deadline = Instant::now() + PERMISSION;
+        drop(self.peer.call("session/update", &params, deadline).await);
+    }
+
     async fn chunk(&self, kind: &str, text: &str) {
         self.update(kind, &json!({ "content": { "type": "text", "text": text } })).await;
     }

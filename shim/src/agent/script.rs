@@ -8,6 +8,9 @@
 //! | directive | what it does |
 //! |---|---|
 //! | `!say TEXT`, `!think TEXT` | one piece of an answer, of a thought |
+//! | `!repeat [BYTES]` | tells back what the user has said, in pieces of BYTES (all) |
+//! | `!hear TEXT` | one piece of what the user is to have said |
+//! | `!insist TEXT` | one piece of an answer, told as a request that waits for its answer |
 //! | `!chunks N [BYTES]` | N pieces of BYTES each (4) |
 //! | `!events N` | N tool calls, each its own event |
 //! | `!rate N PER_SECOND` | the same, so many in a second, each with the time in `_meta.sentAt` |
@@ -37,7 +40,7 @@
 //! | `!ignorecancel` | does not answer this prompt, whatever happens |
 //! | `!ignoreterm` | a shell in the agent's group that ignores TERM |
 //! | `!fork` | a process that leaves the group and the parent, ignores TERM and sleeps |
-//! | `!exit CODE`, `!kill9` | ends the process |
+//! | `!exit CODE [COUNT]`, `!kill9` | ends the process, where this is the COUNTth prompt of the session if that is said |
 //! | `!error CODE MESSAGE`, `!refuse` | ends the turn so |
 
 use std::io::Write;
@@ -70,6 +73,7 @@ pub(super) async fn play(turn: &Turn, count: u64, script: &str) -> Option<Result
         match verb {
             "!usage" => usage = Some(Used::Plain(used.0, used.1)),
             "!quota" => usage = Some(Used::Quota(used.0, used.1)),
+            "!repeat" => repeat(turn, script, used.0).await,
             _ => {}
         }
         match step(turn, count, verb, rest).await {
@@ -93,6 +97,8 @@ async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
     match verb {
         "!say" => turn.say(rest).await,
         "!think" => turn.think(rest).await,
+        "!insist" => turn.insist(rest).await,
+        "!hear" => turn.hear(rest).await,
         "!settings" => turn.say(&turn.set_to).await,
         "!count" => turn.say(&count.to_string()).await,
         "!chunks" => {
@@ -145,11 +151,12 @@ async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
             turn.update("agent_message_chunk", &said).await;
         }
         "!forget" => turn.forget.set(rest.parse().ok()),
-        "!usage" | "!quota" => {}
+        "!usage" | "!quota" | "!repeat" => {}
         "!wait" => {
             turn.cancellation().await;
             return Step::Ended(Ok("cancelled"));
         }
+        "!exit" if ![0, count].contains(&number(rest, 1)) => {}
         _ => return fault(turn, verb, rest).await,
     }
     Step::Next
@@ -211,6 +218,15 @@ async fn fault(turn: &Turn, verb: &str, rest: &str) -> Step {
         _ => turn.say(&format!("there is no directive {verb}")).await,
     }
     Step::Next
+}
+
+async fn repeat(turn: &Turn, mut rest: &str, size: u64) {
+    let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(rest.len());
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at(rest.ceil_char_boundary(size));
+        turn.hear(piece).await;
+        rest = behind;
+    }
 }
 
 async fn flood(turn: &Turn, requests: bool) {

@@ -147,7 +147,12 @@ impl Settings {
                 "sessionCapabilities": sessions,
             },
             "authMethods": if self.is_rich() {
-                json!([{ "id": "terminal-api-key", "type": "terminal" }, { "id": "echo-api-key" }])
+                json!([
+                    { "id": "terminal-api-key", "type": "terminal" },
+                    // Not every way that is offered works.
+                    { "id": "broken-api-key" },
+                    { "id": "echo-api-key" },
+                ])
             } else {
                 json!([])
             },

@@ -22,9 +22,6 @@ impl Failure {
 
     /// What an agent's error means.
     pub(crate) fn from_fault(fault: &Fault) -> Self {
-        if fault.code == AUTH_REQUIRED {
-            return Self::new(failure::AUTH_REQUIRED, &fault.message);
-        }
         let known = [
             failure::MODEL_ERROR,
             failure::MODEL_UNAVAILABLE,
@@ -36,12 +33,12 @@ impl Failure {
             failure::EGRESS_DENIED,
             failure::OUTPUT_LIMIT,
         ];
-        let code = known.into_iter().find(|code| fault.stable_code() == Some(code));
-        match (code, fault.message.is_empty()) {
-            (Some(code), _) => Self::new(code, &fault.message),
-            (None, false) => Self::new(failure::AGENT_ERROR, &fault.message),
-            (None, true) => Self::new(failure::AGENT_ERROR, format!("error {}", fault.code)),
-        }
+        let stable = known.into_iter().find(|code| fault.stable_code() == Some(code));
+        let code = match fault.code {
+            AUTH_REQUIRED => failure::AUTH_REQUIRED,
+            _ => stable.unwrap_or(failure::AGENT_ERROR),
+        };
+        Self::new(code, fault.told())
     }
 
     pub(crate) fn into_ended(self) -> Ended {

@@ -4,7 +4,8 @@
 //! learns that reason. When it has ended, no process of it is left.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::walls::{Standing, Wall};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Child;
@@ -29,6 +30,7 @@ use wire::shim::{MAX_EVENT, ProcessState, failure};
 
 use super::elicitation;
 use super::failure::Failure;
+use super::hello::{self, Capabilities};
 use super::stream::Stream;
 use super::{Shared, bundle, spawn};
 use crate::acp::line::{Lines, Stop};
@@ -41,8 +43,8 @@ use crate::process::walls::{self, Place, Scratch, Witness};
 
 /// Lines that are no message which an agent may write before it is given up.
 const NOISE: u32 = 1000;
-/// What is kept of stderr.
-const STDERR: usize = 4096;
+/// What is kept of what an agent writes that is no message.
+const SAID: usize = 4096;
 /// Updates of sessions that are not known yet, and their bytes: an agent may be faster than its own
 /// answer.
 const EARLY: usize = 64;
@@ -54,15 +56,6 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long an agent may take to go once its input is closed.
 const RETIRE: Duration = Duration::from_secs(8);
 
-/// What an agent said it can do, as far as it matters here.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Capabilities {
-    pub(super) load: bool,
-    pub(super) resume: bool,
-    /// How it logs in with a key that it finds in its environment, where it can.
-    pub(super) log_in: Option<String>,
-}
-
 type Ready = Option<Result<Capabilities, Failure>>;
 
 #[derive(Debug)]
@@ -72,6 +65,8 @@ pub(super) struct Instance {
     /// Its workspace, as it sees it.
     pub(super) workspace: PathBuf,
     pub(super) peer: Rc<Peer>,
+    /// The names of what is in its environment.
+    variables: BTreeSet<OsString>,
     kin: Kin,
     witness: Witness,
     limits: Limits,
@@ -81,12 +76,14 @@ pub(super) struct Instance {
     ready: watch::Sender<Ready>,
     ended: watch::Sender<bool>,
     reason: RefCell<Option<Failure>>,
+    left: Cell<bool>,
     streams: RefCell<BTreeMap<String, Rc<Stream>>>,
     early: RefCell<VecDeque<(String, Box<RawValue>)>>,
     busy: Cell<usize>,
     noise: Cell<u32>,
     aside: Cell<u32>,
-    stderr: RefCell<VecDeque<u8>>,
+    /// The end of what it wrote that is no message.
+    said: RefCell<VecDeque<u8>>,
     /// What its program is of, while it lives.
     _bundle: Option<File>,
 }
@@ -117,9 +114,9 @@ impl Instance {
         let scratch =
             Scratch::make(&shared.boot, &place, number).map_err(|why| unavailable(&why))?;
         let bundle = bundle::hold(&plan);
-        let mut child = spawn::command(&shared.boot, &plan, &mark, &place, scratch.as_ref())
-            .spawn()
-            .map_err(|why| unavailable(&why))?;
+        let mut command = spawn::command(&shared.boot, &plan, &mark, &place, scratch.as_ref());
+        let mut child = command.spawn().map_err(|why| unavailable(&why))?;
+        let variables = command.as_std().get_envs().map(|(name, _)| name.to_owned()).collect();
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
         shared.children.claim(pid, place.uid);
         let (Some(stdin), Some(stdout), Some(stderr)) =
@@ -133,6 +130,7 @@ impl Instance {
             plan,
             workspace: walls::seen(&place, scratch.as_ref()),
             peer: Peer::new(stdin),
+            variables,
             kin: Kin { root: pid, mark, uid: place.uid, children: shared.children.clone() },
             witness: Witness::new(&place, scratch.as_ref()),
             limits: place.limits,
@@ -142,12 +140,13 @@ impl Instance {
             ready: watch::Sender::new(None),
             ended: watch::Sender::new(false),
             reason: RefCell::default(),
+            left: Cell::new(false),
             streams: RefCell::default(),
             early: RefCell::default(),
             busy: Cell::new(0),
             noise: Cell::new(0),
             aside: Cell::new(0),
-            stderr: RefCell::default(),
+            said: RefCell::default(),
             _bundle: bundle,
         });
         tokio::task::spawn_local(Rc::clone(&instance).drain(stderr));
@@ -163,6 +162,11 @@ impl Instance {
     /// Whether it can still be used.
     pub(super) fn lives(&self) -> bool {
         self.reason.borrow().is_none() && !*self.ended.borrow()
+    }
+
+    /// Whether it has gone by itself, and nothing was wrong.
+    pub(super) fn left(&self) -> bool {
+        self.left.get()
     }
 
     pub(super) fn idle(&self) -> bool {
@@ -271,17 +275,17 @@ impl Instance {
             .client_capabilities(elicitation::offered(self.plan.elicitations));
         let answer = self.peer.call("initialize", &hello, Instant::now() + patience).await;
         let mut ready = match answer {
-            Ok(result) => capabilities(&result),
+            Ok(result) => hello::read(&result, |name| self.variables.contains(OsStr::new(name))),
             Err(error) => Err(self.failed("initialize", error, patience)),
         };
         if let (Ok(can), Some(method)) = (&mut ready, &self.plan.auth_method) {
-            can.log_in = Some(method.clone());
+            can.ways_in = vec![method.clone()];
             let login = AuthenticateRequest::new(method.clone());
             let answer = self.peer.call("authenticate", &login, Instant::now() + patience).await;
             if let Err(error) = answer {
                 let why = match error {
                     // Whatever its code, it is not logged in.
-                    CallError::Fault(fault) => Failure::new(failure::AUTH_REQUIRED, &fault.message),
+                    CallError::Fault(fault) => Failure::new(failure::AUTH_REQUIRED, fault.told()),
                     error @ (CallError::Closed | CallError::Late) => {
                         self.failed("authenticate", error, patience)
                     }
@@ -328,7 +332,9 @@ impl Instance {
         if timeout(LAST_WORDS, &mut reading).await.is_err() {
             reading.abort();
         }
-        let exited = self.exited(status.ok());
+        let status = status.ok();
+        self.left.set(self.lives() && status.is_some_and(|how| how.success()));
+        let exited = self.exited(status);
         self.reason.borrow_mut().get_or_insert(exited);
         self.kin.kill().await;
         self.clear_up().await;
@@ -349,7 +355,7 @@ impl Instance {
     }
 
     fn exited(&self, status: Option<ExitStatus>) -> Failure {
-        let said = self.stderr.borrow().iter().copied().collect::<Vec<u8>>();
+        let said = self.said.borrow().iter().copied().collect::<Vec<u8>>();
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         let how = status.map_or_else(|| "exit status unknown".to_owned(), |how| how.to_string());
         // Its end tells more than its beginning, and a detail has a limit.
@@ -371,11 +377,15 @@ impl Instance {
     async fn drain(self: Rc<Self>, mut stderr: impl AsyncRead + Unpin) {
         let mut piece = [0; 1024];
         while let Ok(length @ 1..) = stderr.read(&mut piece).await {
-            let mut kept = self.stderr.borrow_mut();
-            kept.extend(&piece[..length]);
-            let surplus = kept.len().saturating_sub(STDERR);
-            kept.drain(..surplus);
+            self.keep(&piece[..length]);
         }
+    }
+
+    fn keep(&self, said: &[u8]) {
+        let mut kept = self.said.borrow_mut();
+        kept.extend(said);
+        let surplus = kept.len().saturating_sub(SAID);
+        kept.drain(..surplus);
     }
 
     async fn read(self: Rc<Self>, stdout: impl AsyncRead + Unpin) {
@@ -404,6 +414,9 @@ impl Instance {
         for stream in self.streams.borrow().values() {
             stream.notice_noise(line);
         }
+        // Where it ends over it, that is why.
+        self.keep(line);
+        self.keep(b"\n");
         if self.noise.get() == NOISE + 1 {
             self.give_up("the agent wrote more than 1000 lines that are no messages");
         }
@@ -419,8 +432,8 @@ impl Instance {
         match message {
             // An answer nobody waits for may be late; what matters is who waits in vain.
             Incoming::Answer { id, result } => {
-                _ = self.peer.resolve(&id, result);
-                // Who waits for it acts on it before more is heard: what comes next belongs to what is then.
+                self.peer.resolve(&id, result);
+                // Who waited for it goes on before more is heard, which may be of no run.
                 tokio::task::yield_now().await;
             }
             Incoming::Notification { method, params } if method == "session/update" => {
@@ -432,6 +445,11 @@ impl Instance {
             Incoming::Notification { .. } => {}
             Incoming::Request { id, method, params } => {
                 let answered = match method.as_str() {
+                    // Some ask for what is to be told.
+                    "session/update" => {
+                        self.update(&params).await;
+                        self.peer.answer(&id, Ok(Value::Null)).await
+                    }
                     "session/request_permission" => self.permit(&id, &params).await,
                     "elicitation/create" => self.elicit(&id, &params).await,
                     _ => {
@@ -479,42 +497,4 @@ impl Instance {
             early.pop_front();
         }
     }
-}
-
-fn capabilities(result: &RawValue) -> Result<Capabilities, Failure> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Hello {
-        protocol_version: i64,
-        #[serde(default)]
-        agent_capabilities: serde_json::Value,
-        #[serde(default)]
-        auth_methods: serde_json::Value,
-    }
-    let hello: Hello = serde_json::from_str(result.get()).map_err(|_| {
-        Failure::new(failure::AGENT_PROTOCOL, "the answer to initialize cannot be read")
-    })?;
-    if hello.protocol_version != 1 {
-        let version = hello.protocol_version;
-        return Err(Failure::new(
-            failure::AGENT_PROTOCOL,
-            format!("the agent speaks version {version} of the protocol, not 1"),
-        ));
-    }
-    let can = hello.agent_capabilities;
-    Ok(Capabilities {
-        load: can["loadSession"] == json!(true),
-        resume: can["sessionCapabilities"]["resume"].is_object(),
-        log_in: hello.auth_methods.as_array().and_then(|methods| with_a_key(methods)),
-    })
-}
-
-/// The way to log in that asks nobody: its name is all that tells it from the others.
-fn with_a_key(methods: &[serde_json::Value]) -> Option<String> {
-    let asks_nobody = |method: &&serde_json::Value| {
-        let kind = method["type"].as_str().unwrap_or("agent");
-        let id = method["id"].as_str().unwrap_or_default();
-        kind != "terminal" && (id.contains("api-key") || id.contains("api_key"))
-    };
-    methods.iter().find(asks_nobody)?["id"].as_str().map(str::to_owned)
 }

@@ -11,6 +11,7 @@ mod effort;
 mod elicitation;
 mod exchange;
 mod failure;
+mod hello;
 mod instance;
 mod permission;
 mod process;

@@ -37,9 +37,9 @@ struct Asked<'a> {
 struct Choice {
     option_id: String,
     #[serde(default)]
-    name: String,
+    name: Option<String>,
     #[serde(default)]
-    kind: String,
+    kind: Option<String>,
 }
 
 /// The options, if they are ones that can be put to somebody.
@@ -49,8 +49,8 @@ fn options(options: &RawValue) -> Option<Vec<PermissionOption>> {
         && choices.len() <= MAX_OPTIONS
         && choices.iter().all(|choice| choice.option_id.len() <= 256);
     let put = |choice: Choice| PermissionOption {
-        name: cut::line(&choice.name, 200),
-        kind: cut::line(&choice.kind, 64),
+        name: cut::line(choice.name.as_deref().unwrap_or(&choice.option_id), 200),
+        kind: cut::line(choice.kind.as_deref().unwrap_or_default(), 64),
         option_id: choice.option_id,
     };
     fit.then(|| choices.into_iter().map(put).collect())
@@ -79,7 +79,9 @@ fn answer(options: &RawValue, permission: Permission) -> Option<RequestPermissio
         Permission::Ask => return None,
     };
     let choices: Vec<Choice> = serde_json::from_str(options.get()).unwrap_or_default();
-    let chosen = kinds.iter().find_map(|kind| choices.iter().find(|choice| choice.kind == *kind));
+    let chosen = kinds
+        .iter()
+        .find_map(|kind| choices.iter().find(|choice| choice.kind.as_deref() == Some(*kind)));
     Some(chosen.map_or_else(cancelled, |choice| selected(&choice.option_id)))
 }
 

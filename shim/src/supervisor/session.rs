@@ -24,10 +24,11 @@ use wire::shim::{Ended, Outcome, PromptCommand, failure};
 use super::effort::Level;
 use super::exchange::{self, Exchange, Verdict};
 use super::failure::{Failure, cancelled};
-use super::instance::{Busy, Capabilities, Instance};
+use super::hello::Capabilities;
+use super::instance::{Busy, Instance};
 use super::stream::Stream;
 use super::{Shared, settings, setup};
-use crate::acp::message::{AUTH_REQUIRED, Fault, INVALID_PARAMS, NOT_FOUND};
+use crate::acp::message::{AUTH_REQUIRED, INVALID_PARAMS, NOT_FOUND};
 use crate::acp::peer::CallError;
 use crate::report::cut;
 use crate::time::reach;
@@ -149,11 +150,10 @@ impl Session {
         loop {
             let ended = match self.attempt(job, &mut exchange).await {
                 // Nothing has come of it: once more, in the conversation that is opened again.
-                Err(Forgotten(_)) => self.attempt(job, &mut exchange).await,
+                Err(Undone(_)) => self.attempt(job, &mut exchange).await,
                 ended => ended,
             };
-            let ended =
-                ended.unwrap_or_else(|Forgotten(fault)| Failure::from_fault(&fault).into_ended());
+            let ended = ended.unwrap_or_else(|Undone(why)| why.into_ended());
             let ours = job.prompt.agent.driver == Driver::Vanilla;
             let calls = ours.then(|| self.stream.counted());
             match exchange.judge(ended, &self.stream.answer(), calls, &job.prompt) {
@@ -165,12 +165,9 @@ impl Session {
         }
     }
 
-    async fn attempt(
-        &mut self,
-        job: &mut Job,
-        exchange: &mut Exchange,
-    ) -> Result<Ended, Forgotten> {
+    async fn attempt(&mut self, job: &mut Job, exchange: &mut Exchange) -> Result<Ended, Undone> {
         let prompt = &*job.prompt;
+        let before = self.bound.clone();
         let opened = tokio::select! {
             biased;
             () = asked(&mut job.cancelled) => return Ok(cancelled()),
@@ -180,6 +177,7 @@ impl Session {
             Ok(opened) => opened,
             Err(failure) => return Ok(failure.into_ended()),
         };
+        let used = before.is_some_and(|before| Rc::ptr_eq(&before, &instance));
         let timing = self.shared.timing;
         let acp_id = AcpSessionId::new(acp.as_str());
         let mut request = PromptRequest::new(acp_id.clone(), vec![exchange.text.as_str().into()]);
@@ -190,10 +188,11 @@ impl Session {
         let sent = timeout(timing.start, instance.peer.start("session/prompt", &request)).await;
         let mut call = match sent {
             Ok(Ok(call)) => call,
+            Ok(Err(_)) if used && instance.left() => return Err(Undone(instance.reason())),
             Ok(Err(_)) => return Ok(instance.reason().into_ended()),
             Err(_) => return Ok(silent("session/prompt").into_ended()),
         };
-        self.stream.started(&acp);
+        self.stream.started(&acp, &exchange.text);
         let mut deadline = exchange.deadline(prompt);
         // Our own loop counts for itself, and ends at the step that is too much.
         let counts = prompt.agent.driver != Driver::Vanilla;
@@ -202,11 +201,9 @@ impl Session {
         loop {
             let why = tokio::select! {
                 answer = call.answer() => {
-                    if let Err(CallError::Fault(fault)) = &answer
-                        && self.forgets(fault)
-                        && stopping.is_none()
-                    {
-                        return Err(Forgotten(fault.clone()));
+                    let undone = self.undone(&instance, used, &answer);
+                    if let Some(undone) = undone.filter(|_| stopping.is_none()) {
+                        return Err(undone);
                     }
                     return Ok(ended(&instance, prompt.agent.driver, answer, stopping));
                 }
@@ -379,8 +376,8 @@ impl Session {
         Ok(created.session_id)
     }
 
-    /// Asks what opens a conversation. An agent that wants to be logged in first, and can do so by
-    /// itself, is told to.
+    /// Asks what opens a conversation. An agent that wants to be logged in first is told to do so, in
+    /// each of the ways that ask nobody until one has helped.
     async fn ask(
         &self,
         instance: &Instance,
@@ -389,31 +386,45 @@ impl Session {
         request: &impl Serialize,
     ) -> Result<Box<RawValue>, CallError> {
         let deadline = || Instant::now() + self.shared.timing.start;
-        let answer = instance.peer.call(method, request, deadline()).await;
-        if let (Err(CallError::Fault(fault)), Some(log_in)) = (&answer, &can.log_in)
-            && fault.code == AUTH_REQUIRED
-        {
-            let login = AuthenticateRequest::new(log_in.clone());
-            if instance.peer.call("authenticate", &login, deadline()).await.is_ok() {
-                return instance.peer.call(method, request, deadline()).await;
+        let mut answer = instance.peer.call(method, request, deadline()).await;
+        for way in &can.ways_in {
+            if !matches!(&answer, Err(CallError::Fault(fault)) if fault.code == AUTH_REQUIRED) {
+                break;
+            }
+            let login = AuthenticateRequest::new(way.clone());
+            match instance.peer.call("authenticate", &login, deadline()).await {
+                Ok(_) => answer = instance.peer.call(method, request, deadline()).await,
+                Err(CallError::Fault(_)) => {}
+                Err(CallError::Late | CallError::Closed) => break,
             }
         }
         answer
     }
 
-    /// Whether the agent says that it does not know the conversation, which agents say in two ways. Then
-    /// the next prompt opens it again. What came after an answer of its own means something else.
-    fn forgets(&mut self, fault: &Fault) -> bool {
-        let unknown = matches!(fault.code, NOT_FOUND | INVALID_PARAMS);
-        if unknown {
-            self.bound = None;
-        }
-        unknown && !self.stream.answering()
+    /// Whether nothing has come of a prompt: the agent says that it does not know the conversation, which
+    /// agents say in two ways, or one that was `used` before has gone, as some do once they were
+    /// cancelled. Then the next prompt opens the conversation again. What came after an answer of its own
+    /// means something else.
+    fn undone(
+        &mut self,
+        instance: &Instance,
+        used: bool,
+        answer: &Result<Box<RawValue>, CallError>,
+    ) -> Option<Undone> {
+        let why = match answer {
+            Err(CallError::Fault(fault)) if matches!(fault.code, NOT_FOUND | INVALID_PARAMS) => {
+                self.bound = None;
+                Failure::from_fault(fault)
+            }
+            Err(CallError::Closed) if used && instance.left() => instance.reason(),
+            Ok(_) | Err(_) => return None,
+        };
+        (!self.stream.answering()).then_some(Undone(why))
     }
 }
 
-/// The agent did not know the conversation of a prompt, and has done nothing for it.
-struct Forgotten(Fault);
+/// Why the agent has done nothing for a prompt.
+struct Undone(Failure);
 
 fn ended(
     instance: &Instance,

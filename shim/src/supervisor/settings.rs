@@ -41,7 +41,7 @@ pub(super) async fn apply(
                 }
                 continue;
             }
-            Err(CallError::Fault(fault)) => cut::line(&fault.message, 500),
+            Err(CallError::Fault(fault)) => cut::line(&fault.told(), 500),
             Err(CallError::Late) => "the agent did not answer in time".to_owned(),
             // The prompt will tell.
             Err(CallError::Closed) => return,

@@ -4,6 +4,7 @@
 //! [`walls`]. Agents of other makers find the model endpoints behind the way out in the variables
 //! that the makers' client libraries read; the agent's own environment overrides them.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use domain::agent::Driver;
@@ -45,7 +46,7 @@ pub(super) fn command(
         (Driver::Process, _) => built_in("process"),
         (Driver::Http, _) => built_in("http"),
     };
-    command.env("PATH", PATH).env("LANG", "C.UTF-8").env("TMPDIR", "/tmp");
+    command.env("PATH", path(plan)).env("LANG", "C.UTF-8").env("TMPDIR", "/tmp");
     // Some let root do nothing, unless it is contained: it is.
     command.env("IS_SANDBOX", "1");
     let address = match &boot.egress {
@@ -84,4 +85,13 @@ pub(super) fn command(
         command.env("REEVE_AGENT", settings.to_string());
     }
     command
+}
+
+/// Where its programs are looked for: first beside it, where npm has installed it, as npm has it.
+fn path(plan: &AgentPlan) -> String {
+    let beside = plan.command.first().and_then(|program| Path::new(program).parent());
+    match beside.filter(|beside| beside.is_absolute() && beside.ends_with("node_modules/.bin")) {
+        Some(beside) => format!("{}:{PATH}", beside.display()),
+        None => PATH.to_owned(),
+    }
 }

@@ -38,6 +38,7 @@ const KIND: usize = 64;
 /// The longest message that is kept to be judged.
 const ANSWER: usize = 256 * 1024;
 
+const USER: &str = "user_message_chunk";
 const MESSAGE: &str = "agent_message_chunk";
 const THOUGHT: &str = "agent_thought_chunk";
 
@@ -85,6 +86,8 @@ struct State {
     messages: u64,
     /// A session is being loaded: what comes is history, and how much of it has come.
     history: Option<u64>,
+    /// What the agent was asked last, and how much of that it has told back.
+    asked: (String, usize),
     /// The agent has said something since it had the prompt.
     answering: bool,
     cancelling: bool,
@@ -96,6 +99,21 @@ struct State {
     counted: u32,
     /// The last message, where it is to be judged: its name and its text.
     answer: Option<(String, String)>,
+}
+
+impl State {
+    /// Whether what a user is said to have said is the next piece of what the agent was asked, which is
+    /// known already: some agents tell it back.
+    fn repeats(&mut self, update: &RawValue) -> bool {
+        let Ok(chunk) = serde_json::from_str::<Chunk>(update.get()) else { return false };
+        let (asked, told) = &mut self.asked;
+        let (rest, piece) = (&asked[*told..], chunk.content.text.as_str());
+        // Some leave out the space around it, or add some.
+        let left = rest.strip_prefix(piece).or_else(|| rest.strip_prefix(piece.trim()));
+        let Some(left) = left else { return false };
+        *told = asked.len() - left.len();
+        true
+    }
 }
 
 /// A text that is being said.
@@ -166,10 +184,11 @@ impl Stream {
         *state = State { run: Some(run), messages, ..State::default() };
     }
 
-    /// The agent has the prompt.
-    pub(super) fn started(&self, acp_session: &str) {
+    /// The agent has the prompt: it is asked for `text`.
+    pub(super) fn started(&self, acp_session: &str, text: &str) {
         let run = {
             let mut state = self.state.borrow_mut();
+            state.asked = (text.trim().to_owned(), 0);
             state.answering = false;
             state.counted = 0;
             if let Some(answer) = &mut state.answer {
@@ -292,6 +311,9 @@ impl Stream {
             let news = !STATE.contains(&kind.as_str());
             if news && let Some(come) = &mut state.history {
                 *come += 1;
+                return;
+            }
+            if kind == USER && state.repeats(update) {
                 return;
             }
             state.answering |= news;

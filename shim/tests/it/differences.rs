@@ -117,3 +117,98 @@ async fn what_is_told_between_runs_is_kept_and_disturbs_none() {
     let told = plane.of(1).iter().filter(|event| event["what"]["update"]["kind"] == "usage_update");
     assert!(told.count() >= 2, "those behind the first two were heard before the last was over");
 }
+
+#[tokio::test]
+async fn a_message_is_heard_behind_what_is_none() {
+    let mut plane = Plane::start().await;
+    let scripts = json!({ "initialize": "!halfline", "session/new": "!halfline" }).to_string();
+    plane.command(prompt_to(with("ECHO_SCRIPTS", &scripts), 1, 1, "!halfline\n!say well")).await;
+    plane.completed(1, 1).await;
+    assert_eq!(plane.said(1, 1), "well");
+}
+
+#[tokio::test]
+async fn what_is_told_in_a_request_is_heard_and_answered() {
+    let mut plane = Plane::start().await;
+    plane.command(prompt(1, 1, "!insist I say.\n!say Done.")).await;
+    plane.completed(1, 1).await;
+    assert_eq!(plane.said(1, 1), "I say.Done.");
+}
+
+#[tokio::test]
+async fn a_failure_of_any_form_ends_the_run_and_says_why() {
+    let mut plane = Plane::start().await;
+    for (number, error, detail) in [
+        (1, r#"{"code":"ECONNRESET","message":null}"#, "error 0"),
+        (2, r#""it broke""#, "it broke"),
+        (
+            3,
+            r#"{"message":"Internal error","data":{"details":"no model"}}"#,
+            "Internal error: no model",
+        ),
+    ] {
+        let answer = format!(r#"!raw {{"jsonrpc":"2.0","id":2,"error":{error}}}"#);
+        // Each in a process of its own, whose third request is the prompt.
+        let agent = with("NUMBER", &number.to_string());
+        plane.command(prompt_to(agent, number, number, &format!("{answer}\n!ignorecancel"))).await;
+        let ended = plane.ended(number, number).await;
+        assert_eq!(ended.code.as_deref(), Some("agent_error"), "{error}: {ended:?}");
+        assert_eq!(ended.detail.as_deref(), Some(detail), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_says_why_wherever_it_said_it() {
+    for (moment, script) in [
+        ("start", "!raw this program is no longer maintained\n!exit 0"),
+        ("start", "!raw this program is no longer maintained\n!exit 3"),
+        ("session/new", "!raw this program is no longer maintained\n!exit 0"),
+    ] {
+        let mut plane = Plane::start().await;
+        let scripts = json!({ moment: script }).to_string();
+        plane.command(prompt_to(with("ECHO_SCRIPTS", &scripts), 1, 1, "hello")).await;
+        let ended = plane.ended(1, 1).await;
+        assert_eq!(ended.code.as_deref(), Some("agent_exited"), "{script}: {ended:?}");
+        let detail = ended.detail.unwrap();
+        assert!(detail.contains("no longer maintained"), "{script}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_in_peace_is_started_again_for_the_prompt_that_it_missed() {
+    let mut plane = Plane::start().await;
+    plane.command(prompt(1, 1, "!count")).await;
+    plane.completed(1, 1).await;
+    plane.command(prompt(1, 2, "!exit 0 2\n!count")).await;
+    plane.completed(1, 2).await;
+    assert_eq!(plane.said(1, 2), "3", "it was told twice, and went the first time");
+    assert_eq!(plane.updates(1, 2, "conversation_lost").len(), 0);
+    // One that has said something, or that something was wrong with, is not told again.
+    for (number, script) in [(3, "!say no\n!exit 0"), (5, "!exit 1"), (7, "!kill9")] {
+        plane.command(prompt(1, number, "!count")).await;
+        plane.completed(1, number).await;
+        plane.command(prompt(1, number + 1, script)).await;
+        assert_eq!(plane.failed(1, number + 1).await, "agent_exited", "{script}");
+    }
+    // Nor is one told for ever.
+    plane.command(prompt(1, 9, "!count")).await;
+    plane.completed(1, 9).await;
+    plane.command(prompt(1, 10, "!exit 0")).await;
+    assert_eq!(plane.failed(1, 10).await, "agent_exited");
+}
+
+#[tokio::test]
+async fn a_prompt_that_the_agent_tells_back_is_not_told_again() {
+    let mut plane = Plane::start().await;
+    for (number, script) in [(1, "!repeat\n!say on"), (2, "!repeat 5\n!say on")] {
+        plane.command(prompt(1, number, script)).await;
+        plane.completed(1, number).await;
+        assert_eq!(plane.said(1, number), "on", "{script}");
+        assert_eq!(plane.updates(1, number, "user_message_chunk"), [&json!(null); 0], "{script}");
+    }
+    plane.command(prompt(1, 4, "!hear !hear\n!hear Something else.\n!say on")).await;
+    plane.completed(1, 4).await;
+    let told = plane.updates(1, 4, "user_message_chunk");
+    assert_eq!(told.len(), 1, "what is no repetition is told: {told:?}");
+    assert_eq!(told[0]["content"]["text"], "Something else.");
+}

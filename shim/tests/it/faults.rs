@@ -71,7 +71,7 @@ async fn noise_is_noticed_once_and_too_much_of_it_ends_the_run() {
     plane.completed(1, 1).await;
     assert_eq!(plane.said(1, 1), "on");
     assert_eq!(plane.updates(1, 1, "notice").len(), 1);
-    plane.command(prompt(1, 2, "!halfline\n!say lost\n!say heard")).await;
+    plane.command(prompt(1, 2, "!halfline\n!raw {}\n!say heard")).await;
     plane.completed(1, 2).await;
     assert_eq!(plane.said(1, 2), "heard");
     plane.command(prompt(1, 3, "!garbage 2000\n!wait")).await;
