@@ -59,6 +59,7 @@ const RETIRE: Duration = Duration::from_secs(8);
 pub(super) struct Capabilities {
     pub(super) load: bool,
     pub(super) resume: bool,
+    pub(super) fork: bool,
     /// How it logs in with a key that it finds in its environment, where it can.
     pub(super) log_in: Option<String>,
 }
@@ -188,6 +189,14 @@ impl Instance {
     pub(super) fn reason(&self) -> Failure {
         let known = self.reason.borrow().clone();
         known.unwrap_or_else(|| Failure::new(failure::AGENT_EXITED, "the agent closed its streams"))
+    }
+
+    /// What it can do, as far as it has said.
+    pub(super) fn can(&self) -> Capabilities {
+        match &*self.ready.borrow() {
+            Some(Ok(can)) => can.clone(),
+            Some(Err(_)) | None => Capabilities::default(),
+        }
     }
 
     /// Waits until it has been greeted.
@@ -501,6 +510,7 @@ fn capabilities(result: &RawValue) -> Result<Capabilities, Failure> {
     Ok(Capabilities {
         load: can["loadSession"] == json!(true),
         resume: can["sessionCapabilities"]["resume"].is_object(),
+        fork: can["sessionCapabilities"]["fork"].is_object(),
         log_in: hello.auth_methods.as_array().and_then(|methods| with_a_key(methods)),
     })
 }

@@ -11,6 +11,7 @@ mod effort;
 mod elicitation;
 mod exchange;
 mod failure;
+mod fork;
 mod instance;
 mod permission;
 mod process;
@@ -96,6 +97,8 @@ struct Shared {
     latest: RefCell<BTreeMap<AgentId, AgentPlan>>,
     /// The number of what was last wanted of each agent's process.
     asked: RefCell<BTreeMap<AgentId, u32>>,
+    /// The copies of conversations that were made here.
+    forks: fork::Forks,
     started: Cell<u32>,
     stopping: Cell<bool>,
 }
@@ -175,6 +178,7 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
         instances: RefCell::default(),
         latest: RefCell::default(),
         asked: RefCell::default(),
+        forks: fork::Forks::default(),
         started: Cell::new(0),
         stopping: Cell::new(false),
     });

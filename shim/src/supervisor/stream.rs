@@ -167,7 +167,7 @@ impl Stream {
     }
 
     /// The agent has the prompt.
-    pub(super) fn started(&self, acp_session: &str) {
+    pub(super) fn started(&self, acp_session: &str, can_fork: bool) {
         let run = {
             let mut state = self.state.borrow_mut();
             state.answering = false;
@@ -177,7 +177,7 @@ impl Stream {
             }
             state.run
         };
-        let what = What::Started { acp_session: acp_session.to_owned() };
+        let what = What::Started { acp_session: acp_session.to_owned(), can_fork };
         self.outbox.push(self.session, run, what);
     }
 
