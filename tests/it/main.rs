@@ -22,6 +22,7 @@ mod escape;
 mod faults;
 mod feed;
 mod files;
+mod forks;
 mod functions;
 mod idempotency;
 mod in_process;

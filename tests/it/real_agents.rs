@@ -194,6 +194,35 @@ async fn opencode_remembers() {
     remembers(opencode(), nothing).await;
 }
 
+/// A conversation and a fork of it go on without each other, also where the first goes on before.
+async fn forks(agent: Value) {
+    let (reeve, _models) = given().await;
+    let client = reeve.client();
+    let agent = client.made("/v1/agents", agent).await;
+    let source = client.session(&agent).await;
+    let says = async |session: &str, words: &str, end: &str| {
+        let run = client.prompt(session, words).await;
+        let said = completed(&client, session, &run).await;
+        assert!(said.ends_with(end), "{said}");
+    };
+    says(&source, "please say one", "1: please say one").await;
+    let path = format!("/v1/sessions/{source}/fork");
+    let copy = client.made(&path, json!({})).await;
+    says(&copy, "please say two", "2: please say two").await;
+    let late = client.made(&path, json!({})).await;
+    says(&source, "please say three", "2: please say three").await;
+    says(&late, "please say four", "2: please say four").await;
+    says(&copy, "please say five", "3: please say five").await;
+    let past = client.past(&late).await;
+    let told = past.iter().filter(|event| event["type"] == "user_message_chunk").count();
+    assert_eq!(told, 1, "what was copied is not told again");
+}
+
+#[tokio::test]
+async fn opencode_forks() {
+    forks(opencode()).await;
+}
+
 #[tokio::test]
 async fn codex_takes_turns() {
     takes_turns(codex()).await;

@@ -33,6 +33,7 @@ const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("containers.wake", 2, "what is started needs room"),
     ("runs.cancel", 2, "the run says which session it is in, and the session decides"),
     ("sessions.cancel", 2, "without a run, the session says which one is in flight"),
+    ("sessions.fork", 2, "the session says which agent it is with"),
     ("sessions.events", 2, "an empty page asks whether there is such a session"),
     (
         "sessions.prompt",

@@ -5,6 +5,7 @@ mod close;
 mod configure;
 mod create;
 mod events;
+mod fork;
 mod get;
 mod list;
 mod prompt;
@@ -23,6 +24,7 @@ pub const ROUTES: &[Route] = &[
     close::ROUTE,
     configure::ROUTE,
     events::ROUTE,
+    fork::ROUTE,
     prompt::ROUTE,
     runs::ROUTE,
 ];

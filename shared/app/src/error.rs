@@ -3,7 +3,7 @@
 use domain::Refused;
 use domain::agent::Reclaimed;
 use domain::key::Scope;
-use domain::session::NotQueued;
+use domain::session::{NotForked, NotQueued};
 use wire::{Problem, ProblemKind};
 
 use crate::ports::{BlobError, ComputeError, WorkspaceError};
@@ -60,6 +60,9 @@ pub enum Error {
     /// As many prompts as the realm allows wait already.
     #[error("{0} prompts wait already; try again when one has ended")]
     QueueFull(usize),
+    /// The session is not forked, and not because of the state it is in.
+    #[error(transparent)]
+    NotForked(NotForked),
     /// The agent is in a container for good.
     #[error("the agent is in {0}, and its workspace with it")]
     Placed(domain::ContainerId),
@@ -180,6 +183,15 @@ impl From<NotQueued> for Error {
     }
 }
 
+impl From<NotForked> for Error {
+    fn from(error: NotForked) -> Self {
+        match error {
+            NotForked::Refused(refused) => Self::Refused(refused),
+            NotForked::Unsupported | NotForked::Full => Self::NotForked(error),
+        }
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         use ProblemKind as K;
@@ -196,6 +208,9 @@ impl From<Error> for Problem {
             Error::AgentBusy(_) => K::AgentBusy,
             Error::QuotaReached { .. } => K::QuotaReached,
             Error::QueueFull(_) => K::QueueFull,
+            Error::NotForked(NotForked::Unsupported) => K::ForkUnsupported,
+            Error::NotForked(NotForked::Full) => K::QuotaReached,
+            Error::NotForked(NotForked::Refused(_)) => K::StateRefused,
             Error::NotAFile(_) => K::NotAFile,
             Error::InTheWay(_) => K::InTheWay,
             Error::WorkspaceInUse | Error::RunsInFlight(_) => K::AgentBusy,

@@ -1,4 +1,6 @@
-//! Sessions: open, read, prompt, cancel, close.
+//! Sessions: open, read, prompt, cancel, fork, close.
+
+mod fork;
 
 use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentState};
 use domain::container::Container;

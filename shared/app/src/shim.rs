@@ -196,7 +196,7 @@ impl App {
 
     /// All that is pending for a container: derived from the state of its sessions, so it can be
     /// asked for and sent any number of times. Reads the container, its sessions, their runs and the
-    /// agent: four round trips, however many sessions.
+    /// agent: four round trips, however many sessions, and one for each session that is copied for others.
     pub async fn pending(&self, shim: ShimCaller) -> Result<Vec<Command>, Error> {
         match self.start_of(shim).await? {
             Some(container) => self.commands(shim.scope, &container.value).await,
@@ -222,6 +222,10 @@ impl App {
         let active: Vec<_> =
             sessions.iter().filter_map(|s| s.active).map(|id| keys::run(scope, id)).collect();
         let runs = self.read_all::<Run>(&active).await?;
+        let mut forks = BTreeMap::new();
+        for session in sessions.iter().filter(|session| !session.forks.is_empty()) {
+            forks.insert(session.id, self.awaited(scope, session.id, &session.forks).await?);
+        }
         let needed: BTreeSet<AgentId> =
             container.busy.values().copied().chain(wished.iter().map(|(id, _)| **id)).collect();
         let ids: Vec<_> = needed.into_iter().map(|id| keys::agent(scope, id)).collect();
@@ -272,6 +276,9 @@ impl App {
                     mcp_servers: session.setup.mcp_servers.clone(),
                     settings: session.setup.settings.clone(),
                     acp_session: session.acp_session.clone(),
+                    forked_from: session.forked_from,
+                    fork: session.fork.clone(),
+                    forks: forks.remove(&session.id).unwrap_or_default(),
                 })));
             }
             commands.extend(answers(&run));
@@ -279,7 +286,7 @@ impl App {
         Ok(commands)
     }
 
-    async fn read_all<T: store::document::Document>(
+    pub(crate) async fn read_all<T: store::document::Document>(
         &self,
         keys: &[store::Key],
     ) -> Result<Vec<T>, Error> {
@@ -335,8 +342,15 @@ impl App {
                         turn.draft(Draft { kind: kind.clone(), run, data: data.clone() });
                     }
                 }
-                (What::Started { acp_session }, Some(id)) => {
-                    turn.session.acp_session = Some(acp_session.clone());
+                (What::Forked { session, acp_session }, _) => {
+                    turn.forked(self, *session, Ok(acp_session)).await?;
+                }
+                (What::ForkLost { session, why }, _) => {
+                    turn.forked(self, *session, Err(why)).await?;
+                }
+                (What::Started { acp_session, can_fork }, Some(id)) => {
+                    turn.session.begun(acp_session);
+                    turn.session.offers.fork = *can_fork;
                     if let Some(run) = flight.take(self, &turn, id).await? {
                         flight.run = Some(if run.value.state == RunState::Dispatching {
                             turn.step(run, RunEvent::Start, None)?

@@ -58,7 +58,8 @@ pub(crate) struct Turn {
     runs: Vec<(Run, Expect)>,
     drafts: Vec<Draft>,
     dues: Vec<Due>,
-    expired: Vec<Write>,
+    /// What is written besides.
+    besides: Vec<Write>,
     ids: Arc<dyn Ids>,
 }
 
@@ -113,7 +114,7 @@ impl Turn {
             runs: Vec::new(),
             drafts: Vec::new(),
             dues: Vec::new(),
-            expired: Vec::new(),
+            besides: Vec::new(),
             ids: Arc::clone(&app.ports.ids),
         }
     }
@@ -155,6 +156,11 @@ impl Turn {
         let value = value.apply(event, end, self.now)?;
         self.drafts.push(Draft::run_state(&value));
         Ok(Loaded { value, version })
+    }
+
+    /// Writes something else along with the session.
+    pub(crate) fn write(&mut self, write: Write) {
+        self.besides.push(write);
     }
 
     /// Keeps a run as it is now.
@@ -290,7 +296,7 @@ impl Turn {
             && self.now < deadline
         {
             // Before its time nobody has claimed it, so it is where it was put.
-            self.expired.push(store::due::call_off(&expiry(&ended.value, deadline)));
+            self.besides.push(store::due::call_off(&expiry(&ended.value, deadline)));
         }
         let place = self.place();
         let agent = ended.value.agent;
@@ -391,7 +397,7 @@ impl Turn {
             writes.extend(store::container::write(before.as_ref(), now, self.bounds, self.now));
         }
         writes.extend(self.dues.iter().map(store::due::put));
-        writes.append(&mut self.expired);
+        writes.append(&mut self.besides);
         Ok(writes)
     }
 }

@@ -42,6 +42,8 @@ pub struct Offers {
     pub models: Vec<Choice>,
     /// ACP's `configOptions`, as the agent sent them.
     pub options: Vec<Value>,
+    /// Whether it can go on from a copy of the conversation: whether the session can be forked.
+    pub fork: bool,
 }
 
 impl Offers {

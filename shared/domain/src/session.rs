@@ -59,6 +59,8 @@ pub enum SessionEvent {
     Cancel,
     /// The run in flight ended.
     Settle,
+    /// Somebody goes on from it in another session. It stays where it is.
+    Fork,
     /// Somebody closes it. Closing a closed session changes nothing.
     Close,
 }
@@ -80,10 +82,11 @@ impl Machine for SessionLifecycle {
             (S::Cancelling, E::Prompt) => S::Cancelling,
             (S::Streaming | S::Cancelling, E::Cancel) => S::Cancelling,
             (S::Streaming | S::Cancelling, E::Settle) => S::WaitingInput,
+            (S::Active | S::WaitingInput, E::Fork) => state,
             (S::Active | S::WaitingInput | S::Completed, E::Close) => S::Completed,
             (S::Active | S::WaitingInput, E::Cancel | E::Settle)
-            | (S::Streaming | S::Cancelling, E::Close)
-            | (S::Completed, E::Prompt | E::Cancel | E::Settle) => return None,
+            | (S::Streaming | S::Cancelling, E::Fork | E::Close)
+            | (S::Completed, E::Prompt | E::Cancel | E::Settle | E::Fork) => return None,
         })
     }
 }
@@ -187,6 +190,25 @@ impl Setup {
     }
 }
 
+/// The most forks of a session that are not taken yet.
+pub const MAX_FORKS: usize = 16;
+
+/// A conversation that is to begin as a copy of another.
+///
+/// The copy is taken with the first prompt of either session, whichever comes first: so it is of the
+/// other as it was when the fork was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fork {
+    /// The session whose conversation is copied.
+    pub of: SessionId,
+    /// The agent's own id for that conversation.
+    pub conversation: String,
+    /// Why there can be no copy any more: the other went on, and its agent did not make one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+}
+
 /// One conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -224,6 +246,16 @@ pub struct Session {
     /// The agent's own id for the conversation, for taking it up again after a restart.
     #[expect(clippy::struct_field_names, reason = "ACP's session is another thing than ours")]
     pub acp_session: Option<String>,
+    /// The session it was forked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<SessionId>,
+    /// What its conversation is to begin as, until it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<Fork>,
+    /// The sessions that are to begin as copies of this one. Those that have meanwhile are still here
+    /// until somebody looks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forks: Vec<SessionId>,
     /// When it was opened.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -239,6 +271,20 @@ pub enum NotQueued {
     /// As many prompts as the realm allows wait already.
     #[error("{0} prompts wait already; try again when one has ended")]
     Full(usize),
+}
+
+/// A fork was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotForked {
+    /// The session is not forked where it is.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Its agent copies no conversation.
+    #[error("the agent cannot fork a conversation")]
+    Unsupported,
+    /// As many forks as may be are not taken.
+    #[error("{MAX_FORKS} forks of the session have not begun; prompt or close one of them first")]
+    Full,
 }
 
 /// What is to be done with a report.
@@ -304,6 +350,59 @@ impl Session {
             self.state = SessionLifecycle::step(self.state, SessionEvent::Prompt)?;
         }
         Ok(self.active)
+    }
+
+    /// A session of its agent that goes on from where this one is: a fresh one, where nothing has been
+    /// said. The session that is copied has to [`await_fork`](Self::await_fork).
+    pub fn fork(&self, id: SessionId, now: Timestamp) -> Result<Self, NotForked> {
+        SessionLifecycle::step(self.state, SessionEvent::Fork)?;
+        if self.acp_session.is_some() && !self.offers.fork {
+            return Err(NotForked::Unsupported);
+        }
+        let said = |conversation: &String| Fork {
+            of: self.id,
+            conversation: conversation.clone(),
+            lost: None,
+        };
+        Ok(Self {
+            id,
+            state: SessionState::Active,
+            active: None,
+            held: false,
+            queue: VecDeque::new(),
+            last_seq: 0,
+            reports: None,
+            acp_session: None,
+            forked_from: Some(self.id),
+            fork: self.acp_session.as_ref().map(said).or_else(|| self.fork.clone()),
+            forks: Vec::new(),
+            created_at: now,
+            updated_at: now,
+            ..self.clone()
+        })
+    }
+
+    /// Has `fork` begin as a copy of this session, before this one goes on.
+    pub fn await_fork(&mut self, fork: SessionId) -> Result<(), NotForked> {
+        SessionLifecycle::step(self.state, SessionEvent::Fork)?;
+        if self.forks.len() >= MAX_FORKS {
+            return Err(NotForked::Full);
+        }
+        self.forks.push(fork);
+        Ok(())
+    }
+
+    /// Whether it is still to begin as a copy of `other`.
+    pub fn awaits(&self, other: SessionId) -> bool {
+        let awaited =
+            self.fork.as_ref().is_some_and(|fork| fork.of == other && fork.lost.is_none());
+        awaited && self.state != SessionState::Completed
+    }
+
+    /// Its conversation has begun.
+    pub fn begun(&mut self, conversation: &str) {
+        self.acp_session = Some(conversation.to_owned());
+        self.fork = None;
     }
 
     /// Closes the session.
@@ -396,6 +495,9 @@ mod tests {
             last_seq: 0,
             reports: None,
             acp_session: None,
+            forked_from: None,
+            fork: None,
+            forks: Vec::new(),
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         }
@@ -426,6 +528,33 @@ mod tests {
         assert_eq!(session.settle(now), Ok(None));
         assert_eq!(session.state, SessionState::WaitingInput);
         assert!(session.settle(now).is_err());
+    }
+
+    #[test]
+    fn a_fork_is_of_what_was_said_when_it_was_asked_for() {
+        let id = |n| SessionId::new(Ulid::from_parts(2, n));
+        let now = Timestamp::from_millis(5);
+        let mut source = session();
+        let fresh = source.fork(id(1), now).unwrap();
+        assert_eq!((fresh.fork, fresh.forked_from), (None, Some(source.id)), "nothing was said");
+        source.begun("talk");
+        assert_eq!(source.fork(id(1), now), Err(NotForked::Unsupported));
+        source.offers.fork = true;
+        let mut fork = source.fork(id(1), now).unwrap();
+        assert_eq!((fork.id, &fork.acp_session), (id(1), &None));
+        assert!(fork.awaits(source.id) && fork.offers.fork);
+        let again = fork.fork(id(2), now).unwrap();
+        assert!(again.awaits(source.id), "a fork that has not begun is what it is to be a copy of");
+        assert_eq!(again.forked_from, Some(id(1)));
+        for n in 0..MAX_FORKS {
+            source.await_fork(id(n as u128)).unwrap();
+        }
+        assert_eq!(source.await_fork(id(99)), Err(NotForked::Full));
+        fork.begun("copy");
+        assert!(!fork.awaits(source.id));
+        source.enqueue(run(1), 1, now).unwrap();
+        assert!(matches!(source.fork(id(3), now), Err(NotForked::Refused(_))));
+        assert!(matches!(source.await_fork(id(3)), Err(NotForked::Refused(_))));
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub enum ProblemKind {
     BuiltIn,
     /// The agent has a run in flight; say `force` to stop it.
     AgentBusy,
+    /// The agent cannot go on from a copy of a conversation.
+    ForkUnsupported,
     /// The realm holds as many as it may.
     QuotaReached,
     /// As many prompts as the realm allows wait already.
@@ -118,6 +120,7 @@ impl ProblemKind {
             | Self::Conflict
             | Self::BuiltIn
             | Self::AgentBusy
+            | Self::ForkUnsupported
             | Self::NotAFile
             | Self::InTheWay
             | Self::IdempotencyInProgress => 409,
@@ -150,6 +153,7 @@ impl ProblemKind {
             Self::VersionMismatch => "It is not at that version",
             Self::BuiltIn => "A built-in thing does not change",
             Self::AgentBusy => "The agent is busy",
+            Self::ForkUnsupported => "The agent cannot fork a conversation",
             Self::QuotaReached => "The realm's quota is reached",
             Self::QueueFull => "The session's queue is full",
             Self::CapacityExhausted => "The realm runs as much as it may",

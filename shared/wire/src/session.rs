@@ -63,12 +63,14 @@ pub struct SessionView {
     /// How the agent is told to work.
     pub setup: Setup,
     /// The modes, models and options that the agent offers, and which of them it is set to, as it last
-    /// told; empty before the first prompt.
+    /// told; before the first prompt empty, or of a fork what the other session had.
     pub offers: Offers,
     /// What people call it.
     pub title: Option<Name>,
     /// Where it is.
     pub state: SessionState,
+    /// The session whose conversation it goes on from.
+    pub forked_from: Option<SessionId>,
     /// The run in flight.
     pub active_run_id: Option<RunId>,
     /// How many prompts wait behind it.
@@ -92,6 +94,7 @@ impl From<&Session> for SessionView {
             offers: session.offers.clone(),
             title: session.title.clone(),
             state: session.state,
+            forked_from: session.forked_from,
             active_run_id: session.active,
             queued_runs: session.queue.len(),
             last_seq: session.last_seq,
@@ -99,6 +102,15 @@ impl From<&Session> for SessionView {
             updated_at: session.updated_at,
         }
     }
+}
+
+/// A session that goes on from where another is.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewFork {
+    /// What people call it; left out: as the other.
+    #[serde(default)]
+    pub title: Option<Name>,
 }
 
 /// A prompt.

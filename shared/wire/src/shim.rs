@@ -28,7 +28,7 @@ use domain::elicitation::{Inquiry, Reply};
 use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::run::{PermissionAnswer, PermissionOption, Usage};
-use domain::session::McpServer;
+use domain::session::{Fork, McpServer};
 use domain::walls::Standing;
 use domain::{AgentId, ContainerId, RunId, SessionId};
 
@@ -118,6 +118,23 @@ pub enum What {
     Started {
         /// The agent's own id for the conversation.
         acp_session: String,
+        /// Whether it can copy the conversation.
+        #[serde(default)]
+        can_fork: bool,
+    },
+    /// The conversation was copied for another session, before it goes on.
+    Forked {
+        /// The session that begins so.
+        session: SessionId,
+        /// The agent's own id for the copy.
+        acp_session: String,
+    },
+    /// The agent did not copy the conversation for another session, and it goes on.
+    ForkLost {
+        /// The session that was to begin so.
+        session: SessionId,
+        /// One line about it, for people.
+        why: String,
     },
     /// An ACP session update, coalesced: `kind` is its `sessionUpdate`, `data` the rest of it.
     Update {
@@ -228,6 +245,10 @@ pub mod failure {
     pub const AGENT_PROTOCOL: &str = "agent_protocol";
     /// The agent answered with an error.
     pub const AGENT_ERROR: &str = "agent_error";
+    /// The agent did not go on from a copy of the conversation.
+    pub const FORK_FAILED: &str = "fork_failed";
+    /// The agent cannot copy a conversation.
+    pub const FORK_UNSUPPORTED: &str = "fork_unsupported";
     /// The agent wants credentials it does not have.
     pub const AUTH_REQUIRED: &str = "auth_required";
     /// The run took longer than its limit.
@@ -433,6 +454,25 @@ pub struct PromptCommand {
     /// The agent's own id for the conversation, where it has had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acp_session: Option<String>,
+    /// The session it was forked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<SessionId>,
+    /// What the conversation is to begin as a copy of, where it has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<Fork>,
+    /// The sessions for which conversations of this one are copied before the agent gets the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forks: Vec<ForkCommand>,
+}
+
+/// A copy to be made of a conversation. Idempotent under `session`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForkCommand {
+    /// The session that begins as the copy.
+    pub session: SessionId,
+    /// The agent's own id for the conversation.
+    pub conversation: String,
 }
 
 /// The container's only way out, as the boot document has it: `{"unix": "/run/reeve/socket"}` or

@@ -25,6 +25,8 @@ pub(crate) struct Told {
     pub(crate) session: String,
     /// Its own id of the turn.
     pub(crate) run: String,
+    /// Its own id of the session that this one goes on from, where it is a fork.
+    pub(crate) forked_from: Option<String>,
     /// How much to think.
     pub(crate) effort: Option<Effort>,
     /// How many tokens of the run are left; none: as many as the plan says.

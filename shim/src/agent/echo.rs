@@ -3,10 +3,40 @@
 //! A prompt that begins with `!` is a script ([`super::script`] lists its directives); any other is
 //! said back word by word.
 
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
 use super::client::Turn;
 use super::settings::Settings;
 use super::{Done, memory, script};
 use crate::acp::message::Fault;
+
+/// How many prompts it remembers the words of, and how many bytes of each.
+const REMEMBERED: usize = 32;
+const WORDS: usize = 100;
+
+/// What it remembers of a conversation.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Heard {
+    /// How many prompts it has had.
+    pub(super) count: u64,
+    /// What the last of them said that were no scripts.
+    pub(super) prompts: VecDeque<String>,
+}
+
+impl Heard {
+    fn hear(&mut self, text: &str) {
+        self.count += 1;
+        if !text.starts_with('!') {
+            self.prompts.push_back(text[..text.floor_char_boundary(WORDS)].to_owned());
+        }
+        if self.prompts.len() > REMEMBERED {
+            self.prompts.pop_front();
+        }
+    }
+}
 
 /// Takes a turn. None where there is to be no answer.
 pub(super) async fn prompt(
@@ -15,12 +45,13 @@ pub(super) async fn prompt(
     text: &str,
 ) -> Option<Result<Done, Fault>> {
     let home = &settings.home;
-    let count = memory::load::<u64>(home, &turn.session).unwrap_or_default() + 1;
-    if let Err(fault) = memory::save(home, &turn.session, &count) {
+    let mut heard: Heard = memory::load(home, &turn.session).unwrap_or_default();
+    heard.hear(text);
+    if let Err(fault) = memory::save(home, &turn.session, &heard) {
         return Some(Err(fault));
     }
     if text.starts_with('!') {
-        return script::play(turn, count, text).await;
+        return script::play(turn, &heard, text).await;
     }
     for word in text.split_inclusive(char::is_whitespace) {
         if turn.cancelled() {

@@ -187,7 +187,7 @@ impl Server {
                 self.logged_in.set(true);
                 Ok(json!({}))
             }
-            "session/new" | "session/load" | "session/resume"
+            "session/new" | "session/load" | "session/resume" | "session/fork"
                 if self.settings.is_rich() && !self.logged_in.get() =>
             {
                 Err(Fault::new(AUTH_REQUIRED, "log in first"))
@@ -216,6 +216,16 @@ impl Server {
                     turn.say("(what was answered before)").await;
                 }
                 Ok(self.settings.offers())
+            }
+            "session/fork" if self.settings.forks() => {
+                let source: InSession = read(params)?;
+                let held: Value = memory::load(&self.settings.home, &source.session_id)?;
+                let id = memory::mint()?;
+                memory::save(&self.settings.home, &id, &held)?;
+                self.open(&id, source.cwd);
+                let mut answer = self.settings.offers();
+                answer["sessionId"] = json!(id);
+                Ok(answer)
             }
             "session/set_mode" | "session/set_model" | "session/set_config_option" => {
                 let session: InSession = read(params)?;
@@ -334,7 +344,7 @@ impl Server {
         }
         let (peer, forget) = (Rc::clone(&self.peer), Rc::clone(&self.forget));
         let turn = Turn::new(peer, session.to_owned(), self.moments.subscribe(), forget);
-        script::play(&turn, 0, script).await
+        script::play(&turn, &echo::Heard::default(), script).await
     }
 }
 

@@ -5,7 +5,8 @@
 //! the end of what it wrote to its standard error. When a turn has ended, no process of it is left.
 //!
 //! Deliberately absent: memory of what was said before. A program that wants one has its workspace,
-//! and the session's id in `REEVE_SESSION_ID`.
+//! and the session's id in `REEVE_SESSION_ID`, and in `REEVE_FORKED_FROM` that of the session which it
+//! goes on from, where it is a fork.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -74,6 +75,9 @@ fn command(settings: &Settings, turn: &Turn) -> Option<Command> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(other) = &turn.told.forked_from {
+        command.env("REEVE_FORKED_FROM", other);
+    }
     if let Some(effort) = turn.told.effort {
         command.env("REEVE_EFFORT", <&str>::from(effort));
     }

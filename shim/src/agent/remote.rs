@@ -57,6 +57,7 @@ async fn ask(settings: &Settings, turn: &Turn, text: &str) -> Result<Done, Fault
     let body = json!({
         "sessionId": turn.told.session,
         "runId": turn.told.run,
+        "forkedFrom": turn.told.forked_from,
         "prompt": text,
         "systemPrompt": settings.system_prompt,
         "model": settings.model,

@@ -22,6 +22,7 @@
 //! | `!shell COMMAND` | runs `/bin/sh -c COMMAND` and says what it wrote |
 //! | `!settings` | says which mode, model and options this session is set to |
 //! | `!count` | says how many prompts this session has had |
+//! | `!heard` | says the prompts of this session that were no scripts |
 //! | `!usage IN OUT`, `!quota IN OUT` | the tokens that the turn reports, in one place or another |
 //! | `!metered IN OUT` | a piece of an answer with the tokens that its call took |
 //! | `!used N` | the tokens that the conversation has, told while it goes on |
@@ -53,6 +54,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, interval};
 
 use super::client::Turn;
+use super::echo::Heard;
 use super::{Done, Used};
 use crate::acp::message::{self, Fault};
 
@@ -64,7 +66,7 @@ enum Step {
 }
 
 /// Plays a script. None where there is to be no answer.
-pub(super) async fn play(turn: &Turn, count: u64, script: &str) -> Option<Result<Done, Fault>> {
+pub(super) async fn play(turn: &Turn, heard: &Heard, script: &str) -> Option<Result<Done, Fault>> {
     let mut usage = None;
     for line in script.lines() {
         let line = line.trim();
@@ -76,7 +78,7 @@ pub(super) async fn play(turn: &Turn, count: u64, script: &str) -> Option<Result
             "!repeat" => repeat(turn, script, used.0).await,
             _ => {}
         }
-        match step(turn, count, verb, rest).await {
+        match step(turn, heard, verb, rest).await {
             Step::Next => {}
             Step::Ended(Ok(stop_reason)) => return Some(Ok(Done { stop_reason, usage })),
             Step::Ended(Err(fault)) => return Some(Err(fault)),
@@ -93,14 +95,18 @@ fn number(rest: &str, place: usize) -> u64 {
     rest.split_whitespace().nth(place).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-async fn step(turn: &Turn, count: u64, verb: &str, rest: &str) -> Step {
+async fn step(turn: &Turn, heard: &Heard, verb: &str, rest: &str) -> Step {
     match verb {
         "!say" => turn.say(rest).await,
         "!think" => turn.think(rest).await,
         "!insist" => turn.insist(rest).await,
         "!hear" => turn.hear(rest).await,
         "!settings" => turn.say(&turn.set_to).await,
-        "!count" => turn.say(&count.to_string()).await,
+        "!count" => turn.say(&heard.count.to_string()).await,
+        "!heard" => {
+            let all: Vec<_> = heard.prompts.iter().map(String::as_str).collect();
+            turn.say(&all.join(", ")).await;
+        }
         "!chunks" => {
             let size = usize::try_from(number(rest, 1)).unwrap_or_default();
             let piece = "abc ".repeat(size.max(4) / 4);

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::shim::Egress;
 
+use super::echo;
+
 /// Which agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -21,7 +23,7 @@ impl Kind {
     /// What a session begins with.
     pub(super) fn fresh(self) -> Value {
         match self {
-            Self::Echo => json!(0),
+            Self::Echo => json!(echo::Heard::default()),
             Self::Vanilla => json!([]),
             Self::Process | Self::Http => json!({}),
         }
@@ -53,8 +55,8 @@ pub(super) struct Settings {
     pub(super) limits: RunLimits,
     /// The way out, for what asks somebody outside.
     pub(super) egress: Option<Egress>,
-    /// `ECHO_CAPABILITIES`: `load` or `none` make the echo agent a lesser one, `rich` one that wants
-    /// to be logged in and offers modes and options.
+    /// `ECHO_CAPABILITIES`: `load`, `none` or `no fork` make the echo agent a lesser one, `rich` one that
+    /// wants to be logged in and offers modes and options.
     capabilities: Option<String>,
     /// `ECHO_SCRIPTS`: what the echo agent plays at a moment of the protocol, by its name.
     pub(super) scripts: BTreeMap<String, String>,
@@ -99,6 +101,11 @@ impl Settings {
         self.capabilities.as_deref() == Some("rich")
     }
 
+    /// Whether it can copy a session.
+    pub(super) fn forks(&self) -> bool {
+        !matches!(self.capabilities.as_deref(), Some("load" | "none" | "no fork"))
+    }
+
     /// What a session offers when it is opened.
     pub(super) fn offers(&self) -> Value {
         if !self.is_rich() {
@@ -130,10 +137,13 @@ impl Settings {
 
     /// The answer to `initialize`.
     pub(super) fn capabilities(&self) -> Value {
-        let sessions = match self.capabilities.as_deref() {
+        let mut sessions = match self.capabilities.as_deref() {
             Some("load" | "none") => json!({}),
             Some(_) | None => json!({ "resume": {} }),
         };
+        if self.forks() {
+            sessions["fork"] = json!({});
+        }
         let name = match self.kind {
             Kind::Echo => "echo",
             Kind::Vanilla => "vanilla",

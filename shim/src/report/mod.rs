@@ -89,6 +89,8 @@ impl Outbox {
         let gather = match &what {
             What::Update { .. } => self.gather,
             What::Started { .. }
+            | What::Forked { .. }
+            | What::ForkLost { .. }
             | What::Asked(_)
             | What::Elicited(_)
             | What::Answered { .. }
@@ -101,6 +103,8 @@ impl Outbox {
                 What::Asked(PermissionRequest { tool_call: cut::to_fit(asked.tool_call), ..asked })
             }
             What::Started { .. }
+            | What::Forked { .. }
+            | What::ForkLost { .. }
             | What::Elicited(_)
             | What::Answered { .. }
             | What::Replied { .. }
@@ -257,6 +261,18 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// Waits until all that was said of `session` has been acknowledged.
+    pub(crate) async fn told(&self, session: SessionId) {
+        loop {
+            let acknowledged = self.room.notified();
+            let waits = |lane: &Lane| lane.journal.waiting_bytes() > 0;
+            if !self.sessions.borrow().get(&session).is_some_and(waits) {
+                return;
+            }
+            acknowledged.await;
+        }
+    }
+
     /// Sends all there is, and waits until it has been acknowledged.
     pub(crate) async fn drained(&self) {
         self.sessions.borrow_mut().values_mut().for_each(Lane::hurry);
@@ -301,7 +317,7 @@ mod tests {
     }
 
     fn started() -> What {
-        What::Started { acp_session: "a".to_owned() }
+        What::Started { acp_session: "a".to_owned(), can_fork: false }
     }
 
     /// First number and count of the report that is sent at `now`; none where none is.

@@ -84,6 +84,7 @@ impl Exchange {
         json!(Told {
             session: prompt.session.to_string(),
             run: prompt.run.to_string(),
+            forked_from: prompt.forked_from.as_ref().map(ToString::to_string),
             effort: effort(prompt),
             max_tokens: Some(limits.max_tokens.saturating_sub(self.tokens())),
             max_turns: Some(limits.max_turns.saturating_sub(self.calls)),

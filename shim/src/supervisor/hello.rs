@@ -15,6 +15,7 @@ use super::failure::Failure;
 pub(super) struct Capabilities {
     pub(super) load: bool,
     pub(super) resume: bool,
+    pub(super) fork: bool,
     /// The ways to log in that ask nobody, in the agent's order.
     pub(super) ways_in: Vec<String>,
 }
@@ -49,6 +50,7 @@ pub(super) fn read(
     Ok(Capabilities {
         load: has(&can["loadSession"]),
         resume: has(&can["sessionCapabilities"]["resume"]),
+        fork: has(&can["sessionCapabilities"]["fork"]),
         ways_in: methods
             .filter(|method| asks_nobody(method, &knows))
             .filter_map(|method| method["id"].as_str().map(str::to_owned))
@@ -105,10 +107,10 @@ mod tests {
         for (capability, expected) in
             [(json!({}), true), (json!(true), true), (json!(false), false), (json!(null), false)]
         {
-            let sessions = json!({ "resume": capability });
+            let sessions = json!({ "resume": capability, "fork": capability });
             let can = json!({ "loadSession": capability, "sessionCapabilities": sessions });
             let can = said(&json!({ "protocolVersion": 1, "agentCapabilities": can })).unwrap();
-            assert_eq!((can.load, can.resume), (expected, expected), "{capability}");
+            assert_eq!([can.load, can.resume, can.fork], [expected; 3], "{capability}");
         }
     }
 

@@ -194,6 +194,14 @@ impl Instance {
         known.unwrap_or_else(|| Failure::new(failure::AGENT_EXITED, "the agent closed its streams"))
     }
 
+    /// What it can do, as far as it has said.
+    pub(super) fn can(&self) -> Capabilities {
+        match &*self.ready.borrow() {
+            Some(Ok(can)) => can.clone(),
+            Some(Err(_)) | None => Capabilities::default(),
+        }
+    }
+
     /// Waits until it has been greeted.
     pub(super) async fn ready(&self) -> Result<Capabilities, Failure> {
         let mut ready = self.ready.subscribe();

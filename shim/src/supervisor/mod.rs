@@ -11,6 +11,7 @@ mod effort;
 mod elicitation;
 mod exchange;
 mod failure;
+mod fork;
 mod hello;
 mod instance;
 mod permission;
@@ -97,6 +98,8 @@ struct Shared {
     latest: RefCell<BTreeMap<AgentId, AgentPlan>>,
     /// The number of what was last wanted of each agent's process.
     asked: RefCell<BTreeMap<AgentId, u32>>,
+    /// The copies of conversations that were made here.
+    forks: fork::Forks,
     started: Cell<u32>,
     stopping: Cell<bool>,
 }
@@ -176,6 +179,7 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
         instances: RefCell::default(),
         latest: RefCell::default(),
         asked: RefCell::default(),
+        forks: fork::Forks::default(),
         started: Cell::new(0),
         stopping: Cell::new(false),
     });

@@ -56,8 +56,8 @@ pub(super) struct Job {
 
 #[derive(Debug)]
 pub(super) struct Session {
-    shared: Rc<Shared>,
-    stream: Rc<Stream>,
+    pub(super) shared: Rc<Shared>,
+    pub(super) stream: Rc<Stream>,
     /// The agent's own id for the conversation, and the instance that has it open.
     acp: Option<String>,
     bound: Option<Rc<Instance>>,
@@ -179,6 +179,7 @@ impl Session {
         };
         let used = before.is_some_and(|before| Rc::ptr_eq(&before, &instance));
         let timing = self.shared.timing;
+        let can_fork = instance.can().fork;
         let acp_id = AcpSessionId::new(acp.as_str());
         let mut request = PromptRequest::new(acp_id.clone(), vec![exchange.text.as_str().into()]);
         if prompt.agent.driver != Driver::Acp {
@@ -192,7 +193,7 @@ impl Session {
             Ok(Err(_)) => return Ok(instance.reason().into_ended()),
             Err(_) => return Ok(silent("session/prompt").into_ended()),
         };
-        self.stream.started(&acp, &exchange.text);
+        self.stream.started(&acp, &exchange.text, can_fork);
         let mut deadline = exchange.deadline(prompt);
         // Our own loop counts for itself, and ends at the step that is too much.
         let counts = prompt.agent.driver != Driver::Vanilla;
@@ -236,6 +237,7 @@ impl Session {
     /// Opens the conversation, and tells the agent how much to think.
     async fn prepare(&mut self, prompt: &PromptCommand) -> Result<(Rc<Instance>, String), Failure> {
         let (instance, acp) = self.open(prompt).await?;
+        self.copy_for_others(&instance, prompt).await?;
         // Our own are told with each prompt.
         if prompt.agent.driver == Driver::Acp {
             let patience = self.shared.timing.start;
@@ -291,8 +293,14 @@ impl Session {
         self.shared.tidy();
         let can = instance.ready().await?;
         self.stream.opens();
-        let known = self.acp.clone().or_else(|| prompt.acp_session.clone());
+        let mut known = self.acp.clone().or_else(|| prompt.acp_session.clone());
+        if known.is_none()
+            && let Some(fork) = &prompt.fork
+        {
+            known = Some(self.begin_as_copy(&instance, &can, prompt, fork).await?);
+        }
         let reopened = match &known {
+            Some(acp) if self.take_copy(&instance, prompt.session, acp).await => true,
             Some(acp) => self.reopen(&instance, acp, &can, prompt).await,
             None => false,
         };
@@ -355,12 +363,28 @@ impl Session {
     ) -> Result<String, Failure> {
         let request = NewSessionRequest::new(setup::place(instance, prompt))
             .mcp_servers(setup::servers(prompt));
-        let result = match self.ask(instance, can, "session/new", &request).await {
+        let refused = Failure::from_fault;
+        let (acp, opened) = self.made(instance, can, "session/new", &request, refused).await?;
+        self.stream.offers(&opened);
+        instance.listen(&acp, &self.stream).await;
+        Ok(acp)
+    }
+
+    /// Asks for another conversation: the agent's id for it, and the whole answer.
+    pub(super) async fn made(
+        &self,
+        instance: &Instance,
+        can: &Capabilities,
+        method: &str,
+        request: &impl Serialize,
+        refused: impl Fn(&Fault) -> Failure,
+    ) -> Result<(String, Box<RawValue>), Failure> {
+        let result = match self.ask(instance, can, method, request).await {
             Ok(result) => result,
-            Err(CallError::Fault(fault)) => return Err(Failure::from_fault(&fault)),
+            Err(CallError::Fault(fault)) => return Err(refused(&fault)),
             Err(CallError::Closed) => return Err(instance.reason()),
             Err(CallError::Late) => {
-                let reason = silent("session/new");
+                let reason = silent(method);
                 instance.kill(reason.clone()).await;
                 return Err(reason);
             }
@@ -369,11 +393,10 @@ impl Session {
             .ok()
             .filter(|created| created.session_id.len() <= ACP_SESSION)
             .ok_or_else(|| {
-                Failure::new(failure::AGENT_PROTOCOL, "session/new was answered without an id")
+                let why = format!("{method} was answered without an id");
+                Failure::new(failure::AGENT_PROTOCOL, why)
             })?;
-        self.stream.offers(&result);
-        instance.listen(&created.session_id, &self.stream).await;
-        Ok(created.session_id)
+        Ok((created.session_id, result))
     }
 
     /// Asks what opens a conversation. An agent that wants to be logged in first is told to do so, in

@@ -185,7 +185,7 @@ impl Stream {
     }
 
     /// The agent has the prompt: it is asked for `text`.
-    pub(super) fn started(&self, acp_session: &str, text: &str) {
+    pub(super) fn started(&self, acp_session: &str, text: &str, can_fork: bool) {
         let run = {
             let mut state = self.state.borrow_mut();
             state.asked = (text.trim().to_owned(), 0);
@@ -196,7 +196,7 @@ impl Stream {
             }
             state.run
         };
-        let what = What::Started { acp_session: acp_session.to_owned() };
+        let what = What::Started { acp_session: acp_session.to_owned(), can_fork };
         self.outbox.push(self.session, run, what);
     }
 

@@ -67,6 +67,9 @@ pub(crate) fn prompt_to(
         mcp_servers: Vec::new(),
         settings: domain::conversation::Settings::default(),
         acp_session: None,
+        forked_from: None,
+        fork: None,
+        forks: Vec::new(),
     }))
 }
 

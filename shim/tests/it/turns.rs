@@ -168,6 +168,9 @@ async fn a_conversation_outlives_its_container() {
                 mcp_servers: Vec::new(),
                 settings: domain::conversation::Settings::default(),
                 acp_session,
+                forked_from: None,
+                fork: None,
+                forks: Vec::new(),
             })))
             .await;
         plane.completed(number, number).await;

@@ -219,6 +219,9 @@ async fn a_conversation_is_taken_up_where_it_was() {
             mcp_servers: Vec::new(),
             settings: domain::conversation::Settings::default(),
             acp_session: Some(acp),
+            forked_from: None,
+            fork: None,
+            forks: Vec::new(),
         })))
         .await;
     plane.completed(1, 2).await;

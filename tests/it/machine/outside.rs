@@ -26,9 +26,10 @@ pub(super) enum Said {
 impl Said {
     fn event(&self) -> ReportEvent {
         match self {
-            Self::Started(run) => {
-                ReportEvent { run: Some(*run), what: What::Started { acp_session: "acp".into() } }
-            }
+            Self::Started(run) => ReportEvent {
+                run: Some(*run),
+                what: What::Started { acp_session: "acp".into(), can_fork: false },
+            },
             Self::Update(run, mark) => {
                 let data = to_raw_value(&serde_json::json!({ "mark": mark })).unwrap();
                 ReportEvent {

@@ -180,6 +180,9 @@ impl Containers<'_> {
                 last_seq: 0,
                 reports: None,
                 acp_session: None,
+                forked_from: None,
+                fork: None,
+                forks: Vec::new(),
                 created_at: now,
                 updated_at: now,
             };

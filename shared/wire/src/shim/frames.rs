@@ -168,6 +168,9 @@ mod tests {
             mcp_servers: Vec::new(),
             settings: domain::conversation::Settings::default(),
             acp_session: None,
+            forked_from: None,
+            fork: None,
+            forks: Vec::new(),
         }))
     }
 
