@@ -2,6 +2,7 @@
 
 mod history;
 mod hostile;
+mod rollback;
 mod sent;
 mod stored;
 

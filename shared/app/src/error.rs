@@ -92,6 +92,9 @@ pub enum Error {
     /// Runs work with it.
     #[error("the agent has {0} runs in flight; wait for their end or cancel them")]
     RunsInFlight(usize),
+    /// A rollback of it is being carried out.
+    #[error("the workspace is being rolled back; try again when it is done")]
+    BeingRolledBack,
     /// More than one transfer moves.
     #[error("one file or archive has at most 500 MiB")]
     TransferTooLarge,
@@ -198,7 +201,9 @@ impl From<Error> for Problem {
             Error::QueueFull(_) => K::QueueFull,
             Error::NotAFile(_) => K::NotAFile,
             Error::InTheWay(_) => K::InTheWay,
-            Error::WorkspaceInUse | Error::RunsInFlight(_) => K::AgentBusy,
+            Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRolledBack => {
+                K::AgentBusy
+            }
             Error::TransferTooLarge => K::TransferTooLarge,
             Error::WorkspaceTooLarge => K::WorkspaceTooLarge,
             Error::OutputSchema(_) => K::InvalidOutputSchema,

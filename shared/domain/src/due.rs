@@ -86,6 +86,11 @@ pub enum Errand {
         /// The run.
         run: RunId,
     },
+    /// See that a workspace becomes what a rollback has decided.
+    Restore {
+        /// The agent.
+        agent: AgentId,
+    },
     /// Give what room there is to the containers of the realm that wait for it, and stop idle ones
     /// where there is none.
     Admit,
@@ -137,6 +142,7 @@ impl fmt::Display for Errand {
             Self::Quell => f.write_str("quell"),
             Self::Disconnect { key } => write!(f, "disconnect:{key}"),
             Self::Snapshot { agent, .. } => write!(f, "snapshot:{agent}"),
+            Self::Restore { agent } => write!(f, "restore:{agent}"),
             Self::Admit => f.write_str("admit"),
             Self::Archive { container } => write!(f, "archive:{container}"),
             Self::Reclaim { agent } => write!(f, "reclaim:{agent}"),

@@ -62,12 +62,14 @@ impl Errands<'_> {
             }
             return Ok(Outcome::Again(Duration::ZERO));
         }
+        let turn = app.ports.workspaces.turn(id).await;
         if own {
             app.ports.compute.forget(id).await?;
         } else {
             app.ports.compute.evict(place, id).await?;
         }
         app.files().purge(scope, id).await?;
+        drop(turn);
         loop {
             let writes = store::log::remove(app.table(), scope, id).await?;
             if writes.is_empty() {

@@ -42,6 +42,11 @@ pub(super) struct Whole {
 }
 
 impl Whole {
+    /// Fails while a rollback of the workspace is being carried out.
+    pub(super) fn is_settled(&self) -> Result<(), Error> {
+        settled(self.history.as_ref())
+    }
+
     /// Makes a commit depend on the container being as it was read.
     pub(super) fn check_container(&self, scope: Scope) -> Write {
         match &self.container {
@@ -84,7 +89,8 @@ impl Files<'_> {
     }
 
     /// Makes `edits`, in order of paths: in the directory, where it is here, and otherwise in a snapshot
-    /// that is added, which is refused while a container may have the workspace. One read, one commit.
+    /// that is added, which is refused while a container may have the workspace. Refused, too, while the
+    /// workspace is being rolled back. One read, one commit.
     pub(super) async fn change<T: Serialize + Copy + Sync>(
         &self,
         caller: &Caller,
@@ -98,8 +104,9 @@ impl Files<'_> {
             return retry_conflict(self.0, || self.change_stored(caller, id, name, edits, answer))
                 .await;
         }
-        self.0.agents().load(caller, id).await?.value.has_workspace()?;
         let _turn = workspaces.turn(id).await;
+        let (_, history) = self.load(caller.scope, id).await?;
+        settled(history.as_ref())?;
         for (path, edit) in edits {
             let put = match edit {
                 Edit::Directory => Put::Directory,
@@ -168,6 +175,11 @@ fn remove(manifest: &mut Manifest, path: &WorkspacePath) -> Result<(), Error> {
     let before = manifest.entries.len();
     manifest.entries.retain(|other, _| other != path && !other.is_below(path));
     if manifest.entries.len() == before { Err(Error::NotFound("file")) } else { Ok(()) }
+}
+
+fn settled(history: Option<&Loaded<History>>) -> Result<(), Error> {
+    let restoring = history.is_some_and(|history| history.value.restoring.is_some());
+    if restoring { Err(Error::BeingRolledBack) } else { Ok(()) }
 }
 
 /// Makes room at `path` and makes the directories above it.

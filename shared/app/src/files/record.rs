@@ -1,7 +1,7 @@
 //! Write a snapshot down.
 
 use domain::workspace::{
-    Cause, Changed, History, MAX_BYTES, MAX_ENTRIES, Manifest, Snapshot, changes,
+    Cause, Changed, History, MAX_BYTES, MAX_ENTRIES, Manifest, Restoring, Snapshot, changes,
 };
 use domain::{RunId, SnapshotId};
 use store::document::{self, Loaded};
@@ -25,11 +25,25 @@ impl Files<'_> {
         &self,
         scope: Scope,
         of: &Whole,
+        states: (&Manifest, &Manifest),
+        why: (Cause, Option<RunId>),
+    ) -> Result<Recorded, Error> {
+        let parent = of.history.as_ref().map(|history| &history.value.latest);
+        let snapshot = self.picture(scope, parent, states, why).await?;
+        let mut writes = vec![document::put(&snapshot, Expect::Absent)];
+        writes.extend(of.ends_with(scope, snapshot.clone(), None));
+        Ok(Recorded { snapshot, writes })
+    }
+
+    /// Puts the manifest `after` into a blob. The snapshot of it, which follows `parent`.
+    pub(super) async fn picture(
+        &self,
+        scope: Scope,
+        parent: Option<&Snapshot>,
         (before, after): (&Manifest, &Manifest),
         (cause, run): (Cause, Option<RunId>),
-    ) -> Result<Recorded, Error> {
+    ) -> Result<Snapshot, Error> {
         let app = self.0;
-        let (agent, history) = (&of.agent, of.history.as_ref());
         let (files, bytes) = after.weight();
         let json = serde_json::to_vec(after).map_err(|_| Error::Bug("a manifest serialises"))?;
         if after.entries.len() > MAX_ENTRIES || bytes > MAX_BYTES || json.len() > MAX_BLOB {
@@ -37,34 +51,34 @@ impl Files<'_> {
         }
         let manifest = app.ports.blobs.put(scope, json).await?.into();
         let now = app.now();
-        let snapshot = Snapshot {
+        Ok(Snapshot {
             id: SnapshotId::new(app.ulid(now)),
             realm: scope.realm(),
-            agent: agent.value.id,
+            agent: after.agent,
             cause,
             run,
-            parent: history.map(|history| {
-                let latest = &history.value.latest;
-                (latest.id, latest.manifest)
-            }),
+            parent: parent.map(|parent| (parent.id, parent.manifest)),
             manifest,
             files,
             bytes,
             changed: Changed::of(&changes(before, after)),
             left_out: after.left_out_count,
             created_at: now,
-        };
-        let latest = History {
-            realm: scope.realm(),
-            agent: agent.value.id,
-            latest: snapshot.clone(),
-            home: of.home,
-        };
-        let writes = vec![
-            document::put(&snapshot, Expect::Absent),
-            document::put(&latest, history.map_or(Expect::Absent, Loaded::expect)),
-            document::check(agent),
-        ];
-        Ok(Recorded { snapshot, writes })
+        })
+    }
+}
+
+impl Whole {
+    /// The writes after which the history ends with `latest`, while the agent is what it was.
+    pub(super) fn ends_with(
+        &self,
+        scope: Scope,
+        latest: Snapshot,
+        restoring: Option<Restoring>,
+    ) -> [Write; 2] {
+        let agent = self.agent.value.id;
+        let history = History { realm: scope.realm(), agent, latest, home: self.home, restoring };
+        let expect = self.history.as_ref().map_or(Expect::Absent, Loaded::expect);
+        [document::put(&history, expect), document::check(&self.agent)]
     }
 }

@@ -205,7 +205,7 @@ impl Files<'_> {
             kept => kept?,
         };
         let (realm, home_now) = (scope.realm(), taken.whole.home);
-        let history = History { realm, agent, latest, home: home_now };
+        let history = History { realm, agent, latest, home: home_now, restoring: None };
         if let Some(before) = taken.whole.history.as_ref().filter(|_| writes.is_empty() && news) {
             writes.push(document::put(&history, before.expect()));
             writes.push(document::check(&taken.whole.agent));

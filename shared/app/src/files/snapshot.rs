@@ -27,10 +27,12 @@ impl Taken {
 
 impl Files<'_> {
     /// Makes a snapshot of the workspace as it is. Where nothing has changed since the latest, that one
-    /// is the answer. One read, one commit.
+    /// is the answer. Refused while the workspace is being rolled back. One read, one commit.
     pub async fn snapshot(&self, caller: &Caller, agent: AgentId) -> Result<SnapshotView, Error> {
+        let _turn = self.0.ports.workspaces.turn(agent).await;
         retry_conflict(self.0, || async {
             let taken = self.take(caller.scope, agent).await?;
+            taken.whole.is_settled()?;
             let (snapshot, writes) = self.keep(caller.scope, &taken, (Cause::Asked, None)).await?;
             let view = SnapshotView::from(&snapshot);
             self.0.commit(caller, "snapshot.create", snapshot.id, writes, &view).await?;
@@ -46,8 +48,10 @@ impl Files<'_> {
         agent: AgentId,
         run: RunId,
     ) -> Result<(), Error> {
+        let _turn = self.0.ports.workspaces.turn(agent).await;
         let taken = retry_conflict(self.0, || async {
             let taken = self.take(scope, agent).await?;
+            taken.whole.is_settled()?;
             if !taken.is_news() {
                 return Ok(());
             }
