@@ -1,5 +1,6 @@
 //! The files of an agent, as a caller has them: put, listed, read in part, taken along, brought in.
 
+mod collect;
 mod history;
 mod hostile;
 mod rollback;

@@ -99,7 +99,10 @@ pub enum Error {
     #[error("one file or archive has at most 500 MiB")]
     TransferTooLarge,
     /// More than a snapshot holds.
-    #[error("a snapshot holds at most 100000 entries and 10 GiB")]
+    #[error(
+        "the workspace has more than is kept of one: at most 100000 entries and 10 GiB, or what \
+         `maxWorkspaceFiles` and `maxWorkspaceBytes` of the realm say"
+    )]
     WorkspaceTooLarge,
     /// An answer cannot be judged by this schema.
     #[error(transparent)]
@@ -201,9 +204,7 @@ impl From<Error> for Problem {
             Error::QueueFull(_) => K::QueueFull,
             Error::NotAFile(_) => K::NotAFile,
             Error::InTheWay(_) => K::InTheWay,
-            Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRolledBack => {
-                K::AgentBusy
-            }
+            Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRolledBack => K::AgentBusy,
             Error::TransferTooLarge => K::TransferTooLarge,
             Error::WorkspaceTooLarge => K::WorkspaceTooLarge,
             Error::OutputSchema(_) => K::InvalidOutputSchema,

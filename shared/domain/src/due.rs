@@ -91,6 +91,16 @@ pub enum Errand {
         /// The agent.
         agent: AgentId,
     },
+    /// Take away what is too much of a workspace's history, and blobs that nobody names.
+    Collect {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// See that no blob came late for an agent that has none any more.
+    Clear {
+        /// The agent.
+        agent: AgentId,
+    },
     /// Give what room there is to the containers of the realm that wait for it, and stop idle ones
     /// where there is none.
     Admit,
@@ -143,6 +153,8 @@ impl fmt::Display for Errand {
             Self::Disconnect { key } => write!(f, "disconnect:{key}"),
             Self::Snapshot { agent, .. } => write!(f, "snapshot:{agent}"),
             Self::Restore { agent } => write!(f, "restore:{agent}"),
+            Self::Collect { agent } => write!(f, "collect:{agent}"),
+            Self::Clear { agent } => write!(f, "clear:{agent}"),
             Self::Admit => f.write_str("admit"),
             Self::Archive { container } => write!(f, "archive:{container}"),
             Self::Reclaim { agent } => write!(f, "reclaim:{agent}"),

@@ -80,6 +80,7 @@ impl Errands<'_> {
         let mut writes = store::agent::remove(&agent);
         writes.extend(self.without(scope, place, id).await?);
         writes.push(count(scope, Counter::Agents, -1, i64::MAX));
+        writes.extend(app.files().late(scope, id));
         app.commit_own("agent.gone", writes).await?;
         Ok(Outcome::Done)
     }

@@ -59,6 +59,7 @@ impl Errands<'_> {
                 }),
             }
             writes.push(self.entry(&agent, "agent.reclaim"));
+            writes.extend(app.files().late(scope, id));
             app.commit_own("agent.reclaim", writes).await?;
         }
         // Who changes files has looked before whether there is anything left to change.

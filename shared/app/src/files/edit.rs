@@ -6,7 +6,7 @@ use std::ops::Range;
 use domain::agent::Agent;
 use domain::container::Container;
 use domain::workspace::{Cause, Entry, History, Manifest, Node, WorkspacePath};
-use domain::{AgentId, Digest};
+use domain::{AgentId, Digest, Timestamp};
 use serde::Serialize;
 use store::document::{self, Loaded};
 use store::{Expect, Scope, Write, keys};
@@ -42,9 +42,12 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// Fails while a rollback of the workspace is being carried out.
-    pub(super) fn is_settled(&self) -> Result<(), Error> {
-        settled(self.history.as_ref())
+    /// Fails while a rollback of the workspace is being carried out. Gives way to who removes blobs that
+    /// nobody names: what is put at this moment may be one of them.
+    pub(super) fn is_settled(&self, now: Timestamp) -> Result<(), Error> {
+        settled(self.history.as_ref())?;
+        let collecting = self.history.as_ref().and_then(|history| history.value.collecting_until);
+        if collecting.is_some_and(|until| now < until) { Err(Error::Conflict) } else { Ok(()) }
     }
 
     /// Makes a commit depend on the container being as it was read.
@@ -140,6 +143,7 @@ impl Files<'_> {
         if whole.container.as_ref().is_some_and(|container| container.value.state.may_run()) {
             return Err(Error::WorkspaceInUse);
         }
+        whole.is_settled(self.0.now())?;
         let before = self.latest(caller.scope, id, whole.history.as_ref()).await?;
         let mut after = before.clone();
         let mut packer = Packer::new(self.0, caller.scope, &before);
@@ -162,8 +166,9 @@ impl Files<'_> {
             after.entries.insert(path.clone(), Entry { node, stamp: None });
         }
         packer.place(&mut after).await?;
+        let (states, why) = ((&before, &after), (Cause::Edit, None));
         let Recorded { mut writes, .. } =
-            self.record(caller.scope, &whole, (&before, &after), (Cause::Edit, None)).await?;
+            self.record(caller.scope, &whole, states, why, &caller.realm.limits).await?;
         writes.push(whole.check_container(caller.scope));
         self.0.commit(caller, name, id, writes, &answer).await?;
         Ok(answer)

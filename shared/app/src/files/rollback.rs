@@ -10,17 +10,19 @@ use std::time::Duration;
 
 use domain::container::Container;
 use domain::due::Errand;
-use domain::workspace::{Cause, Entry, History, Manifest, Node, Restoring, Snapshot, WorkspacePath};
+use domain::workspace::{
+    Cause, Entry, History, Manifest, Node, Restoring, Snapshot, WorkspacePath,
+};
 use domain::{AgentId, SnapshotId};
 use store::document::{self, Loaded};
-use store::{Expect, Scope, keys};
+use store::{Scope, keys};
 use wire::files::SnapshotView;
 
 use super::Files;
 use super::edit::Whole;
 use super::pack::Unpacker;
 use crate::commit::retry_conflict;
-use crate::ports::Put;
+use crate::ports::{Put, Shelf};
 use crate::{Caller, Error};
 
 /// How long a directory may refuse to become what it is to be before it is left as it is.
@@ -50,15 +52,10 @@ impl Files<'_> {
         agent: AgentId,
         id: SnapshotId,
     ) -> Result<SnapshotView, Error> {
-        let scope = caller.scope;
-        let key = keys::snapshot(scope, agent, id);
-        let target = document::get::<Snapshot>(self.0.table(), &key).await?;
-        let target = target.ok_or(Error::NotFound("snapshot"))?.value;
-        let target = self.manifest(scope, target.manifest).await?;
-        let workspaces = &self.0.ports.workspaces;
+        let (scope, workspaces) = (caller.scope, &self.0.ports.workspaces);
         let _turn = workspaces.turn(agent).await;
         let Decided { view, now, after } =
-            retry_conflict(self.0, || self.decide(caller, agent, &target)).await?;
+            retry_conflict(self.0, || self.decide(caller, agent, id)).await?;
         if workspaces.are_here() {
             self.apply(scope, &now, &after).await?;
             self.settle(scope, agent).await?;
@@ -70,43 +67,49 @@ impl Files<'_> {
         &self,
         caller: &Caller,
         agent: AgentId,
-        target: &Manifest,
+        id: SnapshotId,
     ) -> Result<Decided, Error> {
-        let (app, scope) = (self.0, caller.scope);
+        let (app, scope, limits) = (self.0, caller.scope, &caller.realm.limits);
+        let key = keys::snapshot(scope, agent, id);
+        let target = document::get::<Snapshot>(app.table(), &key).await?;
+        let target = target.ok_or(Error::NotFound("snapshot"))?;
+        // Who removes it meanwhile removes its row first, and what is in it next.
+        let still = document::check(&target);
+        let target = self.manifest(Shelf::of(scope, agent), target.value.manifest).await?;
         let mut taken = self.take(scope, agent).await?;
-        if taken.whole.is_settled().is_err() {
-            match self.carry_on(scope, &taken.whole).await {
-                Ok(()) => {}
+        match taken.whole.is_settled(app.now()) {
+            Err(Error::BeingRolledBack) => {
                 // What cannot be done must not be in the way of what can.
-                Err(error) => tracing::warn!(agent.id = %agent, %error, "a rollback gives way"),
+                if let Err(error) = self.carry_on(scope, &taken.whole).await {
+                    tracing::warn!(agent.id = %agent, %error, "a rollback gives way to another");
+                }
+                taken = self.take(scope, agent).await?;
             }
-            taken = self.take(scope, agent).await?;
+            settled => settled?,
         }
         let busy = |container: &Loaded<Container>| container.value.sessions_of(agent).len();
         let runs = taken.whole.container.as_ref().map_or(0, busy);
         if runs > 0 {
             return Err(Error::RunsInFlight(runs));
         }
-        let mut latest = taken.whole.history.as_ref().map(|history| history.value.latest.clone());
-        let mut writes = Vec::new();
+        let latest = taken.whole.history.as_ref().map(|history| &history.value.latest);
+        let mut before = None;
         if taken.is_news() && !(taken.now.entries.is_empty() && latest.is_none()) {
-            let why = (Cause::BeforeRollback, None);
-            let states = (&taken.before, &taken.now);
-            let before = self.picture(scope, latest.as_ref(), states, why).await?;
-            writes.push(document::put(&before, Expect::Absent));
-            latest = Some(before);
+            let (states, why) = ((&taken.before, &taken.now), (Cause::BeforeRollback, None));
+            before = Some(self.picture(scope, latest, states, why, limits).await?);
         }
-        let after = settled(target, &taken.now);
+        let after = settled(&target, &taken.now);
         let (states, why) = ((&taken.now, &after), (Cause::Rollback, None));
-        let snapshot = self.picture(scope, latest.as_ref(), states, why).await?;
+        let parent = before.as_ref().or(latest);
+        let snapshot = self.picture(scope, parent, states, why, limits).await?;
         let view = SnapshotView::from(&snapshot);
-        writes.push(document::put(&snapshot, Expect::Absent));
-        let now = app.now();
+        let (now, mut writes) = (app.now(), vec![still]);
         let restoring = app.ports.workspaces.are_here().then(|| {
             writes.push(store::due::put(&app.due(scope.realm(), Errand::Restore { agent }, now)));
             Restoring { by: caller.key, since: now, until: now.after(PATIENCE) }
         });
-        writes.extend(taken.whole.ends_with(scope, snapshot, restoring));
+        let added: Vec<_> = before.iter().chain([&snapshot]).collect();
+        writes.extend(self.ends_with(scope, &taken.whole, &added, restoring, limits));
         writes.push(taken.whole.check_container(scope));
         app.commit(caller, "snapshot.rollback", view.id, writes, &view).await?;
         Ok(Decided { view, now: taken.now, after })
@@ -181,7 +184,7 @@ impl Files<'_> {
                 removed = Some(path);
             }
         }
-        let unpacker = Unpacker::new(self.0, scope);
+        let unpacker = Unpacker::new(self.0, Shelf::of(scope, agent));
         for (path, entry) in &after.entries {
             if now.entries.get(path).is_some_and(|there| there.same(entry)) {
                 continue;

@@ -8,6 +8,7 @@
 //! any other.
 
 mod claim;
+mod history;
 mod look;
 mod manifest;
 mod pack;
@@ -16,9 +17,10 @@ mod path;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
-use crate::{AgentId, Digest, KeyId, RealmId, RunId, SnapshotId, Timestamp};
+use crate::{AgentId, Digest, RealmId, RunId, SnapshotId, Timestamp};
 
 pub use claim::{Claim, Flaw};
+pub use history::{History, Restoring, UNNAMED, surplus};
 pub use look::{Found, Kind, Part, Walk};
 pub use manifest::{Change, Changed, Entry, Extent, LeftOut, Manifest, Node, Status, changes};
 pub use pack::Pack;
@@ -90,35 +92,4 @@ pub struct Snapshot {
     pub left_out: u64,
     /// When it was made.
     pub created_at: Timestamp,
-}
-
-/// The end of a workspace's history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct History {
-    /// The realm it is in.
-    pub realm: RealmId,
-    /// Whose workspace.
-    pub agent: AgentId,
-    /// The latest snapshot.
-    pub latest: Snapshot,
-    /// The manifest of the agent's home as it was last, where no directory keeps it. It has no history.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub home: Option<Digest>,
-    /// The rollback that made the latest snapshot, until the directory is what that says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restoring: Option<Restoring>,
-}
-
-/// A rollback that was decided and is being carried out. While it is, nothing else changes the
-/// directory or looks for a snapshot in it, and no prompt is given to the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Restoring {
-    /// The key of whoever asked for it.
-    pub by: KeyId,
-    /// When they did.
-    pub since: Timestamp,
-    /// When it is given up, where it fails until then.
-    pub until: Timestamp,
 }
