@@ -1,7 +1,9 @@
 //! The files of an agent, as a caller has them: put, listed, read in part, taken along, brought in.
 
+mod collect;
 mod history;
 mod hostile;
+mod rollback;
 mod sent;
 mod stored;
 

@@ -20,6 +20,7 @@ use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
 use store::{Commit, Error, Item, Key, Page, Query, Scope, Table, document};
 use tempfile::TempDir;
+use tests::blobs::Memory;
 use tests::nowhere::Nowhere;
 use tests::sample::{self, Ids as Given};
 use tower::ServiceExt;
@@ -60,12 +61,17 @@ pub(crate) const SIGNING_KEY: [u8; 32] = [7; 32];
 
 /// The use cases over a table, with nothing else behind them.
 pub(crate) fn app_over(table: Arc<dyn Table>, clock: Arc<dyn Clock>) -> App {
+    let blobs = Arc::new(Memory::at(clock.clone()));
+    app_with(table, clock, blobs)
+}
+
+fn app_with(table: Arc<dyn Table>, clock: Arc<dyn Clock>, blobs: Arc<Memory>) -> App {
     let ports = Ports {
         table,
         compute: Arc::<Nowhere>::default(),
         push: Arc::new(LocalPush::default()),
         feed: Arc::new(LocalFeed::default()),
-        blobs: Arc::<tests::blobs::Memory>::default(),
+        blobs,
         workspaces: Arc::new(app::ports::Elsewhere),
         fetch: Arc::new(app::ports::NoFetch),
         bundles: Arc::new(app::ports::NoBundles),
@@ -95,6 +101,7 @@ pub(crate) struct InProcess {
     pub(crate) table: Arc<Counting>,
     pub(crate) app: App,
     pub(crate) realm: RealmId,
+    pub(crate) blobs: Arc<Memory>,
     pub(crate) dir: TempDir,
     router: Router,
     key: String,
@@ -102,17 +109,22 @@ pub(crate) struct InProcess {
 
 impl InProcess {
     pub(crate) async fn start() -> Self {
+        Self::start_at(Arc::new(SystemClock::default())).await
+    }
+
+    /// By this clock.
+    pub(crate) async fn start_at(clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SystemClock::default());
         let inner = SqliteTable::open(dir.path().join("reeve.db"), clock.clone()).unwrap();
         let (reads, commits) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let table = Arc::new(Counting { inner, reads, commits });
-        let ulid = OsIds::default().ulid(app::ports::Clock::now(&*clock));
-        let app = app_over(table.clone(), clock);
+        let ulid = OsIds::default().ulid(clock.now());
+        let blobs = Arc::new(Memory::at(clock.clone()));
+        let app = app_with(table.clone(), clock, blobs.clone());
         let key = PresentedKey::spell(KeyId::new(ulid), "a-secret-of-a-test");
         let realm = app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();
         let router = api::router(&routes::routes(), &Gate::new(app.clone()));
-        Self { table, app, realm, dir, router, key }
+        Self { table, app, realm, blobs, dir, router, key }
     }
 
     /// Sends one request and counts.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use api::Access;
 use app::ports::{
     BlobError, BlobId, Blobs, Compute, ComputeError, Elsewhere, Feed, Gone, LiveEvent, NoBundles,
-    NoFetch, Observed, Push, Seen,
+    NoFetch, Observed, Push, Seen, Shelf, Shelved,
 };
 use app::{App, Grant, Ports, Settings};
 use aws::blobs::Bucket;
@@ -19,7 +19,7 @@ use domain::{AgentId, ContainerId, RealmId, SessionId};
 use futures::stream::{self, BoxStream, StreamExt};
 use gate::{Function, Need, Route};
 use host::fetch::{HttpFetch, Reach};
-use store::{Commit, Item, Key, Page, Query, Scope, Table};
+use store::{Commit, Item, Key, Page, Query, Table};
 
 use crate::Error;
 use crate::process::Process;
@@ -209,28 +209,32 @@ impl Ungranted {
 
 #[async_trait::async_trait]
 impl Blobs for Ungranted {
-    async fn put(&self, _: Scope, _: Vec<u8>) -> Result<BlobId, BlobError> {
+    async fn put(&self, _: Shelf, _: Vec<u8>) -> Result<BlobId, BlobError> {
         Self::blobs()
     }
 
-    async fn get(&self, _: Scope, _: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+    async fn get(&self, _: Shelf, _: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
         Self::blobs()
     }
 
     async fn get_part(
         &self,
-        _: Scope,
+        _: Shelf,
         _: BlobId,
         _: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
         Self::blobs()
     }
 
-    async fn size(&self, _: Scope, _: BlobId) -> Result<Option<u64>, BlobError> {
+    async fn size(&self, _: Shelf, _: BlobId) -> Result<Option<u64>, BlobError> {
         Self::blobs()
     }
 
-    async fn delete(&self, _: Scope, _: BlobId) -> Result<(), BlobError> {
+    async fn delete(&self, _: Shelf, _: BlobId) -> Result<(), BlobError> {
+        Self::blobs()
+    }
+
+    async fn list(&self, _: Shelf, _: Option<BlobId>, _: usize) -> Result<Vec<Shelved>, BlobError> {
         Self::blobs()
     }
 }

@@ -222,6 +222,18 @@ impl Errands<'_> {
                 self.0.files().after_run(scope, agent, run).await?;
                 Ok(Outcome::Done)
             }
+            Errand::Restore { agent } => {
+                self.0.files().restore(scope, agent).await?;
+                Ok(Outcome::Done)
+            }
+            Errand::Collect { agent } => {
+                self.0.files().collect(scope, agent).await?;
+                Ok(Outcome::Done)
+            }
+            Errand::Clear { agent } => {
+                self.0.files().clear_late(scope, agent).await?;
+                Ok(Outcome::Done)
+            }
             Errand::Admit => {
                 self.0.admission().serve(scope).await?;
                 Ok(Outcome::Done)

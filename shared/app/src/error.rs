@@ -95,11 +95,17 @@ pub enum Error {
     /// Runs work with it.
     #[error("the agent has {0} runs in flight; wait for their end or cancel them")]
     RunsInFlight(usize),
+    /// A rollback of it is being carried out.
+    #[error("the workspace is being rolled back; try again when it is done")]
+    BeingRolledBack,
     /// More than one transfer moves.
     #[error("one file or archive has at most 500 MiB")]
     TransferTooLarge,
     /// More than a snapshot holds.
-    #[error("a snapshot holds at most 100000 entries and 10 GiB")]
+    #[error(
+        "the workspace has more than is kept of one: at most 100000 entries and 10 GiB, or what \
+         `maxWorkspaceFiles` and `maxWorkspaceBytes` of the realm say"
+    )]
     WorkspaceTooLarge,
     /// An answer cannot be judged by this schema.
     #[error(transparent)]
@@ -213,7 +219,7 @@ impl From<Error> for Problem {
             Error::NotForked(NotForked::Refused(_)) => K::StateRefused,
             Error::NotAFile(_) => K::NotAFile,
             Error::InTheWay(_) => K::InTheWay,
-            Error::WorkspaceInUse | Error::RunsInFlight(_) => K::AgentBusy,
+            Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRolledBack => K::AgentBusy,
             Error::TransferTooLarge => K::TransferTooLarge,
             Error::WorkspaceTooLarge => K::WorkspaceTooLarge,
             Error::OutputSchema(_) => K::InvalidOutputSchema,

@@ -10,13 +10,13 @@ use domain::plan::ContainerPlan;
 use domain::workspace::WorkspacePath;
 use domain::{AgentId, ContainerId, RealmId, SessionId};
 use futures::stream::{self, BoxStream, StreamExt};
-use store::{Commit, Error, Item, Key, Page, Query, Scope, Table};
+use store::{Commit, Error, Item, Key, Page, Query, Table};
 
 use crate::Ports;
 use crate::ports::{
     BlobError, BlobId, Blobs, Bundles, Compute, ComputeError, Feed, Fetch, FetchError,
     FetchRequest, Fetched, Gone, KeptContent, LiveEvent, MakeError, Observed, Opened, Part, Push,
-    Put, Seen, Walk, WorkspaceError, Workspaces,
+    Put, Seen, Shelf, Shelved, Walk, WorkspaceError, Workspaces,
 };
 
 /// One thing a route may touch. In the cloud each becomes a statement of the function's policy.
@@ -214,29 +214,38 @@ impl Granted<Arc<dyn Blobs>> {
 
 #[async_trait::async_trait]
 impl Blobs for Granted<Arc<dyn Blobs>> {
-    async fn put(&self, scope: Scope, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
-        self.blobs(Grant::BlobWrite)?.put(scope, bytes).await
+    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+        self.blobs(Grant::BlobWrite)?.put(shelf, bytes).await
     }
 
-    async fn get(&self, scope: Scope, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
-        self.blobs(Grant::BlobRead)?.get(scope, id).await
+    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        self.blobs(Grant::BlobRead)?.get(shelf, id).await
     }
 
     async fn get_part(
         &self,
-        scope: Scope,
+        shelf: Shelf,
         id: BlobId,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
-        self.blobs(Grant::BlobRead)?.get_part(scope, id, range).await
+        self.blobs(Grant::BlobRead)?.get_part(shelf, id, range).await
     }
 
-    async fn size(&self, scope: Scope, id: BlobId) -> Result<Option<u64>, BlobError> {
-        self.blobs(Grant::BlobRead)?.size(scope, id).await
+    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
+        self.blobs(Grant::BlobRead)?.size(shelf, id).await
     }
 
-    async fn delete(&self, scope: Scope, id: BlobId) -> Result<(), BlobError> {
-        self.blobs(Grant::BlobWrite)?.delete(scope, id).await
+    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError> {
+        self.blobs(Grant::BlobWrite)?.delete(shelf, id).await
+    }
+
+    async fn list(
+        &self,
+        shelf: Shelf,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<Shelved>, BlobError> {
+        self.blobs(Grant::BlobRead)?.list(shelf, after, limit).await
     }
 }
 

@@ -282,7 +282,40 @@ pub enum BlobError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Keeps bytes under the SHA-256 of what they are: in a realm, the same bytes are kept once.
+/// Where blobs are kept: each agent has a place of its own, and no blob is in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shelf {
+    scope: Scope,
+    agent: AgentId,
+}
+
+impl Shelf {
+    /// The shelf of an agent.
+    pub const fn of(scope: Scope, agent: AgentId) -> Self {
+        Self { scope, agent }
+    }
+
+    /// The realm it is in.
+    pub const fn realm(&self) -> RealmId {
+        self.scope.realm()
+    }
+
+    /// Whose it is.
+    pub const fn agent(&self) -> AgentId {
+        self.agent
+    }
+}
+
+/// A blob in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shelved {
+    /// Its name.
+    pub id: BlobId,
+    /// When it was put. Who has put it again since may have left no trace.
+    pub put_at: Timestamp,
+}
+
+/// Keeps bytes under the SHA-256 of what they are: on a shelf, the same bytes are kept once.
 ///
 /// What was put is durable when it is answered, and is there whole or not at all. There is no way to
 /// change a blob. Who deletes one sees to it that nobody needs it, and that nobody who puts the same
@@ -290,23 +323,32 @@ pub enum BlobError {
 #[async_trait::async_trait]
 pub trait Blobs: Send + Sync + fmt::Debug {
     /// Keeps `bytes`, at most [`MAX_BLOB`]. Idempotent.
-    async fn put(&self, scope: Scope, bytes: Vec<u8>) -> Result<BlobId, BlobError>;
+    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError>;
 
     /// The bytes, compared with their name, if they are there.
-    async fn get(&self, scope: Scope, id: BlobId) -> Result<Option<Vec<u8>>, BlobError>;
+    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError>;
 
     /// The bytes of `range`, as far as the blob has them, if it is there. Only the whole can be
     /// compared with its name: a part is what the platform has stored.
     async fn get_part(
         &self,
-        scope: Scope,
+        shelf: Shelf,
         id: BlobId,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError>;
 
     /// How many bytes it has, if it is there.
-    async fn size(&self, scope: Scope, id: BlobId) -> Result<Option<u64>, BlobError>;
+    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError>;
 
     /// Removes it. Idempotent.
-    async fn delete(&self, scope: Scope, id: BlobId) -> Result<(), BlobError>;
+    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError>;
+
+    /// Up to `limit` blobs of a shelf behind `after`, by name. Fewer than `limit`, at most 1000, are the
+    /// last. Costs what is on the shelf.
+    async fn list(
+        &self,
+        shelf: Shelf,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<Shelved>, BlobError>;
 }

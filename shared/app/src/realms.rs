@@ -4,6 +4,7 @@ use domain::due::Errand;
 use domain::key::{ApiKey, PresentedKey, Scope as KeyScope};
 use domain::realm::{Realm, RealmEvent, RealmLifecycle, RealmLimits, RealmPolicy, RealmState};
 use domain::text::Name;
+use domain::workspace::MAX_BYTES;
 use domain::{Machine, RealmId};
 use store::document::{self, Loaded};
 use store::{Expect, Query, Scope, keys};
@@ -217,6 +218,9 @@ fn check_limits(limits: &RealmLimits) -> Result<(), Error> {
         (limits.max_queued_runs <= 1000, "maxQueuedRuns must be at most 1000"),
         ((10..=86_400).contains(&limits.idle_seconds), "idleSeconds must be 10 to 86400"),
         ((1..=3650).contains(&limits.retention_days), "retentionDays must be 1 to 3650"),
+        ((1..=10_000).contains(&limits.max_snapshots), "maxSnapshots must be 1 to 10000"),
+        (limits.max_workspace_bytes <= MAX_BYTES, "maxWorkspaceBytes must be at most 10737418240"),
+        (limits.max_workspace_files <= 100_000, "maxWorkspaceFiles must be at most 100000"),
     ];
     match rules.iter().find(|(kept, _)| !kept) {
         Some((_, detail)) => Err(Error::Invalid { field: "limits", detail: (*detail).to_owned() }),

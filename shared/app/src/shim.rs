@@ -16,6 +16,7 @@ use domain::output::{Contract, Output};
 use domain::plan::AgentPlan;
 use domain::run::{End, PermissionRequest, Run, RunEvent, RunState};
 use domain::session::{Admission, Session, SessionState};
+use domain::workspace::History;
 use domain::{AgentId, ContainerId, RealmId, RunId};
 use serde::Deserialize;
 use serde_json::json;
@@ -196,7 +197,8 @@ impl App {
 
     /// All that is pending for a container: derived from the state of its sessions, so it can be
     /// asked for and sent any number of times. Reads the container, its sessions, their runs and the
-    /// agent: four round trips, however many sessions, and one for each session that is copied for others.
+    /// agent: four round trips, however many sessions, and one for each session that is copied for others;
+    /// on one machine another, for whose workspace is being rolled back.
     pub async fn pending(&self, shim: ShimCaller) -> Result<Vec<Command>, Error> {
         match self.start_of(shim).await? {
             Some(container) => self.commands(shim.scope, &container.value).await,
@@ -230,6 +232,15 @@ impl App {
             container.busy.values().copied().chain(wished.iter().map(|(id, _)| **id)).collect();
         let ids: Vec<_> = needed.into_iter().map(|id| keys::agent(scope, id)).collect();
         let agents = self.read_all::<Agent>(&ids).await?;
+        // A workspace that is being rolled back is nobody's to work in. Who prompted before it began
+        // would have kept it from beginning; who did later is seen with it.
+        let mut restoring = BTreeSet::new();
+        if self.ports.workspaces.are_here() {
+            let ids: Vec<_> = agents.iter().map(|agent| keys::history(scope, agent.id)).collect();
+            let histories = self.read_all::<History>(&ids).await?;
+            let held = histories.iter().filter(|history| history.restoring.is_some());
+            restoring.extend(held.map(|history| history.agent));
+        }
         let mut plans: BTreeMap<AgentId, AgentPlan> =
             agents.iter().map(|agent| (agent.id, plan(agent, container))).collect();
         for agent in agents.iter().filter(|agent| agent.spec.registry_agent.is_some()) {
@@ -263,7 +274,7 @@ impl App {
             }
             if session.state == SessionState::Cancelling {
                 commands.push(Command::Cancel { session: session.id, run: run.id });
-            } else if run.state == RunState::Dispatching {
+            } else if run.state == RunState::Dispatching && !restoring.contains(&run.agent) {
                 commands.push(Command::Prompt(Box::new(PromptCommand {
                     session: session.id,
                     run: run.id,

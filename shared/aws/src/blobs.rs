@@ -1,6 +1,6 @@
 //! Blobs in an S3 bucket.
 //!
-//! What holds here: an object is `blobs/<realm>/<digest>`. It is put only where none is (`If-None-Match`),
+//! What holds here: an object is `blobs/<realm>/<agent>/<digest>`. It is put only where none is (`If-None-Match`),
 //! so it is written once, and with its SHA-256, which S3 compares before it keeps it. One request
 //! for each put: [`MAX_BLOB`] is far below what one takes. Encryption at rest is the bucket's.
 //!
@@ -10,14 +10,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use app::ports::{BlobError, BlobId, Blobs, MAX_BLOB};
+use app::ports::{BlobError, BlobId, Blobs, MAX_BLOB, Shelf, Shelved};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-use store::Scope;
+use domain::Timestamp;
 
 use crate::fault::Fault;
 use crate::{Environment, EnvironmentError, Sdk};
@@ -60,11 +60,11 @@ impl Bucket {
 
     async fn read(
         &self,
-        scope: Scope,
+        shelf: Shelf,
         id: BlobId,
         range: Option<String>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
-        let get = self.client.get_object().bucket(&self.bucket).key(key(scope, id));
+        let get = self.client.get_object().bucket(&self.bucket).key(key(shelf, id));
         let object = match get.set_range(range).send().await {
             Ok(object) => object,
             Err(error) if status(&error) == Some(404) => return Ok(None),
@@ -83,7 +83,7 @@ impl Bucket {
 
 #[async_trait::async_trait]
 impl Blobs for Bucket {
-    async fn put(&self, scope: Scope, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
         if bytes.len() > MAX_BLOB {
             return Err(BlobError::TooLarge);
         }
@@ -95,7 +95,7 @@ impl Blobs for Bucket {
                 .client
                 .put_object()
                 .bucket(&self.bucket)
-                .key(key(scope, id))
+                .key(key(shelf, id))
                 .if_none_match("*")
                 .checksum_sha256(aws_smithy_types::base64::encode(id.as_bytes()))
                 .body(ByteStream::from(bytes.clone()))
@@ -114,8 +114,8 @@ impl Blobs for Bucket {
         }
     }
 
-    async fn get(&self, scope: Scope, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
-        let Some(bytes) = self.read(scope, id, None).await? else { return Ok(None) };
+    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        let Some(bytes) = self.read(shelf, id, None).await? else { return Ok(None) };
         if BlobId::of(&bytes) != id {
             return Err(BlobError::Damaged(id));
         }
@@ -125,18 +125,18 @@ impl Blobs for Bucket {
     /// One call.
     async fn get_part(
         &self,
-        scope: Scope,
+        shelf: Shelf,
         id: BlobId,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
         if range.is_empty() {
-            return Ok(self.size(scope, id).await?.map(|_| Vec::new()));
+            return Ok(self.size(shelf, id).await?.map(|_| Vec::new()));
         }
-        self.read(scope, id, Some(format!("bytes={}-{}", range.start, range.end - 1))).await
+        self.read(shelf, id, Some(format!("bytes={}-{}", range.start, range.end - 1))).await
     }
 
-    async fn size(&self, scope: Scope, id: BlobId) -> Result<Option<u64>, BlobError> {
-        let head = self.client.head_object().bucket(&self.bucket).key(key(scope, id));
+    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
+        let head = self.client.head_object().bucket(&self.bucket).key(key(shelf, id));
         match head.send().await {
             Ok(head) => {
                 let length = head.content_length().and_then(|length| u64::try_from(length).ok());
@@ -148,17 +148,47 @@ impl Blobs for Bucket {
         }
     }
 
-    async fn delete(&self, scope: Scope, id: BlobId) -> Result<(), BlobError> {
-        let delete = self.client.delete_object().bucket(&self.bucket).key(key(scope, id));
+    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError> {
+        let delete = self.client.delete_object().bucket(&self.bucket).key(key(shelf, id));
         match delete.send().await {
             Ok(_) => Ok(()),
             Err(error) => Err(unavailable(Fault::of("DeleteObject", &error))),
         }
     }
+
+    /// One call.
+    async fn list(
+        &self,
+        shelf: Shelf,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<Shelved>, BlobError> {
+        let prefix = prefix(shelf);
+        let listed = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(&prefix)
+            .set_start_after(after.map(|after| key(shelf, after)))
+            .max_keys(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| unavailable(Fault::of("ListObjectsV2", &error)))?;
+        let shelved = listed.contents().iter().filter_map(|object| {
+            let id = object.key()?.strip_prefix(&prefix)?.parse().ok()?;
+            let millis = object.last_modified()?.to_millis().ok()?;
+            Some(Shelved { id, put_at: Timestamp::from_millis(u64::try_from(millis).ok()?) })
+        });
+        Ok(shelved.collect())
+    }
 }
 
-fn key(scope: Scope, id: BlobId) -> String {
-    format!("blobs/{}/{id}", scope.realm())
+fn prefix(shelf: Shelf) -> String {
+    format!("blobs/{}/{}/", shelf.realm(), shelf.agent())
+}
+
+fn key(shelf: Shelf, id: BlobId) -> String {
+    format!("{}{id}", prefix(shelf))
 }
 
 fn status<E: ProvideErrorMetadata>(

@@ -86,6 +86,21 @@ pub enum Errand {
         /// The run.
         run: RunId,
     },
+    /// See that a workspace becomes what a rollback has decided.
+    Restore {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// Take away what is too much of a workspace's history, and blobs that nobody names.
+    Collect {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// See that no blob came late for an agent that has none any more.
+    Clear {
+        /// The agent.
+        agent: AgentId,
+    },
     /// Give what room there is to the containers of the realm that wait for it, and stop idle ones
     /// where there is none.
     Admit,
@@ -137,6 +152,9 @@ impl fmt::Display for Errand {
             Self::Quell => f.write_str("quell"),
             Self::Disconnect { key } => write!(f, "disconnect:{key}"),
             Self::Snapshot { agent, .. } => write!(f, "snapshot:{agent}"),
+            Self::Restore { agent } => write!(f, "restore:{agent}"),
+            Self::Collect { agent } => write!(f, "collect:{agent}"),
+            Self::Clear { agent } => write!(f, "clear:{agent}"),
             Self::Admit => f.write_str("admit"),
             Self::Archive { container } => write!(f, "archive:{container}"),
             Self::Reclaim { agent } => write!(f, "reclaim:{agent}"),

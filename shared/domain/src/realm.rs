@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::text::Name;
-use crate::{Machine, RealmId, Timestamp};
+use crate::{Machine, RealmId, Timestamp, workspace};
 
 /// Whether a realm may act.
 #[derive(
@@ -95,6 +95,16 @@ pub struct RealmLimits {
     /// Days the events of a closed session are kept.
     #[schemars(range(min = 1, max = 3650))]
     pub retention_days: u32,
+    /// Snapshots that are kept of a workspace, beside the latest at most for as long as the events of
+    /// closed sessions. For a while there may be a quarter more.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_snapshots: u32,
+    /// Bytes of files that a workspace may have to get a snapshot.
+    #[schemars(range(min = 0, max = 10_737_418_240_u64))]
+    pub max_workspace_bytes: u64,
+    /// Files, directories and links that a workspace may have to get a snapshot.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_workspace_files: u32,
 }
 
 impl Default for RealmLimits {
@@ -109,6 +119,9 @@ impl Default for RealmLimits {
             archive_after_hours: 72,
             reclaim_after_days: 30,
             retention_days: 30,
+            max_snapshots: 100,
+            max_workspace_bytes: workspace::MAX_BYTES,
+            max_workspace_files: 100_000,
         }
     }
 }
@@ -136,6 +149,17 @@ impl RealmLimits {
     pub fn archive_after(&self) -> Option<Duration> {
         let hours = u64::from(self.archive_after_hours);
         (hours > 0).then(|| Duration::from_secs(hours * 3600))
+    }
+
+    /// How long what is over is kept.
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.retention_days) * 24 * 3600)
+    }
+
+    /// Whether a workspace of so many files, directories and links and so many bytes gets a snapshot.
+    pub fn keeps(&self, entries: usize, bytes: u64) -> bool {
+        u64::try_from(entries).is_ok_and(|entries| entries <= u64::from(self.max_workspace_files))
+            && bytes <= self.max_workspace_bytes
     }
 
     /// How long an agent may be archived before it is reclaimed; none: for ever.

@@ -1,7 +1,7 @@
 //! Blobs as files, named by what is in them.
 //!
-//! What holds here: `<directory>/<realm>/<first two digits>/<digest>`, each written aside and
-//! renamed. A file that is not what its name says is never given out whole, and the next put of the
+//! What holds here: `<directory>/<realm>/<agent>/<digest>`, each written aside and renamed. A shelf
+//! on which nothing is left is gone. A file that is not what its name says is never given out whole, and the next put of the
 //! same bytes mends it.
 
 use std::fs::File;
@@ -10,9 +10,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use app::ports::{BlobError, BlobId, Blobs, MAX_BLOB};
-use store::Scope;
+use app::ports::{BlobError, BlobId, Blobs, MAX_BLOB, Shelf, Shelved};
+use domain::Timestamp;
 
 use crate::durable;
 
@@ -29,36 +30,42 @@ impl FileBlobs {
         Ok(Self(Arc::new(dir)))
     }
 
-    fn path(&self, scope: Scope, id: BlobId) -> PathBuf {
-        let name = id.to_string();
-        self.0.join(scope.realm().to_string()).join(&name[..2]).join(name)
+    fn shelf(&self, shelf: Shelf) -> PathBuf {
+        self.0.join(shelf.realm().to_string()).join(shelf.agent().to_string())
+    }
+
+    fn path(&self, shelf: Shelf, id: BlobId) -> PathBuf {
+        self.shelf(shelf).join(id.to_string())
     }
 }
 
 #[async_trait::async_trait]
 impl Blobs for FileBlobs {
-    async fn put(&self, scope: Scope, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
         if bytes.len() > MAX_BLOB {
             return Err(BlobError::TooLarge);
         }
         let this = self.clone();
         apart(move || {
             let id = BlobId::of(&bytes);
-            let path = this.path(scope, id);
+            let path = this.path(shelf, id);
             if durable::read(&path)?.as_ref() == Some(&bytes) {
                 return Ok(id);
             }
-            if let Some(dir) = path.parent() {
-                durable::directory(dir)?;
+            loop {
+                durable::directory(&this.shelf(shelf))?;
+                match durable::replace(&this.0, &path, &bytes) {
+                    // Somebody took the last one from the shelf, and the shelf with it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    done => return done.map(|()| id),
+                }
             }
-            durable::replace(&this.0, &path, &bytes)?;
-            Ok(id)
         })
         .await
     }
 
-    async fn get(&self, scope: Scope, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
-        let path = self.path(scope, id);
+    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        let path = self.path(shelf, id);
         let read = apart(move || {
             let bytes = durable::read(&path)?;
             Ok(bytes.map(|bytes| (BlobId::of(&bytes) == id).then_some(bytes)))
@@ -72,11 +79,11 @@ impl Blobs for FileBlobs {
 
     async fn get_part(
         &self,
-        scope: Scope,
+        shelf: Shelf,
         id: BlobId,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
-        let path = self.path(scope, id);
+        let path = self.path(shelf, id);
         apart(move || {
             let Some(file) = found(File::open(&path))? else { return Ok(None) };
             let end = range.end.min(file.metadata()?.len());
@@ -88,14 +95,49 @@ impl Blobs for FileBlobs {
         .await
     }
 
-    async fn size(&self, scope: Scope, id: BlobId) -> Result<Option<u64>, BlobError> {
-        let path = self.path(scope, id);
+    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
+        let path = self.path(shelf, id);
         apart(move || Ok(found(path.metadata())?.map(|metadata| metadata.len()))).await
     }
 
-    async fn delete(&self, scope: Scope, id: BlobId) -> Result<(), BlobError> {
-        let path = self.path(scope, id);
-        apart(move || durable::remove(&path)).await
+    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError> {
+        let (dir, path) = (self.shelf(shelf), self.path(shelf, id));
+        apart(move || {
+            // Whoever took the last one from the shelf has taken the shelf.
+            found(durable::remove(&path))?;
+            // Not while anything is on it.
+            std::fs::remove_dir(dir).ok();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn list(
+        &self,
+        shelf: Shelf,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<Shelved>, BlobError> {
+        let dir = self.shelf(shelf);
+        apart(move || {
+            let Some(entries) = found(std::fs::read_dir(dir))? else { return Ok(Vec::new()) };
+            let mut ids = Vec::new();
+            for entry in entries {
+                let entry = entry?;
+                let id = entry.file_name().to_str().and_then(|name| name.parse::<BlobId>().ok());
+                ids.extend(id.filter(|id| after.is_none_or(|after| *id > after)).zip(Some(entry)));
+            }
+            ids.sort_unstable_by_key(|(id, _)| *id);
+            let mut shelved = Vec::new();
+            for (id, entry) in ids.into_iter().take(limit) {
+                let modified = entry.metadata()?.modified()?;
+                let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let millis = u64::try_from(since.as_millis()).map_err(io::Error::other)?;
+                shelved.push(Shelved { id, put_at: Timestamp::from_millis(millis) });
+            }
+            Ok(shelved)
+        })
+        .await
     }
 }
 

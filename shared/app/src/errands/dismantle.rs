@@ -62,12 +62,14 @@ impl Errands<'_> {
             }
             return Ok(Outcome::Again(Duration::ZERO));
         }
+        let turn = app.ports.workspaces.turn(id).await;
         if own {
             app.ports.compute.forget(id).await?;
         } else {
             app.ports.compute.evict(place, id).await?;
         }
         app.files().purge(scope, id).await?;
+        drop(turn);
         loop {
             let writes = store::log::remove(app.table(), scope, id).await?;
             if writes.is_empty() {
@@ -78,6 +80,7 @@ impl Errands<'_> {
         let mut writes = store::agent::remove(&agent);
         writes.extend(self.without(scope, place, id).await?);
         writes.push(count(scope, Counter::Agents, -1, i64::MAX));
+        writes.extend(app.files().late(scope, id));
         app.commit_own("agent.gone", writes).await?;
         Ok(Outcome::Done)
     }

@@ -59,8 +59,11 @@ impl Errands<'_> {
                 }),
             }
             writes.push(self.entry(&agent, "agent.reclaim"));
+            writes.extend(app.files().late(scope, id));
             app.commit_own("agent.reclaim", writes).await?;
         }
+        // Who changes files has looked before whether there is anything left to change.
+        let _turn = app.ports.workspaces.turn(id).await;
         app.ports.compute.forget(id).await?;
         app.files().purge(scope, id).await?;
         Ok(Outcome::Done)

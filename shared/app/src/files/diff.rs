@@ -13,6 +13,7 @@ use wire::files::{DiffView, FileDiff};
 
 use super::Files;
 use super::source::Source;
+use crate::ports::Shelf;
 use crate::{Caller, Error};
 
 /// The most files that a diff names.
@@ -62,7 +63,7 @@ impl Files<'_> {
                 let snapshot = snapshot.ok_or(Error::NotFound("snapshot"))?.value;
                 let before = match snapshot.parent {
                     Some((parent, manifest)) => {
-                        let manifest = self.manifest(scope, manifest).await?;
+                        let manifest = self.manifest(Shelf::of(scope, agent), manifest).await?;
                         self.stored(scope, Some(parent), manifest)
                     }
                     None => self.stored(scope, None, Manifest::empty(agent)),
@@ -95,7 +96,8 @@ impl Files<'_> {
     }
 
     async fn state(&self, scope: Scope, snapshot: &Snapshot) -> Result<State, Error> {
-        let manifest = self.manifest(scope, snapshot.manifest).await?;
+        let shelf = Shelf::of(scope, snapshot.agent);
+        let manifest = self.manifest(shelf, snapshot.manifest).await?;
         Ok(self.stored(scope, Some(snapshot.id), manifest))
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use domain::agent::Agent;
 use domain::container::Container;
 use domain::workspace::{Cause, Entry, History, Manifest, Node, WorkspacePath};
-use domain::{AgentId, Digest};
+use domain::{AgentId, Digest, Timestamp};
 use serde::Serialize;
 use store::document::{self, Loaded};
 use store::{Expect, Scope, Write, keys};
@@ -42,6 +42,14 @@ pub(super) struct Whole {
 }
 
 impl Whole {
+    /// Fails while a rollback of the workspace is being carried out. Gives way to who removes blobs that
+    /// nobody names: what is put at this moment may be one of them.
+    pub(super) fn is_settled(&self, now: Timestamp) -> Result<(), Error> {
+        settled(self.history.as_ref())?;
+        let collecting = self.history.as_ref().and_then(|history| history.value.collecting_until);
+        if collecting.is_some_and(|until| now < until) { Err(Error::Conflict) } else { Ok(()) }
+    }
+
     /// Makes a commit depend on the container being as it was read.
     pub(super) fn check_container(&self, scope: Scope) -> Write {
         match &self.container {
@@ -84,7 +92,8 @@ impl Files<'_> {
     }
 
     /// Makes `edits`, in order of paths: in the directory, where it is here, and otherwise in a snapshot
-    /// that is added, which is refused while a container may have the workspace. One read, one commit.
+    /// that is added, which is refused while a container may have the workspace. Refused, too, while the
+    /// workspace is being rolled back. One read, one commit.
     pub(super) async fn change<T: Serialize + Copy + Sync>(
         &self,
         caller: &Caller,
@@ -98,8 +107,9 @@ impl Files<'_> {
             return retry_conflict(self.0, || self.change_stored(caller, id, name, edits, answer))
                 .await;
         }
-        self.0.agents().load(caller, id).await?.value.has_workspace()?;
         let _turn = workspaces.turn(id).await;
+        let (_, history) = self.load(caller.scope, id).await?;
+        settled(history.as_ref())?;
         for (path, edit) in edits {
             let put = match edit {
                 Edit::Directory => Put::Directory,
@@ -133,6 +143,7 @@ impl Files<'_> {
         if whole.container.as_ref().is_some_and(|container| container.value.state.may_run()) {
             return Err(Error::WorkspaceInUse);
         }
+        whole.is_settled(self.0.now())?;
         let before = self.latest(caller.scope, id, whole.history.as_ref()).await?;
         let mut after = before.clone();
         let mut packer = Packer::new(self.0, caller.scope, &before);
@@ -155,8 +166,9 @@ impl Files<'_> {
             after.entries.insert(path.clone(), Entry { node, stamp: None });
         }
         packer.place(&mut after).await?;
+        let (states, why) = ((&before, &after), (Cause::Edit, None));
         let Recorded { mut writes, .. } =
-            self.record(caller.scope, &whole, (&before, &after), (Cause::Edit, None)).await?;
+            self.record(caller.scope, &whole, states, why, &caller.realm.limits).await?;
         writes.push(whole.check_container(caller.scope));
         self.0.commit(caller, name, id, writes, &answer).await?;
         Ok(answer)
@@ -168,6 +180,11 @@ fn remove(manifest: &mut Manifest, path: &WorkspacePath) -> Result<(), Error> {
     let before = manifest.entries.len();
     manifest.entries.retain(|other, _| other != path && !other.is_below(path));
     if manifest.entries.len() == before { Err(Error::NotFound("file")) } else { Ok(()) }
+}
+
+fn settled(history: Option<&Loaded<History>>) -> Result<(), Error> {
+    let restoring = history.is_some_and(|history| history.value.restoring.is_some());
+    if restoring { Err(Error::BeingRolledBack) } else { Ok(()) }
 }
 
 /// Makes room at `path` and makes the directories above it.

@@ -8,12 +8,15 @@
 //!   packs are blobs of up to 4 MiB in which the bytes of many files lie one behind the other. A file
 //!   that looks as it did (size, times, inode) is not read again, so ten changed files of ten thousand
 //!   cost ten reads, one pack, one manifest and one commit.
-//! - Packs and manifests begin with their agent's id, so no two agents share a blob, and what a deleted
-//!   agent had can be removed without asking who else needs it.
+//! - Blobs lie on their agent's shelf, and packs and manifests begin with its id, so no two agents share
+//!   one, and what a deleted agent had can be removed without asking who else needs it.
+//! - Old snapshots go, as the realm says, and with them what no other names ([`collect`]).
 //! - Blobs come first, rows last: killed at any line, a history is what it was, or has one snapshot
 //!   more.
 //! - On one machine a snapshot is made after each run, by an errand; for who asks; and before a
-//!   rollback. A rollback adds a snapshot to the history, it removes none.
+//!   rollback. A rollback adds a snapshot to the history, it removes none; it is decided at once and
+//!   carried out, whatever is killed, before any prompt reaches the agent ([`rollback`]).
+//! - Who changes a directory has its turn, one after the other.
 //! - Where an agent's directories lie in a container that keeps none, its shim sends what became of them
 //!   when a run ends and when it stops, and fetches it at the next start ([`remote`]).
 //! - A reclaimed agent has no workspace: every operation says so.
@@ -21,10 +24,10 @@
 //!   and are refused while a container may have the workspace: it would not see them.
 //!
 //! Deliberately absent: a git repository of ours. History, diffs and rollback need none, work with no
-//! `git` on the machine, and never read an agent's own `.git`, which is files like any other. Old
-//! snapshots are kept until their agent goes.
+//! `git` on the machine, and never read an agent's own `.git`, which is files like any other.
 
 mod archive;
+mod collect;
 mod diff;
 mod edit;
 mod export;

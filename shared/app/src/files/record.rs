@@ -1,7 +1,9 @@
 //! Write a snapshot down.
 
+use domain::due::Errand;
+use domain::realm::RealmLimits;
 use domain::workspace::{
-    Cause, Changed, History, MAX_BYTES, MAX_ENTRIES, Manifest, Snapshot, changes,
+    Cause, Changed, History, MAX_BYTES, MAX_ENTRIES, Manifest, Restoring, Snapshot, changes,
 };
 use domain::{RunId, SnapshotId};
 use store::document::{self, Loaded};
@@ -10,7 +12,7 @@ use store::{Expect, Scope, Write};
 use super::Files;
 use super::edit::Whole;
 use crate::Error;
-use crate::ports::MAX_BLOB;
+use crate::ports::{MAX_BLOB, Shelf};
 
 /// A snapshot that is to be, and the writes that make it so.
 pub(super) struct Recorded {
@@ -25,46 +27,85 @@ impl Files<'_> {
         &self,
         scope: Scope,
         of: &Whole,
+        states: (&Manifest, &Manifest),
+        why: (Cause, Option<RunId>),
+        limits: &RealmLimits,
+    ) -> Result<Recorded, Error> {
+        let parent = of.history.as_ref().map(|history| &history.value.latest);
+        let snapshot = self.picture(scope, parent, states, why, limits).await?;
+        let writes = self.ends_with(scope, of, &[&snapshot], None, limits);
+        Ok(Recorded { snapshot, writes })
+    }
+
+    /// Puts the manifest `after` into a blob. The snapshot of it, which follows `parent`.
+    pub(super) async fn picture(
+        &self,
+        scope: Scope,
+        parent: Option<&Snapshot>,
         (before, after): (&Manifest, &Manifest),
         (cause, run): (Cause, Option<RunId>),
-    ) -> Result<Recorded, Error> {
+        limits: &RealmLimits,
+    ) -> Result<Snapshot, Error> {
         let app = self.0;
-        let (agent, history) = (&of.agent, of.history.as_ref());
         let (files, bytes) = after.weight();
         let json = serde_json::to_vec(after).map_err(|_| Error::Bug("a manifest serialises"))?;
-        if after.entries.len() > MAX_ENTRIES || bytes > MAX_BYTES || json.len() > MAX_BLOB {
+        let entries = after.entries.len();
+        let fits = entries <= MAX_ENTRIES && bytes <= MAX_BYTES && json.len() <= MAX_BLOB;
+        if !fits || !limits.keeps(entries, bytes) {
             return Err(Error::WorkspaceTooLarge);
         }
-        let manifest = app.ports.blobs.put(scope, json).await?.into();
+        let manifest = app.ports.blobs.put(Shelf::of(scope, after.agent), json).await?.into();
         let now = app.now();
-        let snapshot = Snapshot {
+        Ok(Snapshot {
             id: SnapshotId::new(app.ulid(now)),
             realm: scope.realm(),
-            agent: agent.value.id,
+            agent: after.agent,
             cause,
             run,
-            parent: history.map(|history| {
-                let latest = &history.value.latest;
-                (latest.id, latest.manifest)
-            }),
+            parent: parent.map(|parent| (parent.id, parent.manifest)),
             manifest,
             files,
             bytes,
             changed: Changed::of(&changes(before, after)),
             left_out: after.left_out_count,
             created_at: now,
-        };
-        let latest = History {
-            realm: scope.realm(),
-            agent: agent.value.id,
-            latest: snapshot.clone(),
-            home: of.home,
-        };
-        let writes = vec![
-            document::put(&snapshot, Expect::Absent),
-            document::put(&latest, history.map_or(Expect::Absent, Loaded::expect)),
-            document::check(agent),
-        ];
-        Ok(Recorded { snapshot, writes })
+        })
+    }
+
+    /// The writes by which the history goes on with `added`, the last of which is its end, while the agent
+    /// is what it was; with somebody who looks what is too much, where nobody is about to.
+    pub(super) fn ends_with(
+        &self,
+        scope: Scope,
+        of: &Whole,
+        added: &[&Snapshot],
+        restoring: Option<Restoring>,
+        limits: &RealmLimits,
+    ) -> Vec<Write> {
+        let (app, agent) = (self.0, of.agent.value.id);
+        let mut writes: Vec<Write> =
+            added.iter().map(|snapshot| document::put(*snapshot, Expect::Absent)).collect();
+        if let Some(&latest) = added.last() {
+            let before = of.history.as_ref().map(|history| &history.value);
+            let mut history = History {
+                realm: scope.realm(),
+                agent,
+                latest: latest.clone(),
+                home: of.home,
+                restoring,
+                kept: before.map_or(0, |before| before.kept),
+                collect_at: before.and_then(|before| before.collect_at),
+                collecting_until: None,
+            };
+            let added = u32::try_from(added.len()).unwrap_or(u32::MAX);
+            if let Some(at) = history.grow(added, limits.max_snapshots, app.now()) {
+                let errand = app.due(scope.realm(), Errand::Collect { agent }, at);
+                writes.push(store::due::put(&errand));
+            }
+            let expect = of.history.as_ref().map_or(Expect::Absent, Loaded::expect);
+            writes.push(document::put(&history, expect));
+        }
+        writes.push(document::check(&of.agent));
+        writes
     }
 }

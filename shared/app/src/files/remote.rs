@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use domain::realm::RealmLimits;
 use domain::run::Run;
-use domain::workspace::{Cause, Claim, Extent, Flaw, History, Manifest, Pack};
+use domain::workspace::{Cause, Claim, Extent, Flaw, History, Manifest, Pack, Snapshot};
 use domain::{AgentId, Digest, RunId};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use sha2::{Digest as _, Sha256};
@@ -28,7 +29,7 @@ use super::Files;
 use super::edit::Whole;
 use super::snapshot::Taken;
 use crate::commit::retry_conflict;
-use crate::ports::{BlobError, MAX_BLOB};
+use crate::ports::{BlobError, MAX_BLOB, Shelf};
 use crate::shim::ShimCaller;
 use crate::turn::container_id;
 use crate::{App, Error};
@@ -111,16 +112,16 @@ impl Files<'_> {
         agent: AgentId,
         wanted: &Wanted,
     ) -> Result<Answer, No> {
-        let (blobs, scope) = (&self.0.ports.blobs, shim.scope());
+        let (blobs, shelf) = (&self.0.ports.blobs, Shelf::of(shim.scope(), agent));
         let whole = self.of_shim(shim, agent).await?;
         Ok(match wanted {
             Wanted::Read(Extent { blob, offset, length }) => {
                 let id = (*blob).into();
-                let beginning = blobs.get_part(scope, id, 0..64).await?;
+                let beginning = blobs.get_part(shelf, id, 0..64).await?;
                 let own = beginning.is_some_and(|beginning| Pack::is_of(agent, &beginning));
                 let length = (*length).min(MAX_PIECE as u64);
                 let range = *offset..offset.saturating_add(length);
-                let bytes = if own { blobs.get_part(scope, id, range).await? } else { None };
+                let bytes = if own { blobs.get_part(shelf, id, range).await? } else { None };
                 let bytes = bytes.ok_or(Refusal::NoSuchBlob)?;
                 Answer::Bytes(BASE64_STANDARD.encode(bytes))
             }
@@ -130,11 +131,12 @@ impl Files<'_> {
                 if pack.len() > MAX_PIECE || !own.iter().any(|header| pack.starts_with(header)) {
                     return Err(Refusal::Unfit.into());
                 }
-                Answer::Put(blobs.put(scope, pack).await?.into())
+                Answer::Put(blobs.put(shelf, pack).await?.into())
             }
             Wanted::Latest | Wanted::Keep(_) => {
                 let history = whole.history.as_ref().map(|history| &history.value);
-                Answer::Kept(self.kept(scope, history).await?)
+                let history = history.map(|history| (&history.latest, history.home));
+                Answer::Kept(self.kept(shelf, history).await?)
             }
         })
     }
@@ -152,45 +154,51 @@ impl Files<'_> {
         if present && place == shim.container() { Ok(whole) } else { Err(Refusal::Stale.into()) }
     }
 
-    async fn kept(&self, scope: Scope, history: Option<&History>) -> Result<Kept, Error> {
-        let Some(history) = history else { return Ok(Kept::default()) };
+    async fn kept(
+        &self,
+        shelf: Shelf,
+        history: Option<(&Snapshot, Option<Digest>)>,
+    ) -> Result<Kept, Error> {
+        let Some((latest, home)) = history else { return Ok(Kept::default()) };
         Ok(Kept {
-            snapshot: Some(history.latest.id),
-            workspace: Some(self.extent(scope, history.latest.manifest).await?),
-            home: match history.home {
-                Some(home) => Some(self.extent(scope, home).await?),
+            snapshot: Some(latest.id),
+            workspace: Some(self.extent(shelf, latest.manifest).await?),
+            home: match home {
+                Some(home) => Some(self.extent(shelf, home).await?),
                 None => None,
             },
         })
     }
 
-    async fn extent(&self, scope: Scope, blob: Digest) -> Result<Extent, Error> {
-        let length = self.0.ports.blobs.size(scope, blob.into()).await?;
+    async fn extent(&self, shelf: Shelf, blob: Digest) -> Result<Extent, Error> {
+        let length = self.0.ports.blobs.size(shelf, blob.into()).await?;
         let length = length.ok_or(Error::Bug("a snapshot's manifest is gone"))?;
         Ok(Extent { blob, offset: 0, length })
     }
 
     async fn keep_sent(&self, shim: ShimCaller, agent: AgentId, sent: &Sent) -> Result<Answer, No> {
         let (app, scope) = (self.0, shim.scope());
+        let shelf = Shelf::of(scope, agent);
         let mut whole = self.of_shim(shim, agent).await?;
+        whole.is_settled(app.now())?;
         let before = self.latest(scope, agent, whole.history.as_ref()).await?;
         let home_before = match whole.home {
-            Some(home) => self.manifest(scope, home).await?,
+            Some(home) => self.manifest(shelf, home).await?,
             None => Manifest::empty(agent),
         };
         let now = match &sent.workspace {
-            Some(sheet) => self.believe(scope, (agent, Pack::Workspace), sheet, &before).await?,
+            Some(sheet) => self.believe(shelf, Pack::Workspace, sheet, &before).await?,
             None => before.clone(),
         };
         let home = match &sent.home {
-            Some(sheet) => self.believe(scope, (agent, Pack::Home), sheet, &home_before).await?,
+            Some(sheet) => self.believe(shelf, Pack::Home, sheet, &home_before).await?,
             None => home_before.clone(),
         };
         let known = whole.home;
         if sent.home.is_some() && !home.same(&home_before) {
             let json =
                 serde_json::to_vec(&home).map_err(|_| Error::Bug("a manifest serialises"))?;
-            whole.home = Some(app.ports.blobs.put(scope, json).await?.into());
+            whole.home = Some(app.ports.blobs.put(shelf, json).await?.into());
         }
         let run = self.run_of(scope, agent, sent.run).await?;
         let cause = if run.is_some() { Cause::Run } else { Cause::Stop };
@@ -200,13 +208,15 @@ impl Files<'_> {
         if news && latest != sent.after {
             return Err(Refusal::Moved.into());
         }
-        let (latest, mut writes) = match self.keep(scope, &taken, (cause, run)).await {
+        let limits =
+            if taken.is_news() { self.limits(scope).await? } else { RealmLimits::default() };
+        let (latest, mut writes) = match self.keep(scope, &taken, (cause, run), &limits).await {
             Err(Error::WorkspaceTooLarge) => return Err(Refusal::TooLarge.into()),
             kept => kept?,
         };
-        let (realm, home_now) = (scope.realm(), taken.whole.home);
-        let history = History { realm, agent, latest, home: home_now };
+        let home_now = taken.whole.home;
         if let Some(before) = taken.whole.history.as_ref().filter(|_| writes.is_empty() && news) {
+            let history = History { home: home_now, ..before.value.clone() };
             writes.push(document::put(&history, before.expect()));
             writes.push(document::check(&taken.whole.agent));
         }
@@ -220,17 +230,19 @@ impl Files<'_> {
             unneeded.extend(sheet.iter().map(|extent| extent.blob));
         }
         if home_now != known {
-            unneeded.extend(home_before.blobs());
-            unneeded.extend(known);
+            let packs = home_before.blobs();
+            // Where it has no packs, a snapshot may have the same manifest.
+            unneeded.extend(known.filter(|_| !packs.is_empty()));
+            unneeded.extend(packs);
         }
         let needed = home.blobs().into_iter().chain(taken.now.blobs()).chain(home_now);
-        for blob in needed.chain([history.latest.manifest]) {
+        for blob in needed.chain([latest.manifest]) {
             unneeded.remove(&blob);
         }
         for blob in unneeded {
-            app.ports.blobs.delete(scope, blob.into()).await?;
+            app.ports.blobs.delete(shelf, blob.into()).await?;
         }
-        Ok(Answer::Kept(self.kept(scope, Some(&history)).await?))
+        Ok(Answer::Kept(self.kept(shelf, Some((&latest, home_now))).await?))
     }
 
     /// The run, if it is one of this agent.
@@ -248,8 +260,8 @@ impl Files<'_> {
     /// The manifest that lies in these packs, with all that it says.
     async fn believe(
         &self,
-        scope: Scope,
-        (agent, files): (AgentId, Pack),
+        shelf: Shelf,
+        files: Pack,
         sheet: &[Extent],
         before: &Manifest,
     ) -> Result<Manifest, No> {
@@ -257,16 +269,16 @@ impl Files<'_> {
         if size > MAX_BLOB as u64 {
             return Err(Refusal::TooLarge.into());
         }
-        let mut json = Vec::new();
+        let (agent, mut json) = (shelf.agent(), Vec::new());
         let header = Pack::Sheet.header(agent);
-        let mut pieces = std::pin::pin!(self.pieces(scope, header, sheet));
+        let mut pieces = std::pin::pin!(self.pieces(shelf, header, sheet));
         while let Some(piece) = pieces.next().await {
             json.extend_from_slice(&piece?);
         }
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|_| Refusal::Unfit)?;
         let claims = manifest.claims(agent, before)?;
         let extents: Vec<Extent> = claims.iter().flat_map(|claim| claim.extents).copied().collect();
-        let mut pieces = std::pin::pin!(self.pieces(scope, files.header(agent), &extents));
+        let mut pieces = std::pin::pin!(self.pieces(shelf, files.header(agent), &extents));
         for Claim { digest, extents } in claims {
             let mut hash = Sha256::new();
             for _ in extents {
@@ -283,7 +295,7 @@ impl Files<'_> {
     /// read once where its extents stand together.
     fn pieces(
         self,
-        scope: Scope,
+        shelf: Shelf,
         header: Vec<u8>,
         extents: &[Extent],
     ) -> impl Stream<Item = Result<Bytes, No>> + use<> {
@@ -299,7 +311,7 @@ impl Files<'_> {
             .map(move |(blob, wanted)| {
                 let (blobs, header) = (std::sync::Arc::clone(&blobs), header.clone());
                 async move {
-                    let pack = blobs.get(scope, blob.into()).await?;
+                    let pack = blobs.get(shelf, blob.into()).await?;
                     let pack = Bytes::from(pack.ok_or(Refusal::NoSuchBlob)?);
                     if !pack.starts_with(&header) {
                         return Err(No::from(Refusal::NoSuchBlob));

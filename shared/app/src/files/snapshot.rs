@@ -1,8 +1,9 @@
 //! Make a snapshot.
 
+use domain::realm::{Realm, RealmLimits};
 use domain::workspace::{Cause, Manifest, Snapshot};
 use domain::{AgentId, RunId};
-use store::Scope;
+use store::{Scope, document, keys};
 use wire::files::SnapshotView;
 
 use super::Files;
@@ -27,11 +28,14 @@ impl Taken {
 
 impl Files<'_> {
     /// Makes a snapshot of the workspace as it is. Where nothing has changed since the latest, that one
-    /// is the answer. One read, one commit.
+    /// is the answer. Refused while the workspace is being rolled back. One read, one commit.
     pub async fn snapshot(&self, caller: &Caller, agent: AgentId) -> Result<SnapshotView, Error> {
+        let _turn = self.0.ports.workspaces.turn(agent).await;
         retry_conflict(self.0, || async {
             let taken = self.take(caller.scope, agent).await?;
-            let (snapshot, writes) = self.keep(caller.scope, &taken, (Cause::Asked, None)).await?;
+            taken.whole.is_settled(self.0.now())?;
+            let (why, limits) = ((Cause::Asked, None), &caller.realm.limits);
+            let (snapshot, writes) = self.keep(caller.scope, &taken, why, limits).await?;
             let view = SnapshotView::from(&snapshot);
             self.0.commit(caller, "snapshot.create", snapshot.id, writes, &view).await?;
             Ok(view)
@@ -46,12 +50,15 @@ impl Files<'_> {
         agent: AgentId,
         run: RunId,
     ) -> Result<(), Error> {
+        let _turn = self.0.ports.workspaces.turn(agent).await;
         let taken = retry_conflict(self.0, || async {
             let taken = self.take(scope, agent).await?;
+            taken.whole.is_settled(self.0.now())?;
             if !taken.is_news() {
                 return Ok(());
             }
-            let (_, writes) = self.keep(scope, &taken, (Cause::Run, Some(run))).await?;
+            let (why, limits) = ((Cause::Run, Some(run)), self.limits(scope).await?);
+            let (_, writes) = self.keep(scope, &taken, why, &limits).await?;
             self.0.commit_own("snapshot.after_run", writes).await
         });
         match taken.await {
@@ -81,18 +88,25 @@ impl Files<'_> {
         Ok(Taken { whole, before, now })
     }
 
+    /// What the realm may hold. One read.
+    pub(super) async fn limits(&self, scope: Scope) -> Result<RealmLimits, Error> {
+        let realm = document::get::<Realm>(self.0.table(), &keys::realm(scope)).await?;
+        realm.map(|realm| realm.value.limits).ok_or(Error::NotFound("realm"))
+    }
+
     /// The snapshot of what was taken, and the writes that make it so: none where it is there already.
     pub(super) async fn keep(
         &self,
         scope: Scope,
         taken: &Taken,
         why: (Cause, Option<RunId>),
+        limits: &RealmLimits,
     ) -> Result<(Snapshot, Vec<store::Write>), Error> {
         match &taken.whole.history {
             Some(history) if !taken.is_news() => Ok((history.value.latest.clone(), Vec::new())),
             Some(_) | None => {
                 let states = (&taken.before, &taken.now);
-                let recorded = self.record(scope, &taken.whole, states, why).await?;
+                let recorded = self.record(scope, &taken.whole, states, why, limits).await?;
                 let Recorded { snapshot, writes } = recorded;
                 Ok((snapshot, writes))
             }

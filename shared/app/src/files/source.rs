@@ -10,7 +10,7 @@ use store::{Scope, keys};
 
 use super::Files;
 use super::pack::Unpacker;
-use crate::ports::{Found, Kind, Opened, Part, Walk, WorkspaceError, Workspaces};
+use crate::ports::{Found, Kind, Opened, Part, Shelf, Walk, WorkspaceError, Workspaces};
 use crate::{App, Caller, Error};
 
 /// What a workspace holds.
@@ -60,14 +60,17 @@ impl Files<'_> {
         history: Option<&Loaded<History>>,
     ) -> Result<Manifest, Error> {
         match history {
-            Some(history) => self.manifest(scope, history.value.latest.manifest).await,
+            Some(history) => {
+                let shelf = Shelf::of(scope, agent);
+                self.manifest(shelf, history.value.latest.manifest).await
+            }
             None => Ok(Manifest::empty(agent)),
         }
     }
 
     /// The manifest that this blob holds.
-    pub(super) async fn manifest(&self, scope: Scope, blob: Digest) -> Result<Manifest, Error> {
-        let bytes = self.0.ports.blobs.get(scope, blob.into()).await?;
+    pub(super) async fn manifest(&self, shelf: Shelf, blob: Digest) -> Result<Manifest, Error> {
+        let bytes = self.0.ports.blobs.get(shelf, blob.into()).await?;
         let bytes = bytes.ok_or(Error::Bug("a snapshot's manifest is gone"))?;
         serde_json::from_slice(&bytes).map_err(|_| Error::Bug("a manifest does not read"))
     }
@@ -75,7 +78,8 @@ impl Files<'_> {
 
 impl Source {
     pub(super) fn stored(app: &App, scope: Scope, manifest: Manifest) -> Self {
-        Self::Stored(Box::new(manifest), Unpacker::new(app, scope))
+        let unpacker = Unpacker::new(app, Shelf::of(scope, manifest.agent));
+        Self::Stored(Box::new(manifest), unpacker)
     }
 
     /// A part of it, in order.

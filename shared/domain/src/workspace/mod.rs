@@ -8,6 +8,7 @@
 //! any other.
 
 mod claim;
+mod history;
 mod look;
 mod manifest;
 mod pack;
@@ -19,6 +20,7 @@ use strum::IntoStaticStr;
 use crate::{AgentId, Digest, RealmId, RunId, SnapshotId, Timestamp};
 
 pub use claim::{Claim, Flaw};
+pub use history::{History, Restoring, UNNAMED, surplus};
 pub use look::{Found, Kind, Part, Walk};
 pub use manifest::{Change, Changed, Entry, Extent, LeftOut, Manifest, Node, Status, changes};
 pub use pack::Pack;
@@ -90,19 +92,4 @@ pub struct Snapshot {
     pub left_out: u64,
     /// When it was made.
     pub created_at: Timestamp,
-}
-
-/// The end of a workspace's history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct History {
-    /// The realm it is in.
-    pub realm: RealmId,
-    /// Whose workspace.
-    pub agent: AgentId,
-    /// The latest snapshot.
-    pub latest: Snapshot,
-    /// The manifest of the agent's home as it was last, where no directory keeps it. It has no history.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub home: Option<Digest>,
 }

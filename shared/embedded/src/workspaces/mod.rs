@@ -26,7 +26,7 @@ use domain::workspace::WorkspacePath;
 use futures::StreamExt;
 use futures::stream;
 
-use crate::sandbox;
+use crate::{faults, sandbox};
 use change::Made;
 
 /// How many bytes are read at once.
@@ -114,12 +114,16 @@ impl Workspaces for FileWorkspaces {
                 made = apart(move || made.write(&piece)).await?;
             }
         }
-        apart(move || made.put(&directory, &path)).await
+        apart(move || made.put(&directory, &path)).await?;
+        faults::point("workspace.put", "after");
+        Ok(())
     }
 
     async fn remove(&self, agent: AgentId, path: &WorkspacePath) -> Result<bool, WorkspaceError> {
         let (directory, path) = (self.directory(agent), path.clone());
-        apart(move || change::remove(&directory, &path)).await
+        let removed = apart(move || change::remove(&directory, &path)).await?;
+        faults::point("workspace.remove", "after");
+        Ok(removed)
     }
 
     async fn turn(&self, agent: AgentId) -> Box<dyn Send> {
