@@ -162,7 +162,7 @@ async fn step(turn: &Turn, heard: &Heard, verb: &str, rest: &str) -> Step {
             turn.cancellation().await;
             return Step::Ended(Ok("cancelled"));
         }
-        "!exit" if ![0, count].contains(&number(rest, 1)) => {}
+        "!exit" if ![0, heard.count].contains(&number(rest, 1)) => {}
         _ => return fault(turn, verb, rest).await,
     }
     Step::Next

@@ -16,7 +16,8 @@ use tokio::sync::OnceCell;
 use wire::shim::{PromptCommand, What, failure};
 
 use super::failure::Failure;
-use super::instance::{Capabilities, Instance};
+use super::hello::Capabilities;
+use super::instance::Instance;
 use super::session::Session;
 use super::setup;
 use crate::acp::message::{AUTH_REQUIRED, Fault, METHOD_NOT_FOUND};

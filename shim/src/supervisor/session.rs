@@ -28,7 +28,7 @@ use super::hello::Capabilities;
 use super::instance::{Busy, Instance};
 use super::stream::Stream;
 use super::{Shared, settings, setup};
-use crate::acp::message::{AUTH_REQUIRED, INVALID_PARAMS, NOT_FOUND};
+use crate::acp::message::{AUTH_REQUIRED, Fault, INVALID_PARAMS, NOT_FOUND};
 use crate::acp::peer::CallError;
 use crate::report::cut;
 use crate::time::reach;
