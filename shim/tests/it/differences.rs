@@ -60,6 +60,21 @@ async fn a_history_that_is_told_behind_the_answer_is_not_told_again() {
 }
 
 #[tokio::test]
+async fn a_history_that_is_told_though_nobody_asked_for_it_is_not_told_again() {
+    let mut plane = Plane::start().await;
+    let scripts = json!({ "session/resume": "!hear long ago\n!say of old\n!tool was" }).to_string();
+    let agent = with("ECHO_SCRIPTS", &scripts);
+    plane.command(prompt_to(agent.clone(), 1, 1, "!forget -32002")).await;
+    plane.completed(1, 1).await;
+    plane.command(prompt_to(agent, 1, 2, "!say new")).await;
+    plane.completed(1, 2).await;
+    assert_eq!(plane.said(1, 2), "new");
+    for kind in ["user_message_chunk", "tool_call", "conversation_lost"] {
+        assert_eq!(plane.updates(1, 2, kind), [&json!(null); 0], "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn an_agent_is_logged_in_wherever_it_asks_for_it() {
     let mut plane = Plane::start().await;
     let rich = with("ECHO_CAPABILITIES", "rich");
