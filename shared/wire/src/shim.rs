@@ -171,7 +171,7 @@ pub enum What {
 pub struct PermissionRequest {
     /// Its id, unique within the run.
     pub request: String,
-    /// ACP's `toolCall`, as the agent sent it.
+    /// ACP's `toolCall`, as the agent sent it, with what it had told of the call before.
     pub tool_call: Box<RawValue>,
     /// The ways to answer, at most [`MAX_OPTIONS`].
     pub options: Vec<PermissionOption>,

@@ -17,6 +17,7 @@ use wire::shim::{MAX_OPTIONS, PermissionRequest, What};
 
 use super::instance::Instance;
 use super::stream::Stream;
+use super::tools::Tools;
 use crate::acp::message::{Fault, INVALID_PARAMS, Id};
 use crate::acp::peer::CallError;
 use crate::report::cut;
@@ -102,11 +103,12 @@ impl Instance {
             return self.peer.answer(id, Err(fault)).await;
         };
         let stream = self.stream(&asked.session_id);
+        let call = stream.as_ref().and_then(|to| to.tools.borrow().complete(asked.tool_call));
         let response = match &stream {
             Some(stream) if !stream.cancelling() => {
-                let kind = stream.tools.borrow().kind(asked.tool_call);
+                let kind = Tools::kind(call.as_deref());
                 let Some(response) = answer(asked.options, self.plan.permissions.of(&kind)) else {
-                    return self.ask(id, stream, &asked).await;
+                    return self.ask(id, stream, call, asked.options).await;
                 };
                 response
             }
@@ -118,7 +120,7 @@ impl Instance {
             stream.tell(
                 event::PERMISSION_REQUEST,
                 &json!({
-                    "toolCall": asked.tool_call,
+                    "toolCall": call,
                     "options": asked.options,
                     "outcome": outcome,
                 }),
@@ -132,10 +134,10 @@ impl Instance {
         self: &Rc<Self>,
         id: &Id,
         stream: &Rc<Stream>,
-        asked: &Asked<'_>,
+        call: Option<Box<RawValue>>,
+        choices: &RawValue,
     ) -> Result<(), CallError> {
-        let question =
-            options(asked.options).and_then(|options| stream.ask(asked.tool_call, options));
+        let question = options(choices).and_then(|options| stream.ask(call, options));
         let Some((run, request, answered)) = question else {
             let response = serde_json::to_value(cancelled()).unwrap_or_default();
             return self.peer.answer(id, Ok(response)).await;
@@ -156,14 +158,13 @@ impl Stream {
     /// Puts a question to the control plane. None where nobody is there to answer it.
     fn ask(
         &self,
-        tool_call: Option<&RawValue>,
+        tool_call: Option<Box<RawValue>>,
         options: Vec<PermissionOption>,
     ) -> Option<(RunId, String, oneshot::Receiver<PermissionAnswer>)> {
         let run = self.run()?;
         let (request, given) = self.permissions.borrow_mut().open()?;
         self.flush();
-        let tool_call = tool_call
-            .map_or_else(|| to_raw_value(&json!({})).ok(), |call| Some(call.to_owned()))?;
+        let tool_call = tool_call.or_else(|| to_raw_value(&json!({})).ok())?;
         let asked = PermissionRequest { request: request.clone(), tool_call, options };
         self.push(Some(run), What::Asked(asked));
         Some((run, request, given))

@@ -320,8 +320,8 @@ impl Session {
         Ok((instance, acp))
     }
 
-    /// Takes a conversation up again, in the way the agent can. A loaded one is told once more: what is
-    /// history already is dropped.
+    /// Takes a conversation up again, in the way the agent can. A loaded one is told once more, and by
+    /// some agents a resumed one, too: what is history already is dropped.
     async fn reopen(
         &self,
         instance: &Instance,
@@ -332,21 +332,22 @@ impl Session {
         let (place, servers) = (setup::place(instance, prompt), setup::servers(prompt));
         instance.listen(acp, &self.stream).await;
         let mut opened = None;
+        self.stream.mute(true);
         if can.resume {
             let id = AcpSessionId::new(acp);
             let request = ResumeSessionRequest::new(id, &place).mcp_servers(servers.clone());
             opened = self.ask(instance, can, "session/resume", &request).await.ok();
         }
-        if opened.is_none() && can.load {
-            self.stream.mute(true);
+        let loads = opened.is_none() && can.load;
+        if loads {
             let request =
                 LoadSessionRequest::new(AcpSessionId::new(acp), &place).mcp_servers(servers);
             opened = self.ask(instance, can, "session/load", &request).await.ok();
-            if opened.is_some() {
-                self.stream.settled().await;
-            }
-            self.stream.mute(false);
         }
+        if opened.is_some() && (loads || self.stream.tells_history()) {
+            self.stream.settled().await;
+        }
+        self.stream.mute(false);
         match &opened {
             Some(result) => self.stream.offers(result),
             None => instance.ignore(acp),

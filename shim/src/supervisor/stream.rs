@@ -250,6 +250,11 @@ impl Stream {
         self.state.borrow_mut().history = muted.then_some(0);
     }
 
+    /// Whether any of a history has come.
+    pub(super) fn tells_history(&self) -> bool {
+        self.state.borrow().history.is_some_and(|come| come > 0)
+    }
+
     /// Waits until no more of a history comes.
     pub(super) async fn settled(&self) {
         let at_last = Instant::now() + QUIET_AT_LAST;

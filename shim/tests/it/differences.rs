@@ -4,7 +4,7 @@ use domain::agent::Permissions;
 use domain::plan::AgentPlan;
 use serde_json::json;
 
-use crate::given::{echo, prompt, prompt_to};
+use crate::given::{cancel, echo, prompt, prompt_to};
 use crate::plane::Plane;
 
 fn with(name: &str, value: &str) -> AgentPlan {
@@ -57,6 +57,21 @@ async fn a_history_that_is_told_behind_the_answer_is_not_told_again() {
     assert_eq!(plane.updates(1, 2, "tool_call"), [&json!(null); 0]);
     assert_eq!(plane.updates(1, 2, "agent_thought_chunk"), [&json!(null); 0]);
     assert_eq!(ended.usage, None, "what was used before is not of this run");
+}
+
+#[tokio::test]
+async fn a_history_that_is_told_though_nobody_asked_for_it_is_not_told_again() {
+    let mut plane = Plane::start().await;
+    let scripts = json!({ "session/resume": "!hear long ago\n!say of old\n!tool was" }).to_string();
+    let agent = with("ECHO_SCRIPTS", &scripts);
+    plane.command(prompt_to(agent.clone(), 1, 1, "!forget -32002")).await;
+    plane.completed(1, 1).await;
+    plane.command(prompt_to(agent, 1, 2, "!say new")).await;
+    plane.completed(1, 2).await;
+    assert_eq!(plane.said(1, 2), "new");
+    for kind in ["user_message_chunk", "tool_call", "conversation_lost"] {
+        assert_eq!(plane.updates(1, 2, kind), [&json!(null); 0], "{kind}");
+    }
 }
 
 #[tokio::test]
@@ -211,4 +226,18 @@ async fn a_prompt_that_the_agent_tells_back_is_not_told_again() {
     let told = plane.updates(1, 4, "user_message_chunk");
     assert_eq!(told.len(), 1, "what is no repetition is told: {told:?}");
     assert_eq!(told[0]["content"]["text"], "Something else.");
+}
+
+#[tokio::test]
+async fn who_is_asked_for_permission_is_told_what_was_told_of_the_call_before() {
+    let mut plane = Plane::start().await;
+    let called = json!({ "toolCallId": "asks", "title": "may I?", "kind": "edit" });
+    plane.command(prompt(1, 1, "!permission edit told")).await;
+    plane.completed(1, 1).await;
+    assert_eq!(plane.updates(1, 1, "permission_request")[0]["toolCall"], called);
+    let asks = AgentPlan { permissions: Permissions::ASK, ..echo() };
+    plane.command(prompt_to(asks, 2, 2, "!permission edit told")).await;
+    plane.until(2, |event| event["what"]["asked"]["toolCall"] == called).await;
+    plane.command(cancel(2, 2)).await;
+    plane.ended(2, 2).await;
 }
