@@ -13,8 +13,12 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use agent_client_protocol_schema::ProtocolVersion;
-use agent_client_protocol_schema::v1::{AuthenticateRequest, Implementation, InitializeRequest};
+use agent_client_protocol_schema::v1::{
+    AuthenticateRequest, CloseSessionRequest, Implementation, InitializeRequest,
+    SessionId as AcpSessionId,
+};
 use domain::AgentId;
+use domain::instance::AuthMethod;
 use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::walls::{Standing, Wall};
@@ -60,8 +64,11 @@ pub(super) struct Capabilities {
     pub(super) load: bool,
     pub(super) resume: bool,
     pub(super) fork: bool,
+    pub(super) close: bool,
     /// How it logs in with a key that it finds in its environment, where it can.
     pub(super) log_in: Option<String>,
+    /// All the ways to log in that it offers.
+    pub(super) log_ins: Vec<AuthMethod>,
 }
 
 type Ready = Option<Result<Capabilities, Failure>>;
@@ -238,6 +245,17 @@ impl Instance {
         self.streams.borrow_mut().remove(acp_session);
     }
 
+    /// Has the agent let go of a conversation, where it can.
+    pub(super) async fn part(&self, acp_session: &str, patience: Duration) {
+        if self.lives() && self.can().close {
+            let request = CloseSessionRequest::new(AcpSessionId::new(acp_session));
+            // Who does not answer keeps it as long as its process lives.
+            drop(self.peer.call("session/close", &request, Instant::now() + patience).await);
+        }
+        self.ignore(acp_session);
+        self.early.borrow_mut().retain(|(session, _)| session != acp_session);
+    }
+
     /// Ends it and everything it started, for `reason`.
     pub(super) async fn kill(&self, reason: Failure) {
         self.reason.borrow_mut().get_or_insert(reason);
@@ -290,7 +308,9 @@ impl Instance {
             if let Err(error) = answer {
                 let why = match error {
                     // Whatever its code, it is not logged in.
-                    CallError::Fault(fault) => Failure::new(failure::AUTH_REQUIRED, &fault.message),
+                    CallError::Fault(fault) => {
+                        Failure::new(failure::AUTH_REQUIRED, &fault.message).offering(&can.log_ins)
+                    }
                     error @ (CallError::Closed | CallError::Late) => {
                         self.failed("authenticate", error, patience)
                     }
@@ -511,8 +531,21 @@ fn capabilities(result: &RawValue) -> Result<Capabilities, Failure> {
         load: can["loadSession"] == json!(true),
         resume: can["sessionCapabilities"]["resume"].is_object(),
         fork: can["sessionCapabilities"]["fork"].is_object(),
+        close: can["sessionCapabilities"]["close"].is_object(),
+        log_ins: offered(&hello.auth_methods),
         log_in: hello.auth_methods.as_array().and_then(|methods| with_a_key(methods)),
     })
+}
+
+/// The ways to log in, as far as they can be named.
+fn offered(methods: &serde_json::Value) -> Vec<AuthMethod> {
+    let text = |told: &serde_json::Value| told.as_str().map(str::to_owned);
+    let method = |told: &serde_json::Value| {
+        let id = text(&told["id"])?;
+        let name = text(&told["name"]).unwrap_or_else(|| id.clone());
+        Some(AuthMethod { id, name, description: text(&told["description"]) })
+    };
+    AuthMethod::kept(methods.as_array().into_iter().flatten().filter_map(method))
 }
 
 /// The way to log in that asks nobody: its name is all that tells it from the others.
