@@ -1,7 +1,8 @@
 //! Sessions that go on from where another is.
 
-use futures::future::join;
+use futures::future::{join, join_all};
 use serde_json::{Value, json};
+use tests::given::at_last;
 use tests::http::Client;
 use tests::models::Models;
 use tests::reeve::{Options, Reeve};
@@ -190,6 +191,40 @@ async fn where_the_agent_makes_no_copy_the_run_fails_and_begins_nothing() {
         client.ask(&source, "cherry").await;
     }
     assert_eq!(heard(&client, &source).await, "apple, cherry, cherry");
+}
+
+#[tokio::test]
+async fn a_closed_session_is_let_go_of_and_nobody_is_woken() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    let close = async |session: &str| {
+        client.post(&format!("/v1/sessions/{session}/close"), json!({})).await.is(200);
+    };
+    let watcher = client.session(&agent).await;
+    assert_eq!(client.ask(&watcher, "!open").await, "1");
+    let sessions = join_all((0..40).map(async |n| {
+        let session = client.session(&agent).await;
+        assert_eq!(client.ask(&session, &n.to_string()).await, n.to_string());
+        session
+    }))
+    .await;
+    assert_eq!(client.ask(&watcher, "!open").await, "41");
+    // Two copies that have been made, one of them for a session that has begun.
+    let (begun, unbegun) = (fork(&client, &watcher).await, fork(&client, &watcher).await);
+    assert_eq!(client.ask(&watcher, "!open").await, "43");
+    client.ask(&begun, "hello").await;
+    join_all(sessions.iter().chain([&begun, &unbegun]).map(|session| close(session))).await;
+    at_last("they are let go of", async || client.ask(&watcher, "!open").await == "1").await;
+
+    client.post(&format!("/v1/agents/{agent}/pause"), json!({})).await.is(200);
+    let path = format!("/v1/containers/{}", agent.replace("agt_", "ctr_"));
+    let state = async || client.get(&path).await.is(200)["container"]["state"].clone();
+    at_last("it sleeps", async || state().await == "stopped").await;
+    close(&watcher).await;
+    let next = client.session(&client.agent().await).await;
+    client.ask(&next, "later").await;
+    assert_eq!(state().await, "stopped");
 }
 
 #[tokio::test]

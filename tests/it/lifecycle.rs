@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::given::at_last;
+use tests::http::Client;
 use tests::reeve::{Options, Reeve, mentioning};
 
 async fn reeve() -> Reeve {
@@ -22,6 +23,43 @@ async fn at_rest(reeve: &Reeve, agent: &str) {
     at_last("the container stops", async || container(reeve, agent).1 == "stopped").await;
     let place = std::path::PathBuf::from(format!("ctr_{ulid}"));
     at_last("its processes end", async || mentioning(&place).is_empty()).await;
+}
+
+/// The instance of an agent that has a container to itself.
+async fn instance(client: &Client, agent: &str) -> Value {
+    let path = format!("/v1/containers/{}/agents", agent.replace("agt_", "ctr_"));
+    client.get(&path).await.is(200)["items"][0].clone()
+}
+
+#[tokio::test]
+async fn who_wants_to_be_logged_in_lists_the_ways() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let ways = json!([
+        { "id": "terminal-api-key", "name": "terminal-api-key" },
+        { "id": "echo-api-key", "name": "Echo key", "description": "A key from the environment" },
+    ]);
+    let env = json!({ "ECHO_CAPABILITIES": "rich" });
+    // One says so when it is greeted, and ends; the other in the middle of a turn, and goes on.
+    let refused = client.agent_with(json!({ "env": env, "authMethod": "nobody" })).await;
+    let expired = client.agent_with(json!({ "env": env })).await;
+    for (agent, prompt) in [(&refused, "hello"), (&expired, "!error -32000 log in again")] {
+        let session = client.session(agent).await;
+        let run = client.prompt(&session, prompt).await;
+        let ended = client.ended(&run).await;
+        assert_eq!(ended["code"], "auth_required");
+        let detail = ended["detail"].as_str().unwrap();
+        let told = "(ways to log in: terminal-api-key, echo-api-key)";
+        assert!(detail.ends_with(told), "{detail}");
+        at_last("the instance lists them", async || {
+            let one = instance(&client, agent).await;
+            one["state"] == "auth_required" && one["authMethods"] == ways
+        })
+        .await;
+    }
+    let session = client.session(&expired).await;
+    client.ask(&session, "hello").await;
+    assert_eq!(instance(&client, &expired).await["authMethods"], json!([]));
 }
 
 #[tokio::test]

@@ -243,7 +243,8 @@ impl Sessions<'_> {
         .await
     }
 
-    /// Closes a session that has nothing in flight. Its events are kept as long as the realm says.
+    /// Closes a session that has nothing in flight. Its events are kept as long as the realm says. Where
+    /// its agent runs, it is told to let go of the conversation; nobody is woken for that.
     /// Reads the session; one commit.
     pub async fn close(&self, caller: &Caller, id: SessionId) -> Result<SessionView, Error> {
         retry_conflict(self.0, || async {
@@ -256,6 +257,9 @@ impl Sessions<'_> {
                 let days = u64::from(caller.realm.limits.retention_days);
                 let at = turn.now.after(Duration::from_secs(days * 24 * 3600));
                 turn.errand_at(Errand::Forget { session: id }, at);
+                if turn.session.acp_session.is_some() {
+                    turn.errand(Errand::Dispatch { session: id });
+                }
             }
             let mut after = turn.session.clone();
             after.last_seq += u64::from(turn.session.state != before);

@@ -394,6 +394,7 @@ impl App {
                     if let Some(run) = flight.take(self, &turn, id).await? {
                         let (event, end) = ending(ended, &run.value.output, turn.session.state);
                         turn.finish(self, run, event, end, ended.usage).await?;
+                        turn.offers_login(&ended.auth_methods);
                         turn.is_well();
                     }
                 }
@@ -438,7 +439,9 @@ impl App {
                 ProcessState::Failed => InstanceEvent::Fail,
             };
             let detail = process.detail.as_ref().map(|line| line.chars().take(500).collect());
-            let word = Word { asked: process.asked, event, detail, walls: process.walls };
+            let auth_methods = process.auth_methods.clone();
+            let word =
+                Word { asked: process.asked, event, detail, auth_methods, walls: process.walls };
             let mut container = before.value.clone();
             if !container.heard(process.agent, word, now) {
                 return Ok(());

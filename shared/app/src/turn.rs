@@ -19,7 +19,7 @@ use domain::admission::Place;
 use domain::container::Container;
 use domain::due::{Due, Errand};
 use domain::event::Draft;
-use domain::instance::InstanceEvent;
+use domain::instance::{AuthMethod, InstanceEvent};
 use domain::reconcile::Failures;
 use domain::run::{End, Reason, Run, RunEvent, Usage};
 use domain::session::Session;
@@ -349,6 +349,17 @@ impl Turn {
         {
             *changed |= *instance != next;
             *instance = next;
+        }
+    }
+
+    /// The agent of the run that has ended offers these ways to log in.
+    pub(crate) fn offers_login(&mut self, methods: &[AuthMethod]) {
+        if let Some(Kept { now: container, changed, .. }) = &mut self.container
+            && let Some(instance) = container.agents.get_mut(&self.session.agent)
+        {
+            let before = instance.auth_methods.clone();
+            instance.offers_login(methods);
+            *changed |= instance.auth_methods != before;
         }
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::agent::Labels;
-use crate::instance::{Instance, InstanceEvent, InstanceState};
+use crate::instance::{AuthMethod, Instance, InstanceEvent, InstanceState};
 use crate::reconcile::Failures;
 use crate::run::End;
 use crate::text::{Argument, Name, VariableName};
@@ -458,6 +458,8 @@ pub struct Word {
     pub event: InstanceEvent,
     /// Why, in a line for people.
     pub detail: Option<String>,
+    /// The ways to log in that its agent offers, where it wants to be logged in.
+    pub auth_methods: Vec<AuthMethod>,
     /// What stands around it.
     pub walls: Standing,
 }
@@ -645,7 +647,7 @@ impl Container {
 
     /// The shim says of an agent's process what became of it. Answers whether that is news.
     pub fn heard(&mut self, agent: AgentId, word: Word, now: Timestamp) -> bool {
-        let Word { asked, event, detail, walls } = word;
+        let Word { asked, event, detail, auth_methods, walls } = word;
         let running = self.busy.values().any(|&other| other == agent);
         let Some(instance) = self.agents.get_mut(&agent) else { return false };
         let before = instance.clone();
@@ -662,6 +664,7 @@ impl Container {
             if let Ok(next) = next.or_else(|_| started()?.apply(event, detail, now)) {
                 *instance = next;
             }
+            instance.offers_login(&auth_methods);
             instance.walls = walls;
         }
         *instance != before

@@ -145,6 +145,42 @@ impl Machine for InstanceLifecycle {
     }
 }
 
+/// The most ways to log in that are kept of an agent.
+const MAX_AUTH_METHODS: usize = 16;
+/// The most characters of an id and a name of one, and of what is said of it.
+const AUTH_NAME: usize = 200;
+const AUTH_DESCRIPTION: usize = 500;
+
+/// A way to log in that an agent offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuthMethod {
+    /// The agent's id of it: what `authMethod` of an agent may name.
+    pub id: String,
+    /// What the agent calls it.
+    pub name: String,
+    /// What the agent says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+impl AuthMethod {
+    /// As much of them as is kept, whatever an agent tells. One whose id is too long cannot be named,
+    /// and is left out.
+    pub fn kept(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let cut = |text: String, most| text.chars().take(most).collect::<String>();
+        let nameable = |one: &Self| !one.id.is_empty() && one.id.chars().count() <= AUTH_NAME;
+        all.into_iter()
+            .filter(nameable)
+            .take(MAX_AUTH_METHODS)
+            .map(|one| Self {
+                id: one.id,
+                name: cut(one.name, AUTH_NAME),
+                description: one.description.map(|text| cut(text, AUTH_DESCRIPTION)),
+            })
+            .collect()
+    }
+}
+
 /// One agent's place in a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,6 +200,9 @@ pub struct Instance {
     /// Why it failed or exited, in a line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The ways to log in that it offers, while it wants credentials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auth_methods: Vec<AuthMethod>,
     /// What stands around its process, as the shim found it when it was last ready.
     #[serde(default, skip_serializing_if = "Standing::is_empty")]
     pub walls: Standing,
@@ -194,6 +233,7 @@ impl Instance {
             asked: 0,
             wish: None,
             detail: None,
+            auth_methods: Vec::new(),
             walls: Standing::NONE,
             created_at: now,
             updated_at: now,
@@ -218,7 +258,17 @@ impl Instance {
             next.updated_at = now;
             next.detail = detail;
         }
+        if state != InstanceState::AuthRequired {
+            next.auth_methods.clear();
+        }
         Ok(next)
+    }
+
+    /// Takes down the ways to log in that it offers, where it wants to be logged in.
+    pub fn offers_login(&mut self, methods: &[AuthMethod]) {
+        if self.state == InstanceState::AuthRequired {
+            self.auth_methods = AuthMethod::kept(methods.iter().cloned());
+        }
     }
 
     /// Takes down what somebody asks for. A start of what runs and a stop of what does not change
@@ -276,6 +326,28 @@ mod tests {
                 assert!(edge(from, to), "{from:?} to {to:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_an_agent_offers_is_bounded_and_kept_while_it_wants_it() {
+        let now = Timestamp::from_millis(5);
+        let method = |id: &str| AuthMethod {
+            id: id.to_owned(),
+            name: "n".repeat(300),
+            description: Some("d".repeat(1000)),
+        };
+        let mut told = vec![method(""), method(&"x".repeat(201))];
+        told.extend((0..20).map(|n| method(&n.to_string())));
+        let mut one = instance().apply(InstanceEvent::Start, None, now).unwrap();
+        one.offers_login(&told);
+        assert_eq!(one.auth_methods, []);
+        one = one.apply(InstanceEvent::AuthRequired, None, now).unwrap();
+        one.offers_login(&told);
+        assert_eq!((one.auth_methods.len(), one.auth_methods[0].id.as_str()), (16, "0"));
+        let first = &one.auth_methods[0];
+        assert_eq!((first.name.len(), first.description.as_ref().unwrap().len()), (200, 500));
+        one = one.apply(InstanceEvent::Ready, None, now).unwrap();
+        assert_eq!(one.auth_methods, []);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use domain::agent::{AgentSpec, Driver, Labels};
 use domain::container::{CAPACITY, Container, ContainerState, Profile};
-use domain::instance::{Instance, InstanceState};
+use domain::instance::{AuthMethod, Instance, InstanceState};
 use domain::object;
 use domain::registry::Reference;
 use domain::text::{Argument, Description, Name, Slug, VariableName, Version};
@@ -300,6 +300,8 @@ pub struct InstanceView {
     pub state: InstanceState,
     /// Why it exited or failed, in a line for people.
     pub detail: Option<String>,
+    /// The ways to log in that its agent offers, while it wants to be logged in.
+    pub auth_methods: Vec<AuthMethod>,
     /// The walls around its process, as they were found once it was ready; empty where it has none.
     pub walls: Vec<Wall>,
     /// When the agent was installed.
@@ -317,6 +319,7 @@ impl InstanceView {
             container_id: container,
             state: instance.state,
             detail: instance.detail.clone(),
+            auth_methods: instance.auth_methods.clone(),
             walls: instance.walls.iter().collect(),
             created_at: instance.created_at,
             updated_at: instance.updated_at,

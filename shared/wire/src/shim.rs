@@ -25,6 +25,7 @@ pub use frames::{Part, Parts};
 use domain::agent::Effort;
 use domain::conversation::Settings;
 use domain::elicitation::{Inquiry, Reply};
+use domain::instance::AuthMethod;
 use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::run::{PermissionAnswer, PermissionOption, Usage};
@@ -219,6 +220,9 @@ pub struct Ended {
     /// The answer, where the run has a schema: the control plane judges it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structured: Option<serde_json::Value>,
+    /// The ways to log in that the agent offers, where it failed because it wants to be logged in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auth_methods: Vec<AuthMethod>,
 }
 
 /// Which way a run ended.
@@ -323,6 +327,9 @@ pub struct Process {
     /// Why it is not there, in a line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The ways to log in that it offers, where it wants credentials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auth_methods: Vec<AuthMethod>,
     /// What stands around it, as the shim found it; nothing where it is not there.
     #[serde(default)]
     pub walls: Standing,
@@ -400,6 +407,11 @@ pub enum Command {
         request: String,
         /// The answer.
         reply: Reply,
+    },
+    /// Let go of a conversation: its session is closed. One that is not known is let go of already.
+    Close {
+        /// The session.
+        session: SessionId,
     },
     /// Start or end an agent's process. Idempotent under `agent` and `asked`.
     Process(Box<ProcessCommand>),

@@ -42,6 +42,8 @@ pub(super) struct Turn {
     pub(super) told: Told,
     /// Where the client wants the session to be.
     pub(super) place: Option<PathBuf>,
+    /// How many sessions are open.
+    pub(super) open: usize,
     /// What the session is set to, in a line.
     pub(super) set_to: String,
     /// With which code the next prompt is told that its conversation is not known.
@@ -61,6 +63,7 @@ impl Turn {
             session,
             told: Told::default(),
             place: None,
+            open: 0,
             set_to: String::new(),
             forget,
             peer,

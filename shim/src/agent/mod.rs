@@ -217,6 +217,11 @@ impl Server {
                 }
                 Ok(self.settings.offers())
             }
+            "session/close" => {
+                self.cancel(params);
+                self.sessions.borrow_mut().remove(&read::<InSession>(params)?.session_id);
+                Ok(json!({}))
+            }
             "session/fork" if self.settings.forks() => {
                 let source: InSession = read(params)?;
                 let held: Value = memory::load(&self.settings.home, &source.session_id)?;
@@ -253,6 +258,7 @@ impl Server {
         };
         let (peer, forget) = (Rc::clone(&self.peer), Rc::clone(&self.forget));
         let mut turn = Turn::new(peer, session.to_owned(), cancelled, forget);
+        turn.open = sessions.len();
         turn.place = open.and_then(|open| open.place.clone());
         turn.set_to = open.map(|open| choices::told(&open.offers)).unwrap_or_default();
         turn

@@ -22,6 +22,7 @@
 //! | `!shell COMMAND` | runs `/bin/sh -c COMMAND` and says what it wrote |
 //! | `!settings` | says which mode, model and options this session is set to |
 //! | `!count` | says how many prompts this session has had |
+//! | `!open` | says how many sessions are open |
 //! | `!heard` | says the prompts of this session that were no scripts |
 //! | `!usage IN OUT`, `!quota IN OUT` | the tokens that the turn reports, in one place or another |
 //! | `!metered IN OUT` | a piece of an answer with the tokens that its call took |
@@ -103,6 +104,7 @@ async fn step(turn: &Turn, heard: &Heard, verb: &str, rest: &str) -> Step {
         "!hear" => turn.hear(rest).await,
         "!settings" => turn.say(&turn.set_to).await,
         "!count" => turn.say(&heard.count.to_string()).await,
+        "!open" => turn.say(&turn.open.to_string()).await,
         "!heard" => {
             let all: Vec<_> = heard.prompts.iter().map(String::as_str).collect();
             turn.say(&all.join(", ")).await;

@@ -139,7 +139,7 @@ impl Settings {
     pub(super) fn capabilities(&self) -> Value {
         let mut sessions = match self.capabilities.as_deref() {
             Some("load" | "none") => json!({}),
-            Some(_) | None => json!({ "resume": {} }),
+            Some(_) | None => json!({ "resume": {}, "close": {} }),
         };
         if self.forks() {
             sessions["fork"] = json!({});
@@ -157,11 +157,12 @@ impl Settings {
                 "sessionCapabilities": sessions,
             },
             "authMethods": if self.is_rich() {
+                let said = "A key from the environment";
                 json!([
                     { "id": "terminal-api-key", "type": "terminal" },
                     // Not every way that is offered works.
                     { "id": "broken-api-key" },
-                    { "id": "echo-api-key" },
+                    { "id": "echo-api-key", "name": "Echo key", "description": said },
                 ])
             } else {
                 json!([])

@@ -273,6 +273,11 @@ impl Outbox {
         }
     }
 
+    /// Forgets a session of which nothing is said any more.
+    pub(crate) fn forget(&self, session: SessionId) {
+        self.sessions.borrow_mut().remove(&session);
+    }
+
     /// Sends all there is, and waits until it has been acknowledged.
     pub(crate) async fn drained(&self) {
         self.sessions.borrow_mut().values_mut().for_each(Lane::hurry);

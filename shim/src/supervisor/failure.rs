@@ -1,5 +1,6 @@
 //! How runs end when they do not end by themselves.
 
+use domain::instance::AuthMethod;
 use wire::shim::{Ended, Outcome, failure};
 
 use crate::acp::message::{AUTH_REQUIRED, Fault};
@@ -13,11 +14,13 @@ const DETAIL: usize = 1000;
 pub(crate) struct Failure {
     pub(crate) code: &'static str,
     pub(crate) detail: String,
+    /// The ways to log in that the agent offers, where that is what it wants.
+    pub(crate) log_ins: Vec<AuthMethod>,
 }
 
 impl Failure {
     pub(crate) fn new(code: &'static str, detail: impl AsRef<str>) -> Self {
-        Self { code, detail: cut::line(detail.as_ref(), DETAIL) }
+        Self { code, detail: cut::line(detail.as_ref(), DETAIL), log_ins: Vec::new() }
     }
 
     /// What an agent's error means.
@@ -41,6 +44,17 @@ impl Failure {
         Self::new(code, fault.told())
     }
 
+    /// The same of an agent that offers these ways to log in: they are told where that is what it wants.
+    pub(crate) fn offering(mut self, log_ins: &[AuthMethod]) -> Self {
+        if self.code == failure::AUTH_REQUIRED && !log_ins.is_empty() {
+            let ids: Vec<_> = log_ins.iter().map(|one| one.id.as_str()).collect();
+            let told = format!("{} (ways to log in: {})", self.detail, ids.join(", "));
+            self.detail = cut::line(&told, DETAIL);
+            self.log_ins = log_ins.to_vec();
+        }
+        self
+    }
+
     pub(crate) fn into_ended(self) -> Ended {
         Ended {
             outcome: Outcome::Failed,
@@ -49,6 +63,7 @@ impl Failure {
             detail: Some(self.detail),
             usage: None,
             structured: None,
+            auth_methods: self.log_ins,
         }
     }
 }
@@ -62,5 +77,6 @@ pub(crate) fn cancelled() -> Ended {
         detail: None,
         usage: None,
         structured: None,
+        auth_methods: Vec::new(),
     }
 }

@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::hello::Capabilities;
 use super::instance::Instance;
 use super::session::Session;
-use super::setup;
+use super::{Shared, setup};
 use crate::acp::message::{AUTH_REQUIRED, Fault, METHOD_NOT_FOUND};
 
 /// A copy that was made.
@@ -38,6 +38,22 @@ pub(super) struct Forks(RefCell<BTreeMap<SessionId, Rc<OnceCell<Copy>>>>);
 impl Forks {
     fn of(&self, session: SessionId) -> Rc<OnceCell<Copy>> {
         Rc::clone(self.0.borrow_mut().entry(session).or_default())
+    }
+}
+
+impl Shared {
+    /// Lets go of the copy that a closed session was to begin with, and of what is known of it.
+    pub(super) fn drop_copy(&self, session: SessionId) {
+        let copy = self.forks.0.borrow_mut().remove(&session);
+        let open = copy.and_then(|cell| {
+            cell.get().and_then(|copy| Some((copy.acp.clone(), copy.open.take()?)))
+        });
+        if let Some((acp, (place, _))) = open
+            && let Some(instance) = place.upgrade()
+        {
+            let patience = self.timing.start;
+            tokio::task::spawn_local(async move { instance.part(&acp, patience).await });
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! What holds here: what is meant is taken in whichever spelling it comes; what is not known is left
 //! alone.
 
+use domain::instance::AuthMethod;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -16,6 +17,9 @@ pub(super) struct Capabilities {
     pub(super) load: bool,
     pub(super) resume: bool,
     pub(super) fork: bool,
+    pub(super) close: bool,
+    /// All the ways to log in that it offers.
+    pub(super) log_ins: Vec<AuthMethod>,
     /// The ways to log in that ask nobody, in the agent's order.
     pub(super) ways_in: Vec<String>,
 }
@@ -51,11 +55,21 @@ pub(super) fn read(
         load: has(&can["loadSession"]),
         resume: has(&can["sessionCapabilities"]["resume"]),
         fork: has(&can["sessionCapabilities"]["fork"]),
+        close: has(&can["sessionCapabilities"]["close"]),
+        log_ins: AuthMethod::kept(methods.clone().filter_map(method)),
         ways_in: methods
             .filter(|method| asks_nobody(method, &knows))
             .filter_map(|method| method["id"].as_str().map(str::to_owned))
             .collect(),
     })
+}
+
+/// A way to log in, as far as it can be named.
+fn method(told: &Value) -> Option<AuthMethod> {
+    let text = |told: &Value| told.as_str().map(str::to_owned);
+    let id = text(&told["id"])?;
+    let name = text(&told["name"]).unwrap_or_else(|| id.clone());
+    Some(AuthMethod { id, name, description: text(&told["description"]) })
 }
 
 /// Whether a capability is there: some are said with `true`, some with an object.
@@ -107,10 +121,10 @@ mod tests {
         for (capability, expected) in
             [(json!({}), true), (json!(true), true), (json!(false), false), (json!(null), false)]
         {
-            let sessions = json!({ "resume": capability, "fork": capability });
+            let sessions = json!({ "resume": capability, "fork": capability, "close": capability });
             let can = json!({ "loadSession": capability, "sessionCapabilities": sessions });
             let can = said(&json!({ "protocolVersion": 1, "agentCapabilities": can })).unwrap();
-            assert_eq!([can.load, can.resume, can.fork], [expected; 3], "{capability}");
+            assert_eq!([can.load, can.resume, can.fork, can.close], [expected; 4], "{capability}");
         }
     }
 

@@ -14,8 +14,12 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use agent_client_protocol_schema::ProtocolVersion;
-use agent_client_protocol_schema::v1::{AuthenticateRequest, Implementation, InitializeRequest};
+use agent_client_protocol_schema::v1::{
+    AuthenticateRequest, CloseSessionRequest, Implementation, InitializeRequest,
+    SessionId as AcpSessionId,
+};
 use domain::AgentId;
+use domain::instance::AuthMethod;
 use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::walls::{Standing, Wall};
@@ -241,6 +245,17 @@ impl Instance {
         self.streams.borrow_mut().remove(acp_session);
     }
 
+    /// Has the agent let go of a conversation, where it can.
+    pub(super) async fn part(&self, acp_session: &str, patience: Duration) {
+        if self.lives() && self.can().close {
+            let request = CloseSessionRequest::new(AcpSessionId::new(acp_session));
+            // Who does not answer keeps it as long as its process lives.
+            drop(self.peer.call("session/close", &request, Instant::now() + patience).await);
+        }
+        self.ignore(acp_session);
+        self.early.borrow_mut().retain(|(session, _)| session != acp_session);
+    }
+
     /// Ends it and everything it started, for `reason`.
     pub(super) async fn kill(&self, reason: Failure) {
         self.reason.borrow_mut().get_or_insert(reason);
@@ -293,7 +308,9 @@ impl Instance {
             if let Err(error) = answer {
                 let why = match error {
                     // Whatever its code, it is not logged in.
-                    CallError::Fault(fault) => Failure::new(failure::AUTH_REQUIRED, fault.told()),
+                    CallError::Fault(fault) => {
+                        Failure::new(failure::AUTH_REQUIRED, fault.told()).offering(&can.log_ins)
+                    }
                     error @ (CallError::Closed | CallError::Late) => {
                         self.failed("authenticate", error, patience)
                     }

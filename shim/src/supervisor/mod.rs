@@ -243,6 +243,12 @@ fn carry_out(
     match command {
         Command::Stop => return true,
         Command::Process(command) => shared.obey(*command),
+        // A worker ends with its queue, and lets go of the conversation.
+        Command::Close { session } => {
+            if sessions.remove(&session).is_none() {
+                shared.drop_copy(session);
+            }
+        }
         Command::Cancel { session, run } => cancel(shared, session, run),
         Command::Prompt(prompt) => {
             let admitted = shared.runs.borrow_mut().admit(prompt.run);

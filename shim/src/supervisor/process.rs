@@ -58,7 +58,7 @@ impl Shared {
     }
 
     /// Tells what an agent's process is now.
-    pub(super) fn tell(&self, agent: AgentId, state: ProcessState, detail: Option<String>) {
+    pub(super) fn tell(&self, agent: AgentId, state: ProcessState, why: Option<&Failure>) {
         let asked = self.asked.borrow().get(&agent).copied().unwrap_or_default();
         let walls = match state {
             ProcessState::Ready => self.walls(agent),
@@ -66,7 +66,9 @@ impl Shared {
                 Standing::NONE
             }
         };
-        self.outbox.process(Process { agent, asked, state, detail, walls });
+        let detail = why.map(|why| why.detail.clone());
+        let auth_methods = why.map(|why| why.log_ins.clone()).unwrap_or_default();
+        self.outbox.process(Process { agent, asked, state, detail, auth_methods, walls });
     }
 
     /// What stands around the processes of an agent that has some.
@@ -88,6 +90,6 @@ impl Shared {
             failure::AGENT_UNAVAILABLE => ProcessState::Failed,
             _ => ProcessState::Exited,
         };
-        self.tell(agent, state, Some(why.detail.clone()));
+        self.tell(agent, state, Some(why));
     }
 }

@@ -102,7 +102,7 @@ impl Session {
             let mut job = tokio::select! {
                 job = jobs.recv() => match job {
                     Some(job) => job,
-                    None => return,
+                    None => return self.part().await,
                 },
                 () = self.stream.due() => {
                     self.stream.tick();
@@ -122,6 +122,18 @@ impl Session {
             self.shared.runs.borrow_mut().end(run);
             self.shared.tidy();
         }
+    }
+
+    /// Lets go of the conversation, and of all that is known of it here.
+    async fn part(&self) {
+        let session = self.stream.session();
+        self.stream.flush();
+        if let (Some(instance), Some(acp)) = (&self.bound, &self.acp) {
+            instance.part(acp, self.shared.timing.start).await;
+        }
+        self.shared.drop_copy(session);
+        self.shared.outbox.told(session).await;
+        self.shared.outbox.forget(session);
     }
 
     /// Has kept what the run has left: who knows of its end finds it.
@@ -382,7 +394,7 @@ impl Session {
     ) -> Result<(String, Box<RawValue>), Failure> {
         let result = match self.ask(instance, can, method, request).await {
             Ok(result) => result,
-            Err(CallError::Fault(fault)) => return Err(refused(&fault)),
+            Err(CallError::Fault(fault)) => return Err(refused(&fault).offering(&can.log_ins)),
             Err(CallError::Closed) => return Err(instance.reason()),
             Err(CallError::Late) => {
                 let reason = silent(method);
@@ -469,7 +481,9 @@ fn ended(
             }
         },
         (Err(_), Some(why)) => stopped(why),
-        (Err(CallError::Fault(fault)), None) => Failure::from_fault(&fault).into_ended(),
+        (Err(CallError::Fault(fault)), None) => {
+            Failure::from_fault(&fault).offering(&instance.can().log_ins).into_ended()
+        }
         (Err(CallError::Closed | CallError::Late), None) => instance.reason().into_ended(),
     }
 }
@@ -529,6 +543,7 @@ fn turn_end(result: &RawValue, driver: Driver) -> Option<Ended> {
         detail: detail.map(str::to_owned),
         usage,
         structured: None,
+        auth_methods: Vec::new(),
     })
 }
 

@@ -176,6 +176,11 @@ impl Stream {
         })
     }
 
+    /// Whose stream it is.
+    pub(super) const fn session(&self) -> SessionId {
+        self.session
+    }
+
     /// A run begins: what is said from now on belongs to it.
     pub(super) fn begin(&self, run: RunId) {
         self.flush();

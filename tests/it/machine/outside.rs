@@ -58,8 +58,15 @@ impl Said {
             Self::Ended(run, outcome) => {
                 let code = (*outcome == Outcome::Failed).then(|| "agent_error".to_owned());
                 let (stop_reason, detail, usage) = (None, None, None);
-                let ended =
-                    Ended { outcome: *outcome, stop_reason, code, detail, usage, structured: None };
+                let ended = Ended {
+                    outcome: *outcome,
+                    stop_reason,
+                    code,
+                    detail,
+                    usage,
+                    structured: None,
+                    auth_methods: Vec::new(),
+                };
                 ReportEvent { run: Some(*run), what: What::Ended(ended) }
             }
         }
@@ -102,8 +109,8 @@ impl Shim {
     fn obey(&mut self, command: Command, given: &mut BTreeMap<RunId, u32>) -> bool {
         match command {
             Command::Stop => return true,
-            // Its processes are no part of this.
-            Command::Process(_) => {}
+            // Its processes, and what it remembers, are no part of this.
+            Command::Process(_) | Command::Close { .. } => {}
             Command::Prompt(prompt) => {
                 if self.known.insert(prompt.run) {
                     *given.entry(prompt.run).or_default() += 1;

@@ -1,4 +1,5 @@
 //! The run that a session has in flight reaches its agent: its container is started, and it is pushed.
+//! So does the end of a session, where its container runs.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use domain::realm::RealmState;
 use domain::run::RunState;
 use domain::session::{Session, SessionState};
 use store::{Scope, document, keys};
+use wire::shim::Command;
 
 use super::{Errands, Outcome, may_idle, pace};
 use crate::Error;
@@ -26,6 +28,9 @@ impl Errands<'_> {
             return Ok(Outcome::Done);
         };
         let session = session.value;
+        if session.state == SessionState::Completed {
+            return self.part(scope, &session, attempt).await;
+        }
         let Some(run) = session.active else { return Ok(Outcome::Done) };
         let containers = app.containers();
         let container = containers.load(scope, place(&session)).await?;
@@ -95,5 +100,21 @@ impl Errands<'_> {
         }
         // Confirmed by the shim's report, or by what becomes of the container.
         Ok(Outcome::Again(pace(attempt)))
+    }
+
+    /// Has the conversation of a closed session let go of. One that is lost on the way is let go of with
+    /// its process.
+    async fn part(&self, scope: Scope, session: &Session, attempt: u32) -> Result<Outcome, Error> {
+        let container = self.0.containers().load(scope, place(session)).await?;
+        let Some(container) = container.map(|one| one.value).filter(|one| one.state.may_run())
+        else {
+            return Ok(Outcome::Done);
+        };
+        if container.connection.is_none() {
+            return Ok(Outcome::Again(pace(attempt)));
+        }
+        let close = Command::Close { session: session.id };
+        self.push(container.connection.as_deref(), vec![close]).await;
+        Ok(Outcome::Done)
     }
 }
