@@ -122,9 +122,11 @@ impl Files<'_> {
         for manifest in kept.chain(parent.map(|(_, manifest)| manifest)) {
             self.name(shelf, manifest, &mut named).await?;
         }
+        // The one before the oldest stayed for that.
+        let before = gone.first().and_then(|oldest| oldest.value.parent);
         let mut theirs = BTreeSet::new();
-        for manifest in manifests(gone).difference(&named) {
-            self.name(shelf, *manifest, &mut theirs).await?;
+        for manifest in manifests(gone).into_iter().chain(before.map(|(_, manifest)| manifest)) {
+            self.name(shelf, manifest, &mut theirs).await?;
         }
         let (mut unneeded, mut young) = (Vec::new(), false);
         for blob in self.shelved(shelf).await? {
