@@ -44,7 +44,7 @@ async fn items_are_stored_as_they_were() {
     // The id of an agent of the catalog, which is in small letters.
     let small = Regex::new("-[0-7][0-9a-hjkmnp-tv-z]{25}").unwrap();
     let time = Regex::new(r"\d{4}-\d\d-\d\dT[\d:.]+Z").unwrap();
-    let number = Regex::new(r"[0-9a-f]{64}|\d{10,}").unwrap();
+    let number = Regex::new(r"[0-9a-f]{64}|\d{12,}").unwrap();
     let hide = |text: &str| {
         let text = ulid.replace_all(text, "ULID");
         let text = small.replace_all(&text, "-ULID");

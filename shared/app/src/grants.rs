@@ -214,38 +214,38 @@ impl Granted<Arc<dyn Blobs>> {
 
 #[async_trait::async_trait]
 impl Blobs for Granted<Arc<dyn Blobs>> {
-    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
-        self.blobs(Grant::BlobWrite)?.put(shelf, bytes).await
+    async fn put(&self, whose: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+        self.blobs(Grant::BlobWrite)?.put(whose, bytes).await
     }
 
-    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
-        self.blobs(Grant::BlobRead)?.get(shelf, id).await
+    async fn get(&self, whose: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        self.blobs(Grant::BlobRead)?.get(whose, id).await
     }
 
     async fn get_part(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         id: BlobId,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
-        self.blobs(Grant::BlobRead)?.get_part(shelf, id, range).await
+        self.blobs(Grant::BlobRead)?.get_part(whose, id, range).await
     }
 
-    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
-        self.blobs(Grant::BlobRead)?.size(shelf, id).await
+    async fn size(&self, whose: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
+        self.blobs(Grant::BlobRead)?.size(whose, id).await
     }
 
-    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError> {
-        self.blobs(Grant::BlobWrite)?.delete(shelf, id).await
+    async fn delete(&self, whose: Shelf, id: BlobId) -> Result<(), BlobError> {
+        self.blobs(Grant::BlobWrite)?.delete(whose, id).await
     }
 
     async fn list(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         after: Option<BlobId>,
         limit: usize,
     ) -> Result<Vec<Shelved>, BlobError> {
-        self.blobs(Grant::BlobRead)?.list(shelf, after, limit).await
+        self.blobs(Grant::BlobRead)?.list(whose, after, limit).await
     }
 }
 

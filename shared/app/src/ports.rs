@@ -323,31 +323,31 @@ pub struct Shelved {
 #[async_trait::async_trait]
 pub trait Blobs: Send + Sync + fmt::Debug {
     /// Keeps `bytes`, at most [`MAX_BLOB`]. Idempotent.
-    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError>;
+    async fn put(&self, whose: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError>;
 
     /// The bytes, compared with their name, if they are there.
-    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError>;
+    async fn get(&self, whose: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError>;
 
     /// The bytes of `range`, as far as the blob has them, if it is there. Only the whole can be
     /// compared with its name: a part is what the platform has stored.
     async fn get_part(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         id: BlobId,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError>;
 
     /// How many bytes it has, if it is there.
-    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError>;
+    async fn size(&self, whose: Shelf, id: BlobId) -> Result<Option<u64>, BlobError>;
 
     /// Removes it. Idempotent.
-    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError>;
+    async fn delete(&self, whose: Shelf, id: BlobId) -> Result<(), BlobError>;
 
     /// Up to `limit` blobs of a shelf behind `after`, by name. Fewer than `limit`, at most 1000, are the
     /// last. Costs what is on the shelf.
     async fn list(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         after: Option<BlobId>,
         limit: usize,
     ) -> Result<Vec<Shelved>, BlobError>;

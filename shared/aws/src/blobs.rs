@@ -60,11 +60,11 @@ impl Bucket {
 
     async fn read(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         id: BlobId,
         range: Option<String>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
-        let get = self.client.get_object().bucket(&self.bucket).key(key(shelf, id));
+        let get = self.client.get_object().bucket(&self.bucket).key(key(whose, id));
         let object = match get.set_range(range).send().await {
             Ok(object) => object,
             Err(error) if status(&error) == Some(404) => return Ok(None),
@@ -83,7 +83,7 @@ impl Bucket {
 
 #[async_trait::async_trait]
 impl Blobs for Bucket {
-    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+    async fn put(&self, whose: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
         if bytes.len() > MAX_BLOB {
             return Err(BlobError::TooLarge);
         }
@@ -95,7 +95,7 @@ impl Blobs for Bucket {
                 .client
                 .put_object()
                 .bucket(&self.bucket)
-                .key(key(shelf, id))
+                .key(key(whose, id))
                 .if_none_match("*")
                 .checksum_sha256(aws_smithy_types::base64::encode(id.as_bytes()))
                 .body(ByteStream::from(bytes.clone()))
@@ -114,8 +114,8 @@ impl Blobs for Bucket {
         }
     }
 
-    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
-        let Some(bytes) = self.read(shelf, id, None).await? else { return Ok(None) };
+    async fn get(&self, whose: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        let Some(bytes) = self.read(whose, id, None).await? else { return Ok(None) };
         if BlobId::of(&bytes) != id {
             return Err(BlobError::Damaged(id));
         }
@@ -125,18 +125,18 @@ impl Blobs for Bucket {
     /// One call.
     async fn get_part(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         id: BlobId,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
         if range.is_empty() {
-            return Ok(self.size(shelf, id).await?.map(|_| Vec::new()));
+            return Ok(self.size(whose, id).await?.map(|_| Vec::new()));
         }
-        self.read(shelf, id, Some(format!("bytes={}-{}", range.start, range.end - 1))).await
+        self.read(whose, id, Some(format!("bytes={}-{}", range.start, range.end - 1))).await
     }
 
-    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
-        let head = self.client.head_object().bucket(&self.bucket).key(key(shelf, id));
+    async fn size(&self, whose: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
+        let head = self.client.head_object().bucket(&self.bucket).key(key(whose, id));
         match head.send().await {
             Ok(head) => {
                 let length = head.content_length().and_then(|length| u64::try_from(length).ok());
@@ -148,8 +148,8 @@ impl Blobs for Bucket {
         }
     }
 
-    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError> {
-        let delete = self.client.delete_object().bucket(&self.bucket).key(key(shelf, id));
+    async fn delete(&self, whose: Shelf, id: BlobId) -> Result<(), BlobError> {
+        let delete = self.client.delete_object().bucket(&self.bucket).key(key(whose, id));
         match delete.send().await {
             Ok(_) => Ok(()),
             Err(error) => Err(unavailable(Fault::of("DeleteObject", &error))),
@@ -159,17 +159,17 @@ impl Blobs for Bucket {
     /// One call.
     async fn list(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         after: Option<BlobId>,
         limit: usize,
     ) -> Result<Vec<Shelved>, BlobError> {
-        let prefix = prefix(shelf);
+        let prefix = prefix(whose);
         let listed = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(&prefix)
-            .set_start_after(after.map(|after| key(shelf, after)))
+            .set_start_after(after.map(|after| key(whose, after)))
             .max_keys(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
             .await
@@ -183,12 +183,12 @@ impl Blobs for Bucket {
     }
 }
 
-fn prefix(shelf: Shelf) -> String {
-    format!("blobs/{}/{}/", shelf.realm(), shelf.agent())
+fn prefix(whose: Shelf) -> String {
+    format!("blobs/{}/{}/", whose.realm(), whose.agent())
 }
 
-fn key(shelf: Shelf, id: BlobId) -> String {
-    format!("{}{id}", prefix(shelf))
+fn key(whose: Shelf, id: BlobId) -> String {
+    format!("{}{id}", prefix(whose))
 }
 
 fn status<E: ProvideErrorMetadata>(

@@ -30,30 +30,30 @@ impl FileBlobs {
         Ok(Self(Arc::new(dir)))
     }
 
-    fn shelf(&self, shelf: Shelf) -> PathBuf {
-        self.0.join(shelf.realm().to_string()).join(shelf.agent().to_string())
+    fn directory(&self, whose: Shelf) -> PathBuf {
+        self.0.join(whose.realm().to_string()).join(whose.agent().to_string())
     }
 
-    fn path(&self, shelf: Shelf, id: BlobId) -> PathBuf {
-        self.shelf(shelf).join(id.to_string())
+    fn path(&self, whose: Shelf, id: BlobId) -> PathBuf {
+        self.directory(whose).join(id.to_string())
     }
 }
 
 #[async_trait::async_trait]
 impl Blobs for FileBlobs {
-    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+    async fn put(&self, whose: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
         if bytes.len() > MAX_BLOB {
             return Err(BlobError::TooLarge);
         }
         let this = self.clone();
         apart(move || {
             let id = BlobId::of(&bytes);
-            let path = this.path(shelf, id);
+            let path = this.path(whose, id);
             if durable::read(&path)?.as_ref() == Some(&bytes) {
                 return Ok(id);
             }
             loop {
-                durable::directory(&this.shelf(shelf))?;
+                durable::directory(&this.directory(whose))?;
                 match durable::replace(&this.0, &path, &bytes) {
                     // Somebody took the last one from the shelf, and the shelf with it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -64,8 +64,8 @@ impl Blobs for FileBlobs {
         .await
     }
 
-    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
-        let path = self.path(shelf, id);
+    async fn get(&self, whose: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+        let path = self.path(whose, id);
         let read = apart(move || {
             let bytes = durable::read(&path)?;
             Ok(bytes.map(|bytes| (BlobId::of(&bytes) == id).then_some(bytes)))
@@ -79,11 +79,11 @@ impl Blobs for FileBlobs {
 
     async fn get_part(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         id: BlobId,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
-        let path = self.path(shelf, id);
+        let path = self.path(whose, id);
         apart(move || {
             let Some(file) = found(File::open(&path))? else { return Ok(None) };
             let end = range.end.min(file.metadata()?.len());
@@ -95,13 +95,13 @@ impl Blobs for FileBlobs {
         .await
     }
 
-    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
-        let path = self.path(shelf, id);
+    async fn size(&self, whose: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
+        let path = self.path(whose, id);
         apart(move || Ok(found(path.metadata())?.map(|metadata| metadata.len()))).await
     }
 
-    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError> {
-        let (dir, path) = (self.shelf(shelf), self.path(shelf, id));
+    async fn delete(&self, whose: Shelf, id: BlobId) -> Result<(), BlobError> {
+        let (dir, path) = (self.directory(whose), self.path(whose, id));
         apart(move || {
             // Whoever took the last one from the shelf has taken the shelf.
             found(durable::remove(&path))?;
@@ -114,11 +114,11 @@ impl Blobs for FileBlobs {
 
     async fn list(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         after: Option<BlobId>,
         limit: usize,
     ) -> Result<Vec<Shelved>, BlobError> {
-        let dir = self.shelf(shelf);
+        let dir = self.directory(whose);
         apart(move || {
             let Some(entries) = found(std::fs::read_dir(dir))? else { return Ok(Vec::new()) };
             let mut ids = Vec::new();

@@ -58,13 +58,13 @@ impl Files<'_> {
     /// Whether nothing is left to go.
     async fn collect_some(&self, scope: Scope, before: &Loaded<History>) -> Result<bool, Error> {
         let (app, agent) = (self.0, before.value.agent);
-        let (shelf, limits) = (Shelf::of(scope, agent), self.limits(scope).await?);
+        let (whose, limits) = (Shelf::of(scope, agent), self.limits(scope).await?);
         let all = self.all_snapshots(scope, agent).await?;
         let now = app.now();
         let made: Vec<Timestamp> = all.iter().map(|one| one.value.created_at).collect();
         let go = surplus(&made, limits.max_snapshots, limits.retention(), now);
         let (gone, stay) = all.split_at(go.min(AT_ONCE));
-        let (unneeded, young) = self.unneeded(shelf, &before.value, (gone, stay), now).await?;
+        let (unneeded, young) = self.unneeded(whose, &before.value, (gone, stay), now).await?;
 
         // From here on nobody names any of them without having put it anew.
         let mut writes: Vec<_> = gone.iter().map(document::delete).collect();
@@ -84,7 +84,7 @@ impl Files<'_> {
                 // Others may go on soon. What is left is nobody's, and found again.
                 return Err(Error::Conflict);
             }
-            self.remove_blobs(shelf, some.to_vec()).await?;
+            self.remove_blobs(whose, some.to_vec()).await?;
         }
         history.collecting_until = None;
         let more = go > gone.len();
@@ -108,7 +108,7 @@ impl Files<'_> {
     /// nobody names, and that somebody may still be about to.
     async fn unneeded(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         history: &History,
         (gone, stay): (&[Loaded<Snapshot>], &[Loaded<Snapshot>]),
         now: Timestamp,
@@ -120,14 +120,16 @@ impl Files<'_> {
         let kept = manifests(stay).into_iter().chain(history.home);
         let mut named = BTreeSet::new();
         for manifest in kept.chain(parent.map(|(_, manifest)| manifest)) {
-            self.name(shelf, manifest, &mut named).await?;
+            self.name(whose, manifest, &mut named).await?;
         }
+        // The one before the oldest stayed for that.
+        let before = gone.first().and_then(|oldest| oldest.value.parent);
         let mut theirs = BTreeSet::new();
-        for manifest in manifests(gone).difference(&named) {
-            self.name(shelf, *manifest, &mut theirs).await?;
+        for manifest in manifests(gone).into_iter().chain(before.map(|(_, manifest)| manifest)) {
+            self.name(whose, manifest, &mut theirs).await?;
         }
         let (mut unneeded, mut young) = (Vec::new(), false);
-        for blob in self.shelved(shelf).await? {
+        for blob in self.shelved(whose).await? {
             let digest = Digest::from(blob.id);
             if named.contains(&digest) {
                 continue;
@@ -144,13 +146,13 @@ impl Files<'_> {
     /// Adds a manifest, where it is there, and all that it names.
     async fn name(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         manifest: Digest,
         named: &mut BTreeSet<Digest>,
     ) -> Result<(), Error> {
-        let there = self.0.ports.blobs.size(shelf, manifest.into()).await?.is_some();
+        let there = self.0.ports.blobs.size(whose, manifest.into()).await?.is_some();
         if there && named.insert(manifest) {
-            named.extend(self.manifest(shelf, manifest).await?.blobs());
+            named.extend(self.manifest(whose, manifest).await?.blobs());
         }
         Ok(())
     }

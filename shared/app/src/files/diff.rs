@@ -96,8 +96,8 @@ impl Files<'_> {
     }
 
     async fn state(&self, scope: Scope, snapshot: &Snapshot) -> Result<State, Error> {
-        let shelf = Shelf::of(scope, snapshot.agent);
-        let manifest = self.manifest(shelf, snapshot.manifest).await?;
+        let whose = Shelf::of(scope, snapshot.agent);
+        let manifest = self.manifest(whose, snapshot.manifest).await?;
         Ok(self.stored(scope, Some(snapshot.id), manifest))
     }
 

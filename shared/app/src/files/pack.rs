@@ -21,7 +21,7 @@ const PACK: usize = 4 * 1024 * 1024;
 /// Puts files into packs. What is put and never made part of a manifest is left behind.
 pub(super) struct Packer<'a> {
     app: &'a App,
-    shelf: Shelf,
+    whose: Shelf,
     header: Vec<u8>,
     /// The pack that is being filled, and what lies in it.
     pack: Vec<u8>,
@@ -42,7 +42,7 @@ impl<'a> Packer<'a> {
         });
         Self {
             app,
-            shelf: Shelf::of(scope, before.agent),
+            whose: Shelf::of(scope, before.agent),
             header: Pack::Workspace.header(before.agent),
             pack: Vec::new(),
             inside: Vec::new(),
@@ -100,7 +100,7 @@ impl<'a> Packer<'a> {
         if pack.len() <= self.header.len() {
             return Ok(());
         }
-        let blob = self.app.ports.blobs.put(self.shelf, pack).await?.into();
+        let blob = self.app.ports.blobs.put(self.whose, pack).await?.into();
         self.finished += 1;
         for (path, range) in self.inside.drain(..) {
             let (offset, length) = (range.start as u64, range.len() as u64);
@@ -126,13 +126,13 @@ impl<'a> Packer<'a> {
 #[derive(Clone)]
 pub(super) struct Unpacker {
     blobs: Arc<dyn Blobs>,
-    shelf: Shelf,
+    whose: Shelf,
     last: Arc<std::sync::Mutex<Option<(Digest, Bytes)>>>,
 }
 
 impl Unpacker {
-    pub(super) fn new(app: &App, shelf: Shelf) -> Self {
-        Self { blobs: Arc::clone(&app.ports.blobs), shelf, last: Arc::default() }
+    pub(super) fn new(app: &App, whose: Shelf) -> Self {
+        Self { blobs: Arc::clone(&app.ports.blobs), whose, last: Arc::default() }
     }
 
     async fn pack(&self, blob: Digest) -> io::Result<Bytes> {
@@ -142,7 +142,7 @@ impl Unpacker {
         {
             return Ok(bytes);
         }
-        let bytes = self.blobs.get(self.shelf, blob.into()).await.map_err(io::Error::other)?;
+        let bytes = self.blobs.get(self.whose, blob.into()).await.map_err(io::Error::other)?;
         let bytes = bytes.ok_or_else(|| io::Error::other(format!("the pack {blob} is gone")))?;
         let bytes = Bytes::from(bytes);
         *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =

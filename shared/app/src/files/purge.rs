@@ -57,7 +57,7 @@ impl Files<'_> {
 
     /// The errand that looks once more whether a blob was put for an agent while it went. None where
     /// all that puts blobs takes turns with who removes them.
-    pub(crate) fn late(&self, scope: Scope, agent: AgentId) -> Option<Write> {
+    pub(crate) fn late(self, scope: Scope, agent: AgentId) -> Option<Write> {
         let app = self.0;
         let at = app.now().after(LATE);
         let errand = || app.due(scope.realm(), Errand::Clear { agent }, at);
@@ -73,28 +73,28 @@ impl Files<'_> {
         }
     }
 
-    async fn clear(&self, shelf: Shelf) -> Result<(), Error> {
+    async fn clear(&self, whose: Shelf) -> Result<(), Error> {
         loop {
-            let some = self.0.ports.blobs.list(shelf, None, LISTED).await?;
-            self.remove_blobs(shelf, some.iter().map(|one| one.id).collect()).await?;
+            let some = self.0.ports.blobs.list(whose, None, LISTED).await?;
+            self.remove_blobs(whose, some.iter().map(|one| one.id).collect()).await?;
             if some.len() < LISTED {
                 return Ok(());
             }
         }
     }
 
-    pub(super) async fn remove_blobs(&self, shelf: Shelf, ids: Vec<BlobId>) -> Result<(), Error> {
+    pub(super) async fn remove_blobs(&self, whose: Shelf, ids: Vec<BlobId>) -> Result<(), Error> {
         let blobs = &self.0.ports.blobs;
-        let removed = stream::iter(ids).map(|id| blobs.delete(shelf, id));
+        let removed = stream::iter(ids).map(|id| blobs.delete(whose, id));
         Ok(removed.buffer_unordered(BLOBS_AT_ONCE).try_collect::<()>().await?)
     }
 
     /// Every blob on a shelf.
-    pub(super) async fn shelved(&self, shelf: Shelf) -> Result<Vec<crate::ports::Shelved>, Error> {
+    pub(super) async fn shelved(&self, whose: Shelf) -> Result<Vec<crate::ports::Shelved>, Error> {
         let mut all = Vec::new();
         loop {
             let after = all.last().map(|last: &crate::ports::Shelved| last.id);
-            let some = self.0.ports.blobs.list(shelf, after, LISTED).await?;
+            let some = self.0.ports.blobs.list(whose, after, LISTED).await?;
             let last = some.len() < LISTED;
             all.extend(some);
             if last {

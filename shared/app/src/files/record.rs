@@ -75,7 +75,7 @@ impl Files<'_> {
     /// The writes by which the history goes on with `added`, the last of which is its end, while the agent
     /// is what it was; with somebody who looks what is too much, where nobody is about to.
     pub(super) fn ends_with(
-        &self,
+        self,
         scope: Scope,
         of: &Whole,
         added: &[&Snapshot],

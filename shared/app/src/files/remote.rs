@@ -112,16 +112,16 @@ impl Files<'_> {
         agent: AgentId,
         wanted: &Wanted,
     ) -> Result<Answer, No> {
-        let (blobs, shelf) = (&self.0.ports.blobs, Shelf::of(shim.scope(), agent));
+        let (blobs, owner) = (&self.0.ports.blobs, Shelf::of(shim.scope(), agent));
         let whole = self.of_shim(shim, agent).await?;
         Ok(match wanted {
             Wanted::Read(Extent { blob, offset, length }) => {
                 let id = (*blob).into();
-                let beginning = blobs.get_part(shelf, id, 0..64).await?;
+                let beginning = blobs.get_part(owner, id, 0..64).await?;
                 let own = beginning.is_some_and(|beginning| Pack::is_of(agent, &beginning));
                 let length = (*length).min(MAX_PIECE as u64);
                 let range = *offset..offset.saturating_add(length);
-                let bytes = if own { blobs.get_part(shelf, id, range).await? } else { None };
+                let bytes = if own { blobs.get_part(owner, id, range).await? } else { None };
                 let bytes = bytes.ok_or(Refusal::NoSuchBlob)?;
                 Answer::Bytes(BASE64_STANDARD.encode(bytes))
             }
@@ -131,12 +131,12 @@ impl Files<'_> {
                 if pack.len() > MAX_PIECE || !own.iter().any(|header| pack.starts_with(header)) {
                     return Err(Refusal::Unfit.into());
                 }
-                Answer::Put(blobs.put(shelf, pack).await?.into())
+                Answer::Put(blobs.put(owner, pack).await?.into())
             }
             Wanted::Latest | Wanted::Keep(_) => {
                 let history = whole.history.as_ref().map(|history| &history.value);
                 let history = history.map(|history| (&history.latest, history.home));
-                Answer::Kept(self.kept(shelf, history).await?)
+                Answer::Kept(self.kept(owner, history).await?)
             }
         })
     }
@@ -156,49 +156,49 @@ impl Files<'_> {
 
     async fn kept(
         &self,
-        shelf: Shelf,
+        owner: Shelf,
         history: Option<(&Snapshot, Option<Digest>)>,
     ) -> Result<Kept, Error> {
         let Some((latest, home)) = history else { return Ok(Kept::default()) };
         Ok(Kept {
             snapshot: Some(latest.id),
-            workspace: Some(self.extent(shelf, latest.manifest).await?),
+            workspace: Some(self.extent(owner, latest.manifest).await?),
             home: match home {
-                Some(home) => Some(self.extent(shelf, home).await?),
+                Some(home) => Some(self.extent(owner, home).await?),
                 None => None,
             },
         })
     }
 
-    async fn extent(&self, shelf: Shelf, blob: Digest) -> Result<Extent, Error> {
-        let length = self.0.ports.blobs.size(shelf, blob.into()).await?;
+    async fn extent(&self, owner: Shelf, blob: Digest) -> Result<Extent, Error> {
+        let length = self.0.ports.blobs.size(owner, blob.into()).await?;
         let length = length.ok_or(Error::Bug("a snapshot's manifest is gone"))?;
         Ok(Extent { blob, offset: 0, length })
     }
 
     async fn keep_sent(&self, shim: ShimCaller, agent: AgentId, sent: &Sent) -> Result<Answer, No> {
         let (app, scope) = (self.0, shim.scope());
-        let shelf = Shelf::of(scope, agent);
+        let owner = Shelf::of(scope, agent);
         let mut whole = self.of_shim(shim, agent).await?;
         whole.is_settled(app.now())?;
         let before = self.latest(scope, agent, whole.history.as_ref()).await?;
         let home_before = match whole.home {
-            Some(home) => self.manifest(shelf, home).await?,
+            Some(home) => self.manifest(owner, home).await?,
             None => Manifest::empty(agent),
         };
         let now = match &sent.workspace {
-            Some(sheet) => self.believe(shelf, Pack::Workspace, sheet, &before).await?,
+            Some(sheet) => self.believe(owner, Pack::Workspace, sheet, &before).await?,
             None => before.clone(),
         };
         let home = match &sent.home {
-            Some(sheet) => self.believe(shelf, Pack::Home, sheet, &home_before).await?,
+            Some(sheet) => self.believe(owner, Pack::Home, sheet, &home_before).await?,
             None => home_before.clone(),
         };
         let known = whole.home;
         if sent.home.is_some() && !home.same(&home_before) {
             let json =
                 serde_json::to_vec(&home).map_err(|_| Error::Bug("a manifest serialises"))?;
-            whole.home = Some(app.ports.blobs.put(shelf, json).await?.into());
+            whole.home = Some(app.ports.blobs.put(owner, json).await?.into());
         }
         let run = self.run_of(scope, agent, sent.run).await?;
         let cause = if run.is_some() { Cause::Run } else { Cause::Stop };
@@ -240,9 +240,9 @@ impl Files<'_> {
             unneeded.remove(&blob);
         }
         for blob in unneeded {
-            app.ports.blobs.delete(shelf, blob.into()).await?;
+            app.ports.blobs.delete(owner, blob.into()).await?;
         }
-        Ok(Answer::Kept(self.kept(shelf, Some((&latest, home_now))).await?))
+        Ok(Answer::Kept(self.kept(owner, Some((&latest, home_now))).await?))
     }
 
     /// The run, if it is one of this agent.
@@ -260,7 +260,7 @@ impl Files<'_> {
     /// The manifest that lies in these packs, with all that it says.
     async fn believe(
         &self,
-        shelf: Shelf,
+        owner: Shelf,
         files: Pack,
         sheet: &[Extent],
         before: &Manifest,
@@ -269,16 +269,16 @@ impl Files<'_> {
         if size > MAX_BLOB as u64 {
             return Err(Refusal::TooLarge.into());
         }
-        let (agent, mut json) = (shelf.agent(), Vec::new());
+        let (agent, mut json) = (owner.agent(), Vec::new());
         let header = Pack::Sheet.header(agent);
-        let mut pieces = std::pin::pin!(self.pieces(shelf, header, sheet));
+        let mut pieces = std::pin::pin!(self.pieces(owner, header, sheet));
         while let Some(piece) = pieces.next().await {
             json.extend_from_slice(&piece?);
         }
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|_| Refusal::Unfit)?;
         let claims = manifest.claims(agent, before)?;
         let extents: Vec<Extent> = claims.iter().flat_map(|claim| claim.extents).copied().collect();
-        let mut pieces = std::pin::pin!(self.pieces(shelf, files.header(agent), &extents));
+        let mut pieces = std::pin::pin!(self.pieces(owner, files.header(agent), &extents));
         for Claim { digest, extents } in claims {
             let mut hash = Sha256::new();
             for _ in extents {
@@ -295,7 +295,7 @@ impl Files<'_> {
     /// read once where its extents stand together.
     fn pieces(
         self,
-        shelf: Shelf,
+        owner: Shelf,
         header: Vec<u8>,
         extents: &[Extent],
     ) -> impl Stream<Item = Result<Bytes, No>> + use<> {
@@ -311,7 +311,7 @@ impl Files<'_> {
             .map(move |(blob, wanted)| {
                 let (blobs, header) = (std::sync::Arc::clone(&blobs), header.clone());
                 async move {
-                    let pack = blobs.get(shelf, blob.into()).await?;
+                    let pack = blobs.get(owner, blob.into()).await?;
                     let pack = Bytes::from(pack.ok_or(Refusal::NoSuchBlob)?);
                     if !pack.starts_with(&header) {
                         return Err(No::from(Refusal::NoSuchBlob));

@@ -61,16 +61,16 @@ impl Files<'_> {
     ) -> Result<Manifest, Error> {
         match history {
             Some(history) => {
-                let shelf = Shelf::of(scope, agent);
-                self.manifest(shelf, history.value.latest.manifest).await
+                let whose = Shelf::of(scope, agent);
+                self.manifest(whose, history.value.latest.manifest).await
             }
             None => Ok(Manifest::empty(agent)),
         }
     }
 
     /// The manifest that this blob holds.
-    pub(super) async fn manifest(&self, shelf: Shelf, blob: Digest) -> Result<Manifest, Error> {
-        let bytes = self.0.ports.blobs.get(shelf, blob.into()).await?;
+    pub(super) async fn manifest(&self, whose: Shelf, blob: Digest) -> Result<Manifest, Error> {
+        let bytes = self.0.ports.blobs.get(whose, blob.into()).await?;
         let bytes = bytes.ok_or(Error::Bug("a snapshot's manifest is gone"))?;
         serde_json::from_slice(&bytes).map_err(|_| Error::Bug("a manifest does not read"))
     }
