@@ -49,10 +49,11 @@ impl From<Value> for Fault {
     fn from(mut said: Value) -> Self {
         let code = &said["code"];
         let code = code.as_i64().or_else(|| code.as_str()?.parse().ok()).unwrap_or_default();
-        let message = match &said["message"] {
-            Value::String(message) => message.clone(),
-            Value::Null => said.as_str().unwrap_or_default().to_owned(),
-            other => other.to_string(),
+        let message = &said["message"];
+        let message = match message.as_str().or_else(|| said.as_str()) {
+            Some(message) => message.to_owned(),
+            None if message.is_null() => String::new(),
+            None => message.to_string(),
         };
         let data = said.get_mut("data").map(Value::take).filter(|data| !data.is_null());
         Self { code, message, data }

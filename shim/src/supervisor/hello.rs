@@ -40,14 +40,13 @@ pub(super) fn read(
     let wrong = |why: &str| Failure::new(failure::AGENT_PROTOCOL, why);
     let hello: Hello = serde_json::from_str(result.get())
         .map_err(|_| wrong("the answer to initialize cannot be read"))?;
-    match &hello.protocol_version {
-        Value::Null => return Err(wrong("the answer to initialize names no version")),
-        Value::Number(version) if version.as_f64() == Some(1.0) => {}
-        Value::String(version) if version == "1" => {}
-        version => {
-            let why = format!("the agent speaks version {version} of the protocol, not 1");
-            return Err(wrong(&why));
-        }
+    let version = &hello.protocol_version;
+    if version.is_null() {
+        return Err(wrong("the answer to initialize names no version"));
+    }
+    if version.as_f64() != Some(1.0) && version.as_str() != Some("1") {
+        let why = format!("the agent speaks version {version} of the protocol, not 1");
+        return Err(wrong(&why));
     }
     let can = hello.agent_capabilities;
     let methods = hello.auth_methods.as_array().into_iter().flatten();
