@@ -37,6 +37,7 @@ async fn who_wants_to_be_logged_in_lists_the_ways() {
     let client = reeve.client();
     let ways = json!([
         { "id": "terminal-api-key", "name": "terminal-api-key" },
+        { "id": "broken-api-key", "name": "broken-api-key" },
         { "id": "echo-api-key", "name": "Echo key", "description": "A key from the environment" },
     ]);
     let env = json!({ "ECHO_CAPABILITIES": "rich" });
@@ -49,7 +50,7 @@ async fn who_wants_to_be_logged_in_lists_the_ways() {
         let ended = client.ended(&run).await;
         assert_eq!(ended["code"], "auth_required");
         let detail = ended["detail"].as_str().unwrap();
-        let told = "(ways to log in: terminal-api-key, echo-api-key)";
+        let told = "(ways to log in: terminal-api-key, broken-api-key, echo-api-key)";
         assert!(detail.ends_with(told), "{detail}");
         at_last("the instance lists them", async || {
             let one = instance(&client, agent).await;

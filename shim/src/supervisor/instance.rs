@@ -19,7 +19,6 @@ use agent_client_protocol_schema::v1::{
     SessionId as AcpSessionId,
 };
 use domain::AgentId;
-use domain::instance::AuthMethod;
 use domain::limits::Limits;
 use domain::plan::AgentPlan;
 use domain::walls::{Standing, Wall};
