@@ -298,7 +298,7 @@ impl World {
                 assert!(!lived || self.lives(), "who looked ended it: {:?}", self.row);
             }
             Step::Claim(seen) => self.see(seen),
-            Step::Delete => self.row = None,
+            Step::Delete => (self.row, self.recovered) = (None, 0),
             Step::Ask(which) => {
                 let row = self.row.get_or_insert_with(container);
                 if row.is_given_up() {
