@@ -13,6 +13,7 @@ use super::failure::Failure;
 
 /// What an agent said it can do, as far as it matters here.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the protocol says each for itself")]
 pub(super) struct Capabilities {
     pub(super) load: bool,
     pub(super) resume: bool,
