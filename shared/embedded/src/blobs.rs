@@ -72,7 +72,7 @@ impl Blobs for FileBlobs {
         });
         match read.await? {
             Some(None) => Err(BlobError::Damaged(id)),
-            Some(whole) => Ok(whole),
+            Some(bytes) => Ok(bytes),
             None => Ok(None),
         }
     }
