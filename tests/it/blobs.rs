@@ -45,8 +45,8 @@ impl Cloud {
         client.put(url.trim_end_matches('/')).body(bytes).send().await.unwrap().status()
     }
 
-    fn path(&self, shelf: Shelf, id: BlobId) -> String {
-        format!("/{}/blobs/{}/{}/{id}", self.bucket, shelf.realm(), shelf.agent())
+    fn path(&self, whose: Shelf, id: BlobId) -> String {
+        format!("/{}/blobs/{}/{}/{id}", self.bucket, whose.realm(), whose.agent())
     }
 }
 

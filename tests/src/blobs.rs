@@ -183,62 +183,66 @@ impl Default for Memory {
     }
 }
 
-const fn place(shelf: Shelf, id: BlobId) -> Place {
-    (shelf.realm(), shelf.agent(), id)
+const fn place(whose: Shelf, id: BlobId) -> Place {
+    (whose.realm(), whose.agent(), id)
 }
 
 #[async_trait::async_trait]
 impl Blobs for Memory {
-    async fn put(&self, shelf: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
+    async fn put(&self, whose: Shelf, bytes: Vec<u8>) -> Result<BlobId, BlobError> {
         if bytes.len() > MAX_BLOB {
             return Err(BlobError::TooLarge);
         }
         tokio::task::yield_now().await;
         let id = BlobId::of(&bytes);
-        self.kept.lock().unwrap().entry(place(shelf, id)).or_insert((self.clock.now(), bytes));
+        self.kept
+            .lock()
+            .unwrap()
+            .entry(place(whose, id))
+            .or_insert_with(|| (self.clock.now(), bytes));
         Ok(id)
     }
 
-    async fn get(&self, shelf: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
+    async fn get(&self, whose: Shelf, id: BlobId) -> Result<Option<Vec<u8>>, BlobError> {
         tokio::task::yield_now().await;
         let kept = self.kept.lock().unwrap();
-        Ok(kept.get(&place(shelf, id)).map(|(_, bytes)| bytes.clone()))
+        Ok(kept.get(&place(whose, id)).map(|(_, bytes)| bytes.clone()))
     }
 
     async fn get_part(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         id: BlobId,
         range: std::ops::Range<u64>,
     ) -> Result<Option<Vec<u8>>, BlobError> {
-        let whole = self.get(shelf, id).await?;
-        Ok(whole.map(|bytes| {
+        let bytes = self.get(whose, id).await?;
+        Ok(bytes.map(|bytes| {
             let at =
                 |place: u64| usize::try_from(place).map_or(bytes.len(), |at| at.min(bytes.len()));
             bytes.get(at(range.start)..at(range.end)).unwrap_or_default().to_vec()
         }))
     }
 
-    async fn size(&self, shelf: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
-        Ok(self.get(shelf, id).await?.map(|bytes| bytes.len() as u64))
+    async fn size(&self, whose: Shelf, id: BlobId) -> Result<Option<u64>, BlobError> {
+        Ok(self.get(whose, id).await?.map(|bytes| bytes.len() as u64))
     }
 
-    async fn delete(&self, shelf: Shelf, id: BlobId) -> Result<(), BlobError> {
+    async fn delete(&self, whose: Shelf, id: BlobId) -> Result<(), BlobError> {
         tokio::task::yield_now().await;
-        self.kept.lock().unwrap().remove(&place(shelf, id));
+        self.kept.lock().unwrap().remove(&place(whose, id));
         Ok(())
     }
 
     async fn list(
         &self,
-        shelf: Shelf,
+        whose: Shelf,
         after: Option<BlobId>,
         limit: usize,
     ) -> Result<Vec<Shelved>, BlobError> {
         tokio::task::yield_now().await;
         let kept = self.kept.lock().unwrap();
         let own = kept.iter().filter(|((realm, agent, id), _)| {
-            (*realm, *agent) == (shelf.realm(), shelf.agent())
+            (*realm, *agent) == (whose.realm(), whose.agent())
                 && after.is_none_or(|after| *id > after)
         });
         let shelved = own.map(|(&(_, _, id), &(put_at, _))| Shelved { id, put_at });

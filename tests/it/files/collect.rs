@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use app::ports::{BlobId, Blobs, Clock, Shelf};
 use domain::workspace::{Manifest, Pack, Snapshot};
@@ -49,7 +49,8 @@ fn orphan(shelf: &Path, bytes: &[u8], age: Duration) -> String {
     let name = BlobId::of(bytes).to_string();
     fs::write(shelf.join(&name), bytes).unwrap();
     let file = File::options().write(true).open(shelf.join(&name)).unwrap();
-    file.set_modified(SystemTime::now() - age).unwrap();
+    let now = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(now - age).unwrap();
     name
 }
 
@@ -322,14 +323,14 @@ impl World {
     }
 
     /// Every blob that a snapshot names, each of which is there.
-    async fn whole(&self, shelf: Shelf, manifest: Digest) -> BTreeSet<BlobId> {
+    async fn whole(&self, whose: Shelf, manifest: Digest) -> BTreeSet<BlobId> {
         let blobs = &self.reeve.blobs;
-        let json = blobs.get(shelf, manifest.into()).await.unwrap();
+        let json = blobs.get(whose, manifest.into()).await.unwrap();
         let json = json.unwrap_or_else(|| panic!("the manifest {manifest} is gone"));
         let read: Manifest = serde_json::from_slice(&json).unwrap();
         let mut named = BTreeSet::from([BlobId::from(manifest)]);
         for blob in read.blobs() {
-            let there = blobs.size(shelf, blob.into()).await.unwrap();
+            let there = blobs.size(whose, blob.into()).await.unwrap();
             assert!(there.is_some(), "the pack {blob} of {manifest} is gone");
             named.insert(blob.into());
         }
@@ -338,13 +339,13 @@ impl World {
 
     /// Whatever is listed is there. What is named.
     async fn check(&self, agent: AgentId) -> BTreeSet<BlobId> {
-        let shelf = Shelf::of(self.scope(), agent);
+        let whose = Shelf::of(self.scope(), agent);
         let mut named = BTreeSet::new();
         for (n, one) in self.snapshots(agent).await.iter().enumerate() {
-            named.extend(self.whole(shelf, one.manifest).await);
+            named.extend(self.whole(whose, one.manifest).await);
             // What it is compared with is there as well.
             if let Some((_, parent)) = one.parent.filter(|_| n == 0) {
-                named.extend(self.whole(shelf, parent).await);
+                named.extend(self.whole(whose, parent).await);
             }
         }
         named

@@ -71,12 +71,11 @@ async fn a_prompt_given_during_a_rollback_sees_all_of_it_or_nothing() {
             for said in said {
                 assert!(["one\n", "two\n"].contains(&said.as_str()), "{round}: {said:?}");
             }
-            match rolled.status {
-                201 => done += 1,
-                _ => {
-                    assert_eq!(rolled.is(409)["code"], "agent_busy");
-                    refused += 1;
-                }
+            if rolled.status == 201 {
+                done += 1;
+            } else {
+                assert_eq!(rolled.is(409)["code"], "agent_busy");
+                refused += 1;
             }
             assert_eq!(get(&client, &agent, "part07", &[]).await.status, 200);
         }

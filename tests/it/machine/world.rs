@@ -141,7 +141,7 @@ impl World {
             }
             Step::Tick(most) => self.tick(usize::from(*most)).await,
             Step::Stall => self.stall().await,
-            Step::Unstall => self.unstall().await,
+            Step::Unstall => Box::pin(self.unstall()).await,
             Step::Advance(millis) => self.clock.advance(Duration::from_millis(*millis)),
             Step::Mood(mood) => self.outside.lock().unwrap().mood = *mood,
             Step::Arm(steps, taken) => self.fate.arm(*steps, *taken),
