@@ -10,15 +10,15 @@
 //!   cost ten reads, one pack, one manifest and one commit.
 //! - Blobs lie on their agent's shelf, and packs and manifests begin with its id, so no two agents share
 //!   one, and what a deleted agent had can be removed without asking who else needs it.
-//! - Old snapshots go, as the realm says, and with them what no other names ([`collect`]).
+//! - Old snapshots go, as the realm says, and with them what no other names (`collect`).
 //! - Blobs come first, rows last: killed at any line, a history is what it was, or has one snapshot
 //!   more.
 //! - On one machine a snapshot is made after each run, by an errand; for who asks; and before a
 //!   rollback. A rollback adds a snapshot to the history, it removes none; it is decided at once and
-//!   carried out, whatever is killed, before any prompt reaches the agent ([`rollback`]).
+//!   carried out, whatever is killed, before any prompt reaches the agent (`rollback`).
 //! - Who changes a directory has its turn, one after the other.
 //! - Where an agent's directories lie in a container that keeps none, its shim sends what became of them
-//!   when a run ends and when it stops, and fetches it at the next start ([`remote`]).
+//!   when a run ends and when it stops, and fetches it at the next start (`remote`).
 //! - A reclaimed agent has no workspace: every operation says so.
 //! - Where the workspace is only its latest snapshot, putting, removing and importing add a snapshot,
 //!   and are refused while a container may have the workspace: it would not see them.
