@@ -23,6 +23,7 @@ pub(super) struct Heard {
     /// How many prompts it has had.
     pub(super) count: u64,
     /// What the last of them said that were no scripts.
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
     pub(super) prompts: VecDeque<String>,
 }
 

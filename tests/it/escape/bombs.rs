@@ -5,6 +5,7 @@ use tests::reeve::Options;
 
 use super::{Home, World, shell};
 
+/// So much memory that as many processes as there may be do not take it: each bomb is to meet its own limit.
 fn limited() -> Options {
     ["memory=384M", "processes=96", "files=256", "disk=48M", "inodes=3000", "scratch=24M"]
         .into_iter()
