@@ -43,6 +43,16 @@ export class Timeline {
 
   // Rows
 
+  /** Nobody waits for this request any more: `answer` is what came of it. */
+  answered(event, request, answer) {
+    const id = `${event.runId}/${request}`;
+    const row = this.asks.get(id);
+    if (!row) return;
+    this.asks.delete(id);
+    Object.assign(row.data, answer);
+    this.touch(row);
+  }
+
   add(kind, event, rest) {
     let block = this.blocks.at(-1);
     if (!block || block.rows.length >= BLOCK) {
@@ -227,12 +237,7 @@ const folds = {
   },
 
   permission_response(timeline, event, data) {
-    const id = `${event.runId}/${data.requestId}`;
-    const row = timeline.asks.get(id);
-    if (!row) return;
-    timeline.asks.delete(id);
-    row.data.outcome = data.outcome;
-    timeline.touch(row);
+    timeline.answered(event, data.requestId, { outcome: data.outcome });
   },
 
   elicitation_request(timeline, event, data, seq) {
@@ -242,12 +247,7 @@ const folds = {
   },
 
   elicitation_response(timeline, event, data) {
-    const id = `${event.runId}/${data.requestId}`;
-    const row = timeline.asks.get(id);
-    if (!row) return;
-    timeline.asks.delete(id);
-    row.data.action = string(data.action);
-    timeline.touch(row);
+    timeline.answered(event, data.requestId, { action: string(data.action) });
   },
 
   workspace_not_kept(timeline, event, data, seq) {
