@@ -20,7 +20,7 @@ async fn run(client: &Client, id: &str) -> Value {
 }
 
 /// The realm of who asks.
-async fn realm(client: &Client) -> String {
+pub(crate) async fn realm(client: &Client) -> String {
     client.get("/v1/realms").await.is(200)["items"][0]["id"].as_str().unwrap().to_owned()
 }
 
@@ -106,6 +106,42 @@ async fn the_one_idle_longest_makes_room_and_the_others_stay() {
     assert!(client.ask(&sessions[0], "!shell cat kept").await.contains("kept"));
     assert_eq!([state(&agents[1]), state(&agents[2])], ["stopped", "idle"]);
     assert_eq!(counted(&reeve, &realm(&client).await), 2);
+}
+
+#[tokio::test]
+async fn who_is_woken_gets_room_as_who_is_prompted_does() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.realm_with(json!({ "maxRunningContainers": 1, "maxWaiting": 0 })).await;
+    let (one, other) = (client.agent().await, client.agent().await);
+    let (first, second) = (client.session(&one).await, client.session(&other).await);
+    let state = |agent: &str| container(&reeve, agent).1;
+    let path = |agent: &str| format!("/v1/containers/{}", agent.replace("agt_", "ctr_"));
+    let wakes = async |woken: &str, stopped: &str, path: &str| {
+        for _ in 0..3 {
+            client.post(path, Value::Null).await.is(200);
+        }
+        let there = async || [state(woken), state(stopped)] == ["idle", "stopped"];
+        at_last("it has the other's room", there).await;
+        assert_eq!(counted(&reeve, &realm(&client).await), 1);
+    };
+    client.ask(&first, "!say one").await;
+    client.ask(&second, "!say two").await;
+    wakes(&one, &other, &format!("{}:wake", path(&one))).await;
+    let instance = format!("{}/agents/{}:start", path(&other), other.replace("agt_", "ins_"));
+    wakes(&other, &one, &instance).await;
+    // Stopped before there was room: it does not start when there is.
+    let busy = client.prompt(&second, "!wait").await;
+    client.reaches(&busy, "streaming").await;
+    let refused = client.post(&format!("{}:wake", path(&one)), Value::Null).await;
+    assert_eq!(refused.is(503)["code"], "capacity_exhausted");
+    let path_of_realm = format!("/v1/realms/{}", realm(&client).await);
+    let wider = json!({ "limits": { "maxWaiting": 1 } });
+    reeve.client().patch(&path_of_realm, wider).await.is(200);
+    client.post(&format!("{}:wake", path(&one)), Value::Null).await.is(200);
+    client.post(&format!("{}:hibernate", path(&one)), Value::Null).await.is(200);
+    cancel(&client, &busy).await;
+    assert_eq!(client.ask(&second, "!say three").await, "three");
+    assert_eq!([state(&one), state(&other)], ["stopped", "idle"]);
 }
 
 #[tokio::test]

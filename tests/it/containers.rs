@@ -1,6 +1,7 @@
 //! Containers that callers make: several agents and sessions in one, their processes, and what becomes
 //! of a container that fails.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -133,6 +134,76 @@ async fn agents_share_a_container_and_nothing_else() {
     assert_eq!(client.get(&format!("/v1/containers/{container}")).await.text("/code"), "not_found");
     let gone = async || client.get(&format!("/v1/agents/{}", agents[0])).await.status == 404;
     at_last("its agents go with it", gone).await;
+}
+
+#[tokio::test]
+async fn a_container_is_deleted_whatever_it_does() {
+    let reeve = Reeve::start(Options::default()).await;
+    let limits = json!({ "maxRunningContainers": 1, "maxContainers": 1, "maxAgents": 2 });
+    let client = reeve.realm_with(limits).await;
+    let realm = crate::caps::realm(&client).await;
+    for doing in ["starting", "busy", "idle"] {
+        let (container, agents) = shared(&client, json!({}), 2).await;
+        let session = client.session(&agents[1]).await;
+        let run = client.prompt(&session, if doing == "busy" { "!wait" } else { "hello" }).await;
+        match doing {
+            "starting" => {}
+            "busy" => drop(client.reaches(&run, "streaming").await),
+            _ => drop(client.ended(&run).await),
+        }
+        client.delete(&format!("/v1/containers/{container}")).await.is(204);
+        for path in [format!("/v1/sessions/{session}"), format!("/v1/agents/{}", agents[1])] {
+            let gone = async || client.get(&path).await.status == 404;
+            at_last(&format!("{path} goes with one that is {doing}"), gone).await;
+        }
+        // Who takes its place finds the room of it, and of its agents.
+        let there = async || client.post("/v1/containers", json!({})).await.status == 201;
+        at_last("there is room for another", there).await;
+        let all = client.all("/v1/containers").await;
+        let other = all[0]["id"].as_str().unwrap();
+        client.delete(&format!("/v1/containers/{other}")).await.is(204);
+        let gone = async || client.get("/v1/agents").await.is(200)["items"] == json!([]);
+        at_last("all its agents are gone", gone).await;
+        let gone = async || crate::stored::running(&reeve, &realm) == (0, Vec::new());
+        at_last("nothing of it is left", gone).await;
+    }
+}
+
+#[tokio::test]
+async fn a_described_agent_that_was_deleted_is_made_anew_and_its_container_goes_with_the_last() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.realm_with(json!({ "maxContainers": 1 })).await;
+    let described = json!({ "manualAgent": sample::manual() });
+    let mut before = String::new();
+    for _ in 0..4 {
+        let session = client.post("/v1/sessions", described.clone()).await;
+        let agent = session.text("/agentId");
+        session.is(201);
+        assert_ne!(agent, before, "one that is being deleted is nobody's");
+        client.delete(&format!("/v1/agents/{agent}")).await.is(204);
+        before = agent;
+    }
+    let gone = async || client.all("/v1/containers").await.is_empty();
+    at_last("what was made to place them goes with the last", gone).await;
+    let asked = client.made("/v1/containers", json!({})).await;
+    let place = json!({ "manualAgent": sample::manual(), "containerId": asked });
+    let agent = client.post("/v1/sessions", place).await.text("/agentId");
+    client.delete(&format!("/v1/agents/{agent}")).await.is(204);
+    let empty = async || detail(&client, &asked).await["agents"] == json!([]);
+    at_last("its agent is gone", empty).await;
+    assert_eq!(client.all("/v1/containers").await[0]["id"], *asked, "who asked for it keeps it");
+}
+
+#[tokio::test]
+async fn as_many_as_may_be_are_made_however_many_are_asked_for_at_once() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.realm_with(json!({ "maxContainers": 20 })).await;
+    let asked = (0..100).map(|_| client.post("/v1/containers", json!({})));
+    let mut answers = BTreeMap::new();
+    for reply in futures::future::join_all(asked).await {
+        *answers.entry(reply.status).or_insert(0) += 1;
+    }
+    assert_eq!(answers, BTreeMap::from([(201, 20), (429, 80)]));
 }
 
 #[tokio::test]

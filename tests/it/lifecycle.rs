@@ -245,6 +245,68 @@ async fn an_archived_agent_rests_until_it_is_restored_or_needed() {
 }
 
 #[tokio::test]
+async fn a_session_and_a_change_of_a_file_wake_and_reading_does_not() {
+    let reeve = reeve().await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    let path = format!("/v1/agents/{agent}");
+    let state = async || client.get(&path).await.text("/state");
+    client.put_file(&agent, "kept", b"here").await;
+    let first = client.made(&format!("{path}/snapshots"), Value::Null).await;
+    for verb in ["pause", "archive"] {
+        let rests = async || client.post(&format!("{path}/{verb}"), Value::Null).await.is(200);
+        let resting = rests().await["state"].clone();
+        for read in ["", "/files", "/files/raw?path=kept", "/snapshots", "/files/export"] {
+            assert_eq!(client.get(&format!("{path}{read}")).await.status, 200);
+        }
+        let missing = client.delete(&format!("{path}/files/raw?path=missing")).await;
+        assert_eq!(missing.status, 404);
+        assert_eq!(state().await, resting, "what cannot be done wakes nobody");
+        client.session(&agent).await;
+        assert_eq!(state().await, "active");
+        rests().await;
+        client.put_file(&agent, "kept", b"there").await;
+        assert_eq!(state().await, "active");
+        rests().await;
+        client.post(&format!("{path}/snapshots/{first}/rollback"), Value::Null).await.is(201);
+        assert_eq!(state().await, "active");
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_what_its_plan_says() {
+    let reeve = reeve().await;
+    let client = reeve.client();
+    let profile = json!({ "profile": { "env": { "PLACE": "here", "COLOUR": "none" } } });
+    let container = client.made("/v1/containers", profile).await;
+    let agent = client.agent_with(json!({ "env": { "COLOUR": "red", "SIZE": "small" } })).await;
+    let install = format!("/v1/containers/{container}/agents");
+    client.post(&install, json!({ "agentId": agent })).await.is(201);
+    let setup = json!({ "env": { "SIZE": "large" }, "workingDir": "deep" });
+    let session = json!({ "agentId": agent, "session": setup });
+    let session = client.made("/v1/sessions", session).await;
+    let asked = "!shell echo $PLACE $COLOUR $SIZE $(basename $PWD)";
+    let first = client.prompt(&session, "!wait").await;
+    client.reaches(&first, "streaming").await;
+    let second = client.prompt(&session, asked).await;
+    client
+        .patch(&format!("/v1/agents/{agent}"), json!({ "env": { "COLOUR": "blue" } }))
+        .await
+        .is(200);
+    let third = client.prompt(&session, asked).await;
+    client.post(&format!("/v1/runs/{first}/cancel"), Value::Null).await.is(202);
+    for (run, colour) in [(second, "red"), (third, "blue")] {
+        let ended = client.ended(&run).await;
+        assert_eq!(ended["state"], "completed", "{ended:#}");
+        assert_eq!(client.said(&session, &run).await.trim(), format!("here {colour} large deep"));
+        let plan = client.get(&format!("/v1/plans/{}", ended["plan"].as_str().unwrap())).await;
+        let plan = &plan.is(200)["plan"];
+        let env = json!({ "PLACE": "here", "COLOUR": colour, "SIZE": "large" });
+        assert_eq!((&plan["process"]["env"], &plan["workingDir"]), (&env, &json!("deep")));
+    }
+}
+
+#[tokio::test]
 async fn what_changes_of_an_agent_counts_from_its_next_run_on() {
     let reeve = reeve().await;
     let client = reeve.client();

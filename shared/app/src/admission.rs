@@ -174,9 +174,11 @@ impl Admission<'_> {
         let running = i64::from(limits.max_running_containers);
         let bounds = Bounds { running, ..Bounds::NONE };
         let mut writes = store::container::write(Some(next), &after, bounds, now);
-        for &session in after.busy.keys().take(TOLD) {
-            let errand = app.due(scope.realm(), Errand::Dispatch { session }, now);
-            writes.push(store::due::put(&errand));
+        let told = after.busy.keys().take(TOLD).map(|&session| Errand::Dispatch { session });
+        // One that no run needs was woken by somebody.
+        let woken = after.busy.is_empty().then_some(Errand::Wake { container: after.id });
+        for errand in told.chain(woken) {
+            writes.push(store::due::put(&app.due(scope.realm(), errand, now)));
         }
         self.faster("container.admit", writes).await
     }

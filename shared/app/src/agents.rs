@@ -9,7 +9,7 @@ use domain::{AgentId, ContainerId, Machine};
 use store::container::Bounds;
 use store::document::{self, Loaded};
 use store::realm::{Counter, count};
-use store::{Cursor, Direction, Query, Range, keys};
+use store::{Cursor, Direction, Query, Range, Write, keys};
 use wire::agent::{AgentPatch, AgentView, NewAgent};
 use wire::{Order, Page};
 
@@ -123,6 +123,7 @@ impl Agents<'_> {
         let mut writes = vec![count(caller.scope, Counter::Agents, 1, i64::from(limit))];
         writes.extend(store::agent::create(&agent));
         writes.extend(plan.as_ref().map(crate::plans::write));
+        writes.extend(self.put_away(caller, &agent));
         match app.commit(caller, "agent.create", agent.id, writes, &view).await {
             // Every other item is new: only the counter can stand in the way.
             Err(Error::Conflict) => Err(Error::QuotaReached { what: "agents", limit }),
@@ -320,7 +321,7 @@ impl Agents<'_> {
                 // Nothing runs. A prompt that comes at this moment is to come before or after.
                 Ok(_) | Err(_) => writes.push(document::check(&container)),
             },
-            None => writes.push(store::Write::Check {
+            None => writes.push(Write::Check {
                 key: store::keys::container(caller.scope, container_id(id)),
                 expect: store::Expect::Absent,
             }),
@@ -360,10 +361,36 @@ impl Agents<'_> {
             let now = self.0.now();
             let agent = before.value.moved(state, now, None);
             let view = AgentView::new(&agent, before.version + 1);
-            (view, store::agent::update(&before, &agent, now))
+            let mut writes = store::agent::update(&before, &agent, now);
+            writes.extend(self.put_away(caller, &agent));
+            (view, writes)
         };
         self.0.commit(caller, action, id, writes, &view).await?;
         Ok(view)
+    }
+
+    /// The writes by which somebody needs an agent that was read: a paused or archived one is awake. Starts
+    /// nothing. Fails where nothing is left of it to wake.
+    pub(crate) fn wake(&self, caller: &Caller, agent: &Loaded<Agent>) -> Result<Vec<Write>, Error> {
+        agent.value.has_workspace()?;
+        let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
+        if state == agent.value.state {
+            return Ok(vec![document::check(agent)]);
+        }
+        let now = self.0.now();
+        let awake = agent.value.moved(state, now, None);
+        let mut writes = store::agent::update(agent, &awake, now);
+        writes.extend(self.put_away(caller, &awake));
+        Ok(writes)
+    }
+
+    /// Has somebody look whether an agent is to be archived that nobody has used for as long as the realm
+    /// says. One that has run since is looked at when its container stops.
+    pub(crate) fn put_away(&self, caller: &Caller, agent: &Agent) -> Option<Write> {
+        let at = self.0.now().after(caller.realm.limits.archive_after()?);
+        let container = agent.container.unwrap_or_else(|| container_id(agent.id));
+        let errand = Errand::Archive { container };
+        Some(store::due::put(&self.0.due(caller.realm(), errand, at)))
     }
 
     /// Starts an agent's container again that failed, as

@@ -1,8 +1,9 @@
 //! Plans: compiled, kept under their hash, read.
 //!
-//! What holds here: a plan is compiled from what is stored (the agent, its bundle, its realm's policy)
-//! and from nothing a caller sends with a start. Its name is the SHA-256 of its canonical JSON, so the
-//! same plan is kept once and none ever changes.
+//! What holds here: a plan is compiled from what is stored (the agent, its bundle, its realm's policy,
+//! its container and its session) and from nothing a caller sends with a prompt. Its name is the SHA-256
+//! of its canonical JSON, so the same plan is kept once and none ever changes. What a run is started with
+//! is what its plan says, also where the agent was changed after the run was accepted.
 //!
 //! For use cases that start something: `Plans::compile` gives a plan and its name without reading
 //! anything; `write` is what keeps it, for the commit that first needs it. An agent of the
@@ -11,8 +12,10 @@
 
 use domain::agent::{Agent, AgentSpec};
 use domain::bundle::Bundle;
+use domain::container::Profile;
 use domain::plan::{AgentPlan, ExecutionPlan, NoPlan};
 use domain::realm::Realm;
+use domain::session::Setup;
 use domain::{AgentId, AuditId, Digest};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -54,14 +57,30 @@ impl Plans<'_> {
         agent: AgentId,
         spec: &AgentSpec,
         bundle: Option<&Bundle>,
-    ) -> Result<Stored, NoPlan> {
-        let plan = ExecutionPlan::compile(realm.id, realm.policy, agent, spec, bundle)?;
-        Ok(Stored { hash: name(&plan), created_at: self.0.now(), plan })
+    ) -> Result<ExecutionPlan, NoPlan> {
+        ExecutionPlan::compile(realm.id, realm.policy, agent, spec, bundle)
     }
 
     /// The plan that a spec compiles to; none where that takes a bundle. Reads nothing.
     pub(crate) fn of_spec(self, realm: &Realm, agent: AgentId, spec: &AgentSpec) -> Option<Stored> {
-        self.compile(realm, agent, spec, None).ok()
+        self.compile(realm, agent, spec, None).ok().map(|plan| self.kept(plan))
+    }
+
+    /// The plan of a run that is accepted now; none where that takes a bundle. Reads nothing.
+    pub(crate) fn of_run(
+        self,
+        realm: &Realm,
+        agent: &Agent,
+        profile: Option<&Profile>,
+        setup: &Setup,
+    ) -> Option<Stored> {
+        let plan = ExecutionPlan::compile(realm.id, realm.policy, agent.id, &agent.spec, None);
+        Some(self.kept(plan.ok()?.within(profile, setup)))
+    }
+
+    /// A plan under its name.
+    pub(crate) fn kept(self, plan: ExecutionPlan) -> Stored {
+        Stored { hash: name(&plan), created_at: self.0.now(), plan }
     }
 
     /// What keeps a plan, if it is not kept. One read.
@@ -74,24 +93,26 @@ impl Plans<'_> {
         Ok(self.load(scope, plan.hash).await?.is_none().then(|| write(plan)))
     }
 
-    /// What an agent of the catalog is started with: by the plan of its run where it has one, or by
-    /// what it would be compiled to now; none while its bundle is not ready.
+    /// What an agent is started with that no run needs; none while its bundle is not ready. Reads the
+    /// bundle of one of the catalog.
     pub(crate) async fn process(
         &self,
         scope: Scope,
         agent: &Agent,
-        plan: Option<Digest>,
+        profile: &Profile,
     ) -> Result<Option<AgentPlan>, Error> {
-        if let Some(hash) = plan {
-            return Ok(self.load(scope, hash).await?.map(|stored| stored.plan.process));
-        }
-        let Some(bundle) = self.0.bundles().ready(scope, &agent.spec).await? else {
-            return Ok(None);
+        let bundle = match &agent.spec.registry_agent {
+            Some(_) => self.0.bundles().ready(scope, &agent.spec).await?,
+            None => None,
         };
         let policy = domain::realm::RealmPolicy::default();
         let plan =
-            ExecutionPlan::compile(agent.realm, policy, agent.id, &agent.spec, Some(&bundle));
-        Ok(plan.ok().map(|plan| plan.process))
+            ExecutionPlan::compile(agent.realm, policy, agent.id, &agent.spec, bundle.as_ref());
+        Ok(plan.ok().map(|plan| {
+            let mut process = plan.process;
+            process.inherit(Some(profile));
+            process
+        }))
     }
 
     /// Keeps a plan, which may be kept already. One commit.

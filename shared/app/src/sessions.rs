@@ -72,7 +72,10 @@ impl Sessions<'_> {
 
     /// Gives the session a prompt: at once where nothing is in flight, behind the others where
     /// something is. Wakes a paused agent. Reads the session, then its agent and container at once, and
-    /// where the container has to be started, what room there is; one commit.
+    /// where the container has to be started, what room there is; where the plan of the run is not its
+    /// agent's, whether it is kept; one commit.
+    ///
+    /// The run is started as its plan says, also where its agent is changed before its turn comes.
     ///
     /// Where the realm runs as many containers as it may, the run waits for room; where as many wait as
     /// may, it is refused, and nothing has changed.
@@ -101,6 +104,8 @@ impl Sessions<'_> {
         let now = turn.now;
         let (agent, container) =
             app.agents().load_placed(caller, turn.session.agent, turn.place()).await?;
+        let profile = container.as_ref().map(|container| &container.value.profile);
+        let plan = app.plans().of_run(&caller.realm, &agent.value, profile, &turn.session.setup);
         let run = Run {
             id: RunId::new(app.ulid(now)),
             realm: caller.realm(),
@@ -111,7 +116,7 @@ impl Sessions<'_> {
             effort: new.effort,
             state: RunState::Queued,
             limits: agent.value.spec.limits,
-            plan: agent.value.plan,
+            plan: plan.as_ref().map(|plan| plan.hash),
             reason: None,
             permissions: Vec::new(),
             elicitations: Vec::new(),
@@ -127,6 +132,9 @@ impl Sessions<'_> {
         turn.draft(Draft::run_state(&run));
         let mut run = Loaded { value: run, version: 0 };
         let mut writes = Vec::new();
+        // The agent's own is kept with it.
+        let differs = plan.filter(|plan| agent.value.plan != Some(plan.hash));
+        writes.extend(app.plans().unless_kept(caller.scope, differs.as_ref()).await?);
         if first {
             match container {
                 Some(container) => {
@@ -145,7 +153,7 @@ impl Sessions<'_> {
             } else {
                 turn.promote(run)?
             };
-            writes.extend(wake(&agent, now)?);
+            writes.extend(wake(app, caller, &agent)?);
         }
         let view = RunView::from(&run.value);
         turn.keep(run.value, Expect::Absent);
@@ -272,15 +280,21 @@ impl Sessions<'_> {
     }
 }
 
-/// The write that wakes a paused or archived agent; none where it is awake.
-fn wake(agent: &Loaded<Agent>, now: domain::Timestamp) -> Result<Vec<store::Write>, Error> {
+/// The writes that wake a paused or archived agent, and say that it has a container; none where it is awake
+/// and has one.
+fn wake(app: &App, caller: &Caller, agent: &Loaded<Agent>) -> Result<Vec<store::Write>, Error> {
     agent.value.has_workspace()?;
     let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
     let container = agent.value.container.or_else(|| Some(container_id(agent.value.id)));
-    if state == agent.value.state && agent.value.container == container {
+    let wakes = state != agent.value.state;
+    if !wakes && agent.value.container == container {
         return Ok(Vec::new());
     }
     debug_assert_eq!(state, AgentState::Active);
+    let now = app.now();
     let awake = Agent { container, ..agent.value.moved(state, now, None) };
-    Ok(store::agent::update(agent, &awake, now))
+    let mut writes = store::agent::update(agent, &awake, now);
+    // It may be called off before anything has started for it.
+    writes.extend(app.agents().put_away(caller, &awake).filter(|_| wakes));
+    Ok(writes)
 }

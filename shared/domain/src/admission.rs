@@ -80,6 +80,13 @@ impl Container {
         self.idle_at.is_some() && self.busy.is_empty() && !self.pinned
     }
 
+    /// Whether somebody woke it, who had to wait for room, and there is some now: no run needs it, and
+    /// it is not about to be started again by itself.
+    pub fn was_let_in(&self) -> bool {
+        let by_itself = self.failures.again_at.is_some();
+        self.room && self.busy.is_empty() && self.state.needs_start() && !by_itself
+    }
+
     /// Gives back the room, and the place in line, of a container that nobody needs and that does not
     /// run. Whether it had room.
     pub fn withdraw(&mut self) -> bool {

@@ -394,6 +394,10 @@ pub struct Container {
     /// Whether it is kept running although it is idle.
     #[serde(default)]
     pub pinned: bool,
+    /// Whether it was made to place an agent, not because somebody asked for it: it goes with the last agent
+    /// in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_agents: bool,
     /// What it is like.
     #[serde(default)]
     pub profile: Profile,
@@ -474,6 +478,7 @@ impl Container {
             pool: None,
             capacity: CAPACITY,
             pinned: false,
+            for_agents: false,
             profile: Profile::default(),
             metadata: Labels::new(),
             state: ContainerState::Requested,
@@ -535,6 +540,12 @@ impl Container {
     /// Whether it was made for any agents, not for one.
     pub const fn is_shared(&self) -> bool {
         self.pool.is_some()
+    }
+
+    /// Whether it was made to place agents and none is left.
+    pub fn is_left_over(&self) -> bool {
+        let goes = matches!(self.state, ContainerState::Deleting | ContainerState::Deleted);
+        self.for_agents && self.agents.is_empty() && !goes
     }
 
     /// The agents that a start of it is for: those with a run in flight, and those whose process

@@ -128,6 +128,11 @@ struct SessionMoved {
 }
 
 #[derive(Serialize)]
+struct NotKept<'a> {
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
 struct Chunk<'a> {
     content: Text<'a>,
 }
@@ -184,6 +189,12 @@ impl Draft {
             tries: container.failures.tries,
         });
         Self { kind: CONTAINER_STATE.to_owned(), run: None, data }
+    }
+
+    /// What a run has left is not kept, and why.
+    pub fn workspace_not_kept(run: RunId, reason: &str) -> Self {
+        let data = raw(&NotKept { reason });
+        Self { kind: WORKSPACE_NOT_KEPT.to_owned(), run: Some(run), data }
     }
 
     /// What the user said, in ACP's shape.

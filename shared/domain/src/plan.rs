@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentSpec, Driver, Effort, Elicitations, Permissions, RunLimits};
 use crate::bundle::{Bundle, BundleState};
+use crate::container::Profile;
 use crate::realm::RealmPolicy;
 use crate::registry::Platform;
+use crate::session::{McpServer, Setup};
 use crate::text::{RegistryId, Slug, Version};
 use crate::{AgentId, ContainerId, Digest, RealmId};
 
@@ -59,9 +61,10 @@ pub struct PlannedBundle {
 
 /// Everything that decides how an agent runs.
 ///
-/// It is compiled from the agent, its bundle and its realm's policy, and from nothing that a caller
-/// sends. It never changes: its name is the SHA-256 of its
-/// canonical JSON. It holds no secret: what is secret is named, and added outside the container.
+/// It is compiled from the agent, its bundle, its realm's policy, the container it is in and the session
+/// it works in, and from nothing that a caller sends with a prompt. It never changes: its name is the
+/// SHA-256 of its canonical JSON. It holds no secret: what is secret is named, and added outside the
+/// container. Not in it is what a session may be set to at any time: mode, model and options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionPlan {
@@ -75,6 +78,12 @@ pub struct ExecutionPlan {
     pub bundle: Option<PlannedBundle>,
     /// What is mounted besides, by name.
     pub repositories: Vec<Slug>,
+    /// Where it works: a path from its workspace on, or an absolute one; none: its workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// The MCP servers that its conversation is opened with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mcp_servers: Vec<McpServer>,
     /// The realm's policy when it was compiled.
     pub policy: RealmPolicy,
 }
@@ -121,7 +130,20 @@ impl ExecutionPlan {
             });
         }
         let repositories = spec.repositories.clone();
-        Ok(Self { realm, agent, process, bundle: planned, repositories, policy })
+        let (working_dir, mcp_servers) = (None, Vec::new());
+        let bundle = planned;
+        Ok(Self { realm, agent, process, bundle, repositories, working_dir, mcp_servers, policy })
+    }
+
+    /// The same in a container and a session: what the agent says of its environment is laid over the
+    /// container's, and what the session says over that.
+    pub fn within(mut self, profile: Option<&Profile>, setup: &Setup) -> Self {
+        self.process.inherit(profile);
+        let own = setup.env.iter();
+        self.process.env.extend(own.map(|(name, value)| (name.to_string(), value.to_string())));
+        self.working_dir = setup.working_dir.as_ref().map(ToString::to_string);
+        self.mcp_servers.clone_from(&setup.mcp_servers);
+        self
     }
 }
 
@@ -158,6 +180,13 @@ pub struct AgentPlan {
 }
 
 impl AgentPlan {
+    /// Lays the environment over that of the container it is in.
+    pub fn inherit(&mut self, profile: Option<&Profile>) {
+        for (name, value) in profile.iter().flat_map(|profile| &profile.env) {
+            self.env.entry(name.to_string()).or_insert_with(|| value.to_string());
+        }
+    }
+
     /// Compiles what `spec` says.
     pub fn compile(spec: &AgentSpec) -> Self {
         Self {

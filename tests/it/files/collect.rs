@@ -187,6 +187,15 @@ async fn more_than_a_realm_keeps_is_refused_and_nothing_is_lost() {
         let back = client.post(&format!("{path}/{first}/rollback"), Value::Null).await;
         assert_eq!(back.is(413)["code"], "workspace_too_large");
         assert_eq!(get(&client, &agent, "c", &[]).await.raw, b"6");
+        // A run that leaves it so is told to have no snapshot.
+        let session = client.session(&agent).await;
+        let run = client.prompt(&session, "hello").await;
+        let mut events = client.events(&format!("/v1/sessions/{session}/events"), None).await;
+        let told = events.until("workspace_not_kept").await;
+        let told = told.last().unwrap();
+        assert_eq!(told.data["runId"], json!(run));
+        let reason = told.data["data"]["reason"].as_str().unwrap();
+        assert!(reason.contains("maxWorkspaceFiles"), "{reason}");
         client.delete(&raw(&agent, "c")).await.is(204);
         assert_eq!(client.made(&path, Value::Null).await, first, "as it was");
     }

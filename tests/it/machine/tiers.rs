@@ -70,7 +70,11 @@ fn an_agent_that_nobody_needs_is_archived_and_then_reclaimed() {
         }
         for _ in 0..3 {
             work_and_rest(&world).await;
-            assert_eq!(timers(&world), (1, 0), "one timer, however often it came to rest");
+            assert_eq!(
+                timers(&world),
+                (2, 0),
+                "its own and its container's, however often it rests"
+            );
         }
         pass(&world, 71 * HOUR).await;
         assert_eq!(agent(&world).state, AgentState::Active);
@@ -78,7 +82,7 @@ fn an_agent_that_nobody_needs_is_archived_and_then_reclaimed() {
         assert_eq!((agent(&world).state, timers(&world)), (AgentState::Archived, (0, 1)));
 
         work_and_rest(&world).await;
-        assert_eq!((agent(&world).state, timers(&world)), (AgentState::Active, (1, 0)));
+        assert_eq!((agent(&world).state, timers(&world)), (AgentState::Active, (2, 0)));
         pass(&world, 73 * HOUR).await;
         pass(&world, 29 * 24 * HOUR).await;
         assert_eq!(agent(&world).reclaimed_at, None);
@@ -93,5 +97,25 @@ fn an_agent_that_nobody_needs_is_archived_and_then_reclaimed() {
             assert!(matches!(world.ask(refused).await, Err(Error::Reclaimed(_))), "{refused:?}");
         }
         rest::vanish(&world).await;
+    });
+}
+
+#[test]
+fn an_agent_that_never_ran_or_was_only_restored_is_archived_as_well() {
+    runtime().block_on(async {
+        let world = World::new().await;
+        world.take(&Step::Ask(Ask::CreateAgent)).await;
+        pass(&world, 71 * HOUR).await;
+        assert_eq!(agent(&world).state, AgentState::Active);
+        pass(&world, 2 * HOUR).await;
+        assert_eq!((agent(&world).state, timers(&world)), (AgentState::Archived, (0, 1)));
+
+        world.take(&Step::Ask(Ask::Restore(0))).await;
+        assert_eq!((agent(&world).state, timers(&world)), (AgentState::Active, (1, 0)));
+        pass(&world, 73 * HOUR).await;
+        assert_eq!((agent(&world).state, timers(&world)), (AgentState::Archived, (0, 1)));
+
+        world.take(&Step::Ask(Ask::CreateSession(0))).await;
+        assert_eq!((agent(&world).state, timers(&world)), (AgentState::Active, (1, 0)));
     });
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use domain::admission::Place;
 use domain::agent::MAX_LABELS;
 use domain::container::{
     Container, ContainerEvent, ContainerLifecycle, ContainerState, MAX_CAPACITY, Profile,
@@ -35,14 +36,18 @@ const SHOWN: usize = 100;
 impl Containers<'_> {
     /// Makes a container for agents of any session. Nothing of it runs yet. One read, one commit.
     pub async fn create(&self, caller: &Caller, new: NewContainer) -> Result<ContainerView, Error> {
-        let seats = self.0.admission().seats(caller.scope, caller.realm.limits).await?;
-        seats.one_more()?;
-        let container = self.pooled(caller, &new)?;
-        let view = ContainerView::from(&container);
-        let mut writes = store::container::write(None, &container, seats.bounds(), self.0.now());
-        writes.extend(store::pool::join(&container));
-        self.0.commit(caller, "container.create", container.id, writes, &view).await?;
-        Ok(view)
+        retry_conflict(self.0, || async {
+            let seats = self.0.admission().seats(caller.scope, caller.realm.limits).await?;
+            seats.one_more()?;
+            let container = self.pooled(caller, &new)?;
+            let view = ContainerView::from(&container);
+            let now = self.0.now();
+            let mut writes = store::container::write(None, &container, seats.bounds(), now);
+            writes.extend(store::pool::join(&container));
+            self.0.commit(caller, "container.create", container.id, writes, &view).await?;
+            Ok(view)
+        })
+        .await
     }
 
     /// A new container for agents of any session, if it may be so.
@@ -138,6 +143,9 @@ impl Containers<'_> {
                 next = next.apply(ContainerEvent::Hibernate, now)?;
                 let stop = app.due(caller.realm(), Errand::Stop { container: id }, now);
                 writes.push(store::due::put(&stop));
+            } else if next.withdraw() {
+                // It was woken and has not begun.
+                writes.push(store::due::put(&app.due(caller.realm(), Errand::Admit, now)));
             }
             writes.extend(store::container::write(Some(&before), &next, Bounds::NONE, now));
             let view = ContainerView::from(&next);
@@ -148,8 +156,9 @@ impl Containers<'_> {
     }
 
     /// Starts a container that rests, although no run needs it. However many ask, it is started once.
-    /// Refused where the realm runs as many as it may. Reads the container, what room there is, and the
-    /// agents that are needed; one commit.
+    /// Where the realm runs as many as it may, it waits in line as for a run, and an idle one is stopped
+    /// for it; where as many wait as may, it is refused. Reads the container, what room there is, and
+    /// the agents that are needed; one commit.
     pub async fn wake(&self, caller: &Caller, id: ContainerId) -> Result<ContainerView, Error> {
         retry_conflict(self.0, || async {
             let before = self.there(caller, id).await?;
@@ -199,26 +208,50 @@ impl Containers<'_> {
         answer: impl Fn(&Container) -> T,
     ) -> Result<T, Error> {
         let app = self.0;
-        let id = before.value.id;
         let mut writes = vec![];
         let mut next = before.value.clone();
         if before.value.state.needs_start() {
-            let (realm, idle) = (&caller.realm, idle(&caller.realm));
             next.ask_anew();
             let before = Loaded { value: next, version: before.version };
-            let Some((started, begin)) = self.roomy(caller.scope, &before, realm, idle).await?
-            else {
-                return Err(Error::CapacityExhausted);
-            };
-            (next, writes) = (started, begin);
-            let errand = Errand::Wake { container: id };
-            writes.push(store::due::put(&app.due(caller.realm(), errand, app.now())));
+            (next, writes) = self.start_or_wait(caller, &before).await?;
         } else {
             writes.push(document::check(before));
         }
         let answer = answer(&next);
         app.commit(caller, name, target, writes, &answer).await?;
         Ok(answer)
+    }
+
+    /// The next start of a container at rest or, where there is no room for it now, its place in line,
+    /// and somebody who sees to it. Refused where as many wait as may.
+    async fn start_or_wait(
+        &self,
+        caller: &Caller,
+        before: &Loaded<Container>,
+    ) -> Result<(Container, Vec<Write>), Error> {
+        let (app, realm, now) = (self.0, &caller.realm, self.0.now());
+        let errand = |errand| store::due::put(&app.due(caller.realm(), errand, now));
+        let mut bounds = Bounds::NONE;
+        if !before.value.room {
+            let seats = app.admission().seats(caller.scope, realm.limits).await?;
+            bounds = seats.bounds();
+            let waits_since = match (before.value.waits_since, seats.place()) {
+                (Some(since), _) => Some(since),
+                (None, Place::Room) => None,
+                (None, Place::Line) => Some(now),
+                (None, Place::Full) => return Err(Error::CapacityExhausted),
+            };
+            if waits_since.is_some() {
+                let next = Container { waits_since, ..before.value.clone() };
+                let mut writes = store::container::write(Some(before), &next, bounds, now);
+                writes.push(errand(Errand::Admit));
+                return Ok((next, writes));
+            }
+        }
+        let started = self.started(caller.scope, before, idle(realm), bounds).await?;
+        let (next, mut writes) = started.ok_or(Error::CapacityExhausted)?;
+        writes.push(errand(Errand::Wake { container: next.id }));
+        Ok((next, writes))
     }
 
     /// The next start of a container at rest, where there is room for it now.
@@ -232,7 +265,7 @@ impl Containers<'_> {
         let mut bounds = Bounds::NONE;
         if !before.value.room {
             let seats = self.0.admission().seats(scope, realm.limits).await?;
-            if seats.place() != domain::admission::Place::Room {
+            if seats.place() != Place::Room {
                 return Ok(None);
             }
             bounds = seats.bounds();
@@ -326,19 +359,17 @@ impl Containers<'_> {
                 Wish::Stop => "instance.stop",
                 Wish::Restart => "instance.restart",
             };
-            let errand = Errand::Wake { container: id };
-            let errand = store::due::put(&app.due(caller.realm(), errand, now));
-            let mut writes = if asks && before.value.state.needs_start() {
-                let (realm, idle) = (&caller.realm, idle(&caller.realm));
-                let started = self.roomy(caller.scope, &before, realm, idle).await?;
-                started.ok_or(Error::CapacityExhausted)?.1
+            let mut writes;
+            if asks && before.value.state.needs_start() {
+                (_, writes) = self.start_or_wait(caller, &before).await?;
             } else {
                 let after = before.value.clone();
                 let before = Loaded { value: stored, version: before.version };
-                store::container::write(Some(&before), &after, Bounds::NONE, now)
-            };
-            if asks {
-                writes.push(errand);
+                writes = store::container::write(Some(&before), &after, Bounds::NONE, now);
+                if asks {
+                    let errand = app.due(caller.realm(), Errand::Wake { container: id }, now);
+                    writes.push(store::due::put(&errand));
+                }
             }
             app.commit(caller, action, instance, writes, &view).await?;
             Ok(view)

@@ -143,6 +143,7 @@ impl Containers<'_> {
         let mut writes = vec![count(caller.scope, Counter::Agents, 1, limit)];
         writes.extend(store::agent::create(&agent));
         writes.extend(plan.as_ref().map(crate::plans::write));
+        writes.extend(app.agents().put_away(caller, &agent));
         (agent, writes)
     }
 
@@ -225,7 +226,8 @@ impl Containers<'_> {
     ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
         let Some(AgentName::Ours(id)) = new.agent_id else { return Err(nobody()) };
         let agent = self.0.agents().load(caller, id).await?;
-        agent.value.has_workspace()?;
+        // An agent that is deleted at this moment would leave the session behind.
+        let writes = self.0.agents().wake(caller, &agent)?;
         let place = agent.value.container.unwrap_or_else(|| crate::turn::container_id(id));
         if new.container_id.is_some_and(|asked| asked != place) {
             return match agent.value.container {
@@ -236,8 +238,7 @@ impl Containers<'_> {
                 }),
             };
         }
-        // An agent that is deleted at this moment would leave the session behind.
-        Ok((id, agent.value.container, vec![document::check(&agent)]))
+        Ok((id, agent.value.container, writes))
     }
 
     /// A described agent, in the container that was asked for or in the best there is: found there, or
@@ -263,7 +264,8 @@ impl Containers<'_> {
                 capacity: CAPACITY,
                 pinned: false,
             };
-            let container = Loaded { value: self.pooled(caller, &new)?, version: 0 };
+            let container = Container { for_agents: true, ..self.pooled(caller, &new)? };
+            let container = Loaded { value: container, version: 0 };
             let (agent, mut writes) = self.made(caller, described, &container);
             let mut next = container.value;
             let now = self.0.now();
@@ -275,9 +277,15 @@ impl Containers<'_> {
         };
         let id = container.value.id;
         if let Some(agent) = container.value.made_of(&described.made_of) {
-            let agent = self.0.agents().load(caller, agent).await?;
-            agent.value.has_workspace()?;
-            return Ok((agent.value.id, Some(id), vec![document::check(&agent)]));
+            match self.0.agents().load(caller, agent).await {
+                // It is being deleted: another takes its place.
+                Err(Error::NotFound(_)) => {}
+                agent => {
+                    let agent = agent?;
+                    let writes = self.0.agents().wake(caller, &agent)?;
+                    return Ok((agent.value.id, Some(id), writes));
+                }
+            }
         }
         let (agent, mut writes) = self.made(caller, described, &container);
         writes.extend(self.with(&container, agent.id, Some(&described.made_of))?.1);

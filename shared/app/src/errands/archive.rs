@@ -1,38 +1,53 @@
-//! An agent whose container has stopped and was not needed again is archived.
+//! An agent that nobody uses is archived: its container has stopped and was not needed again, or it has had
+//! none.
 
 use std::time::Duration;
 
 use domain::agent::{Agent, AgentState};
-use domain::{AuditId, ContainerId};
+use domain::{AgentId, AuditId, ContainerId, Timestamp};
 use store::audit::Entry;
 use store::document::{self, Loaded};
-use store::{Expect, Scope, keys};
+use store::{Expect, Scope, Write, keys};
 
 use super::{Errands, Outcome};
 use crate::Error;
 
 impl Errands<'_> {
     /// Archives each agent of a container that has been stopped, and the agent unchanged, for as long as
-    /// the realm says. Looks again when that may be, where it is not yet.
+    /// the realm says. Where there is no such container, the agent whose own it would be. Looks again when
+    /// that may be, where it is not yet.
     pub(super) async fn archive(&self, scope: Scope, id: ContainerId) -> Result<Outcome, Error> {
         let app = self.0;
-        let Some(container) = app.containers().load(scope, id).await? else {
-            return Ok(Outcome::Done);
-        };
+        let container = app.containers().load(scope, id).await?;
         let limits = self.realm(scope).await?.limits;
         let Some(after) = limits.archive_after() else { return Ok(Outcome::Done) };
-        if !container.value.state.needs_start() || !container.value.busy.is_empty() {
-            return Ok(Outcome::Done);
-        }
+        let (agents, stopped, still) = match &container {
+            Some(one) if !one.value.state.needs_start() || !one.value.busy.is_empty() => {
+                return Ok(Outcome::Done);
+            }
+            // It looks by itself, later.
+            Some(one) if one.value.archive_at.is_some_and(|at| app.now() < at) => {
+                return Ok(Outcome::Done);
+            }
+            Some(one) => {
+                let agents = one.value.agents.keys().copied().collect();
+                (agents, one.value.updated_at, document::check(one))
+            }
+            None => {
+                let none = Write::Check { key: keys::container(scope, id), expect: Expect::Absent };
+                (vec![AgentId::new(id.ulid())], Timestamp::default(), none)
+            }
+        };
         let mut soonest = None;
-        for &agent in container.value.agents.keys() {
+        for agent in agents {
             let key = keys::agent(scope, agent);
             let Some(agent) = document::get::<Agent>(app.table(), &key).await? else { continue };
-            if !matches!(agent.value.state, AgentState::Active | AgentState::Paused) {
+            let here = agent.value.container.is_none_or(|place| place == id);
+            if !here || !matches!(agent.value.state, AgentState::Active | AgentState::Paused) {
                 continue;
             }
             let now = app.now();
-            let rested = now.since(container.value.updated_at.max(agent.value.updated_at));
+            let rested = now.since(stopped.max(agent.value.updated_at));
             if let Some(left) = after.checked_sub(rested).filter(|left| !left.is_zero()) {
                 soonest = Some(soonest.map_or(left, |soonest: Duration| soonest.min(left)));
                 continue;
@@ -40,7 +55,7 @@ impl Errands<'_> {
             let archived = agent.value.moved(AgentState::Archived, now, limits.reclaim_after());
             let mut writes = store::agent::update(&agent, &archived, now);
             // Who needs it at this moment comes before or after.
-            writes.push(document::check(&container));
+            writes.push(still.clone());
             writes.push(self.entry(&agent, "agent.archive"));
             app.commit_own("agent.put_away", writes).await?;
         }

@@ -41,7 +41,7 @@ impl Errands<'_> {
                 self.give_up_own(scope, before).await?;
                 return Ok(Outcome::Again(Duration::ZERO));
             }
-            Some(shared) if !own && app.containers().quiet(scope, place, id).await? => {
+            Some(shared) if !own && self.still_runs(scope, shared, id).await? => {
                 let connection = shared.value.connection.as_deref();
                 if let Some(container) = app.containers().load(scope, place).await? {
                     self.push(connection, app.commands(scope, &container.value).await?).await;
@@ -85,6 +85,22 @@ impl Errands<'_> {
         Ok(Outcome::Done)
     }
 
+    /// Whether a process of the agent goes on in a container that it shares. Nothing does in one that is
+    /// being deleted: it is stopped before anything of it goes.
+    pub(super) async fn still_runs(
+        &self,
+        scope: Scope,
+        shared: &Loaded<Container>,
+        id: AgentId,
+    ) -> Result<bool, Error> {
+        let app = self.0;
+        if shared.value.state == ContainerState::Deleting {
+            app.ports.compute.stop(shared.value.id).await?;
+            return Ok(false);
+        }
+        app.containers().quiet(scope, shared.value.id, id).await
+    }
+
     /// Has the container that an agent has to itself go.
     async fn give_up_own(&self, scope: Scope, before: &Loaded<Container>) -> Result<(), Error> {
         debug_assert_eq!(before.value.realm, scope.realm());
@@ -121,7 +137,29 @@ impl Errands<'_> {
                 app.commit_own("session.turn", vec![store::due::put(&errand)]).await?;
             }
         }
+        self.leave(scope, &before, next, id)
+    }
+
+    /// The writes by which a container that agents share is without one of them. One that was made to
+    /// place an agent goes with the last.
+    pub(super) fn leave(
+        self,
+        scope: Scope,
+        before: &Loaded<Container>,
+        mut next: Container,
+        id: AgentId,
+    ) -> Result<Vec<Write>, Error> {
+        let (app, now) = (self.0, self.0.now());
         next.agents.remove(&id);
-        Ok(store::container::write(Some(&before), &next, Bounds::NONE, now))
+        let mut writes = Vec::new();
+        if next.is_left_over() {
+            next = next.apply(ContainerEvent::Delete, now)?;
+            (next.waits_since, next.archive_at) = (None, None);
+            next.room &= !before.value.state.needs_start();
+            let raze = Errand::Raze { container: next.id };
+            writes.push(store::due::put(&app.due(scope.realm(), raze, now)));
+        }
+        writes.extend(store::container::write(Some(before), &next, Bounds::NONE, now));
+        Ok(writes)
     }
 }

@@ -54,7 +54,8 @@ impl Errands<'_> {
                 return Ok(Outcome::Again(Duration::ZERO));
             }
             // Before anything is held for it: a download may take a while.
-            if let Some(outcome) = self.plan(scope, &session, attempt).await? {
+            let planned = self.plan(scope, &session, &container.value, attempt).await?;
+            if let Some(outcome) = planned {
                 return Ok(outcome);
             }
             if !app.admission().seek(scope, container.value.id, &realm.limits).await? {
@@ -89,7 +90,7 @@ impl Errands<'_> {
                 return Ok(Outcome::Done);
             }
             if run.plan.is_none()
-                && let Some(outcome) = self.plan(scope, &session, attempt).await?
+                && let Some(outcome) = self.plan(scope, &session, &container.value, attempt).await?
             {
                 return Ok(outcome);
             }

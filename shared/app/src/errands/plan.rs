@@ -1,6 +1,7 @@
 //! The plan of a run whose agent is one of the catalog: compiled once its bundle is ready.
 
 use domain::agent::Agent;
+use domain::container::Container;
 use domain::run::{End, Run, RunEvent, RunState};
 use domain::session::Session;
 use store::document::{self, Loaded};
@@ -20,6 +21,7 @@ impl Errands<'_> {
         &self,
         scope: Scope,
         session: &Session,
+        container: &Container,
         attempt: u32,
     ) -> Result<Option<Outcome>, Error> {
         let app = self.0;
@@ -47,6 +49,8 @@ impl Errands<'_> {
             Some(Seen::Ready(bundle)) => {
                 let plan = app.plans().compile(&realm, agent.id, &agent.spec, Some(&bundle));
                 let plan = plan.map_err(|_| Error::Bug("a bundle that is ready makes a plan"))?;
+                let plan = plan.within(Some(&container.profile), &session.setup);
+                let plan = app.plans().kept(plan);
                 if run.value.plan != Some(plan.hash) {
                     app.plans().keep(&plan).await?;
                     self.refer(run, plan.hash).await?;

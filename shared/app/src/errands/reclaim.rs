@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use domain::AgentId;
 use domain::agent::{Agent, AgentState};
-use store::container::Bounds;
 use store::{Expect, Scope, Write, document, keys};
 
 use super::{Errands, Outcome};
 use crate::Error;
 use crate::turn::container_id;
 
-/// When to look again at a container that runs: it has other agents, or is on its way to rest.
+/// When to look again at a container, or at a process in one with other agents, that is on its way to rest.
 const AT_REST: Duration = Duration::from_mins(10);
 
 impl Errands<'_> {
@@ -41,18 +40,16 @@ impl Errands<'_> {
             reclaimed.reclaimed_at = Some(now);
             let mut writes = store::agent::update(&agent, &reclaimed, now);
             match &container {
-                Some(container) if !container.value.state.needs_start() => {
+                Some(shared) if shared.value.is_shared() => {
+                    if self.still_runs(scope, shared, id).await? {
+                        return Ok(Outcome::Again(AT_REST));
+                    }
+                    writes.extend(self.leave(scope, shared, shared.value.clone(), id)?);
+                }
+                Some(own) if !own.value.state.needs_start() => {
                     return Ok(Outcome::Again(AT_REST));
                 }
-                Some(container) if container.value.agents.keys().all(|&agent| agent == id) => {
-                    writes.extend(store::container::remove(container, now));
-                }
-                Some(container) => {
-                    let mut others = container.value.clone();
-                    others.agents.remove(&id);
-                    let none = Bounds::NONE;
-                    writes.extend(store::container::write(Some(container), &others, none, now));
-                }
+                Some(own) => writes.extend(store::container::remove(own, now)),
                 None => writes.push(Write::Check {
                     key: keys::container(scope, place),
                     expect: Expect::Absent,
@@ -64,7 +61,12 @@ impl Errands<'_> {
         }
         // Who changes files has looked before whether there is anything left to change.
         let _turn = app.ports.workspaces.turn(id).await;
-        app.ports.compute.forget(id).await?;
+        match agent.value.container {
+            Some(place) if place != container_id(id) => {
+                app.ports.compute.evict(place, id).await?;
+            }
+            Some(_) | None => app.ports.compute.forget(id).await?,
+        }
         app.files().purge(scope, id).await?;
         Ok(Outcome::Done)
     }

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use domain::ContainerId;
 use domain::container::{Container, ContainerState};
+use domain::due::Errand;
 use domain::realm::RealmState;
 use store::Scope;
+use store::container::Bounds;
 use store::document::Loaded;
 
 use super::{Errands, Outcome, may_idle, pace};
 use crate::Error;
 
 impl Errands<'_> {
-    /// Sees that a container comes up that was started for nobody's run. A start that fails is followed
+    /// Sees that a container comes up that was started for nobody's run, or has got room to. A start that fails is followed
     /// by others as long as it is being recovered; then the last one's fault stays. Done as well where it
     /// is stopped meanwhile: whoever did that wanted it so.
     pub(super) async fn wake(
@@ -30,6 +32,23 @@ impl Errands<'_> {
             let told = commands.is_empty();
             self.push(container.value.connection.as_deref(), commands).await;
             return Ok(if told { Outcome::Done } else { Outcome::Again(pace(attempt)) });
+        }
+        if container.value.was_let_in() {
+            let realm = self.realm(scope).await?;
+            if realm.state == RealmState::Suspended {
+                return Ok(Outcome::Again(pace(attempt)));
+            }
+            if app.containers().begin(scope, id, may_idle(&realm)).await?.is_some() {
+                return Ok(Outcome::Again(Duration::ZERO));
+            }
+            // Whoever it was woken for is gone.
+            let now = app.now();
+            let mut next = container.value.clone();
+            next.withdraw();
+            let mut writes = store::container::write(Some(&container), &next, Bounds::NONE, now);
+            writes.push(store::due::put(&app.due(scope.realm(), Errand::Admit, now)));
+            app.commit_own("container.withdraw", writes).await?;
+            return Ok(Outcome::Done);
         }
         self.bring_up(scope, &container, attempt).await
     }

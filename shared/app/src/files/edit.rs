@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use domain::agent::Agent;
+use domain::agent::{Agent, AgentState};
 use domain::container::Container;
 use domain::workspace::{Cause, Entry, History, Manifest, Node, WorkspacePath};
 use domain::{AgentId, Digest, Timestamp};
@@ -93,7 +93,8 @@ impl Files<'_> {
 
     /// Makes `edits`, in order of paths: in the directory, where it is here, and otherwise in a snapshot
     /// that is added, which is refused while a container may have the workspace. Refused, too, while the
-    /// workspace is being rolled back. One read, one commit.
+    /// workspace is being rolled back. Wakes a paused or archived agent, and starts nothing. One read, one
+    /// commit; another read and commit for one that slept.
     pub(super) async fn change<T: Serialize + Copy + Sync>(
         &self,
         caller: &Caller,
@@ -104,11 +105,14 @@ impl Files<'_> {
     ) -> Result<T, Error> {
         let workspaces = &self.0.ports.workspaces;
         if !workspaces.are_here() {
-            return retry_conflict(self.0, || self.change_stored(caller, id, name, edits, answer))
-                .await;
+            let (answer, agent) =
+                retry_conflict(self.0, || self.change_stored(caller, id, name, edits, answer))
+                    .await?;
+            self.wake(caller, &agent).await?;
+            return Ok(answer);
         }
         let _turn = workspaces.turn(id).await;
-        let (_, history) = self.load(caller.scope, id).await?;
+        let (agent, history) = self.load(caller.scope, id).await?;
         settled(history.as_ref())?;
         for (path, edit) in edits {
             let put = match edit {
@@ -128,7 +132,21 @@ impl Files<'_> {
             workspaces.put(id, path, put).await?;
         }
         self.0.commit(caller, name, id, Vec::new(), &answer).await?;
+        self.wake(caller, &agent.value).await?;
         Ok(answer)
+    }
+
+    /// Wakes an agent that sleeps, once its files are changed: who asks for what cannot be wakes nobody.
+    pub(super) async fn wake(&self, caller: &Caller, agent: &Agent) -> Result<(), Error> {
+        if agent.state == AgentState::Active {
+            return Ok(());
+        }
+        retry_conflict(self.0, || async {
+            let agent = self.0.agents().load(caller, agent.id).await?;
+            let writes = self.0.agents().wake(caller, &agent)?;
+            self.0.commit_own("agent.wake", writes).await
+        })
+        .await
     }
 
     async fn change_stored<T: Serialize + Copy + Sync>(
@@ -138,7 +156,7 @@ impl Files<'_> {
         name: &'static str,
         edits: &BTreeMap<WorkspacePath, Edit>,
         answer: T,
-    ) -> Result<T, Error> {
+    ) -> Result<(T, Agent), Error> {
         let whole = self.whole(caller.scope, id).await?;
         if whole.container.as_ref().is_some_and(|container| container.value.state.may_run()) {
             return Err(Error::WorkspaceInUse);
@@ -171,7 +189,7 @@ impl Files<'_> {
             self.record(caller.scope, &whole, states, why, &caller.realm.limits).await?;
         writes.push(whole.check_container(caller.scope));
         self.0.commit(caller, name, id, writes, &answer).await?;
-        Ok(answer)
+        Ok((answer, whole.agent.value))
     }
 }
 

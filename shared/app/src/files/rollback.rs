@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use domain::agent::Agent;
 use domain::container::Container;
 use domain::due::Errand;
 use domain::workspace::{
@@ -33,6 +34,7 @@ const TOLD: usize = 80;
 
 /// A rollback that was decided.
 struct Decided {
+    agent: Agent,
     view: SnapshotView,
     now: Manifest,
     after: Manifest,
@@ -54,8 +56,9 @@ impl Files<'_> {
     ) -> Result<SnapshotView, Error> {
         let (scope, workspaces) = (caller.scope, &self.0.ports.workspaces);
         let _turn = workspaces.turn(agent).await;
-        let Decided { view, now, after } =
+        let Decided { agent: of, view, now, after } =
             retry_conflict(self.0, || self.decide(caller, agent, id)).await?;
+        self.wake(caller, &of).await?;
         if workspaces.are_here() {
             self.apply(scope, &now, &after).await?;
             self.settle(scope, agent).await?;
@@ -112,7 +115,7 @@ impl Files<'_> {
         writes.extend(self.ends_with(scope, &taken.whole, &added, restoring, limits));
         writes.push(taken.whole.check_container(scope));
         app.commit(caller, "snapshot.rollback", view.id, writes, &view).await?;
-        Ok(Decided { view, now: taken.now, after })
+        Ok(Decided { agent: taken.whole.agent.value, view, now: taken.now, after })
     }
 
     /// Carries on a rollback that was decided, where one is not done yet; gives it up where it has failed

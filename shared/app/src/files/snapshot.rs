@@ -1,5 +1,6 @@
 //! Make a snapshot.
 
+use domain::event::Draft;
 use domain::realm::{Realm, RealmLimits};
 use domain::workspace::{Cause, Manifest, Snapshot};
 use domain::{AgentId, RunId};
@@ -10,6 +11,7 @@ use super::Files;
 use super::edit::Whole;
 use super::record::Recorded;
 use crate::commit::retry_conflict;
+use crate::turn::{Turn, load_run};
 use crate::{Caller, Error};
 
 /// What a workspace holds now, beside what its history ends with.
@@ -63,13 +65,27 @@ impl Files<'_> {
         });
         match taken.await {
             // Another try would find as much.
-            Err(error @ Error::WorkspaceTooLarge) => {
-                tracing::warn!(agent.id = %agent, %error, "a run has no snapshot");
-                Ok(())
-            }
+            Err(error @ Error::WorkspaceTooLarge) => self.tell_not_kept(scope, run, &error).await,
             // It had one more run than time.
             Err(Error::Reclaimed(_)) => Ok(()),
             done => done,
+        }
+    }
+
+    /// Tells whoever follows the run that it has no snapshot, and why. A run whose session is gone has
+    /// nobody to be told to.
+    async fn tell_not_kept(&self, scope: Scope, run: RunId, why: &Error) -> Result<(), Error> {
+        let app = self.0;
+        let told = retry_conflict(app, || async {
+            let session = load_run(app, scope, run).await?.value.session;
+            let mut turn = Turn::of(app, scope, session).await?;
+            turn.draft(Draft::workspace_not_kept(run, &why.to_string()));
+            let writes = turn.into_writes(app).await?;
+            app.commit_own("snapshot.refuse", writes).await
+        });
+        match told.await {
+            Err(Error::NotFound(_)) => Ok(()),
+            told => told,
         }
     }
 
