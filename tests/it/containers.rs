@@ -185,7 +185,9 @@ async fn a_described_agent_that_was_deleted_is_made_anew_and_its_container_goes_
     }
     let gone = async || client.all("/v1/containers").await.is_empty();
     at_last("what was made to place them goes with the last", gone).await;
-    let asked = client.made("/v1/containers", json!({})).await;
+    let there = async || client.post("/v1/containers", json!({})).await.status == 201;
+    at_last("there is room for another", there).await;
+    let asked = client.all("/v1/containers").await[0]["id"].as_str().unwrap().to_owned();
     let place = json!({ "manualAgent": sample::manual(), "containerId": asked });
     let agent = client.post("/v1/sessions", place).await.text("/agentId");
     client.delete(&format!("/v1/agents/{agent}")).await.is(204);

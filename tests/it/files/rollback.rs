@@ -54,7 +54,7 @@ async fn a_prompt_given_during_a_rollback_sees_all_of_it_or_nothing() {
             let ask = async |n: usize| client.ask(&sessions[n], LOOK).await;
             let put = async || client.put_file(&agent, "beside", &[7; 10]).await;
             // Whoever is polled first is sent first.
-            let (rolled, said) = match round % 3 {
+            let (rolled, said) = match round % 4 {
                 0 => {
                     let (rolled, said, ()) = tokio::join!(roll(), ask(0), put());
                     (rolled, vec![said])
@@ -62,6 +62,15 @@ async fn a_prompt_given_during_a_rollback_sees_all_of_it_or_nothing() {
                 1 => {
                     let (said, (), rolled, other) = tokio::join!(ask(0), put(), roll(), ask(1));
                     (rolled, vec![said, other])
+                }
+                2 => {
+                    // Who puts a file waits for a rollback, so the prompt comes at its end.
+                    let late = async || {
+                        put().await;
+                        ask(0).await
+                    };
+                    let (rolled, said) = tokio::join!(roll(), late());
+                    (rolled, vec![said])
                 }
                 _ => {
                     let ((), rolled, said, other) = tokio::join!(put(), roll(), ask(1), ask(0));
