@@ -2,6 +2,7 @@
 //! and nothing to be said against them by the tools that look at such things. That they deploy is
 //! proved by deploying them: `tests/aws/up`, with the policies enforced.
 
+mod by_hand;
 mod command;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,56 @@
+//! What holds in the templates written by hand and no linter knows: what can be changed, taken away and
+//! counted behind the first deployment.
+
+use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use serde_json::{Map, Value, json};
+
+use super::by_hand;
+
+/// A template as CloudFormation reads it: a tag is the function that it is short for.
+fn template(name: &str) -> Value {
+    let (_, text) = by_hand().into_iter().find(|(file, _)| file == name).unwrap();
+    plain(&Yaml::load_from_str(&text).unwrap()[0])
+}
+
+fn plain(yaml: &Yaml<'_>) -> Value {
+    match yaml {
+        Yaml::Value(Scalar::String(text)) => text.as_ref().into(),
+        Yaml::Value(Scalar::Boolean(flag)) => (*flag).into(),
+        Yaml::Value(Scalar::Integer(number)) => (*number).into(),
+        Yaml::Sequence(values) => values.iter().map(plain).collect(),
+        Yaml::Mapping(members) => {
+            let member = |(name, value): (&Yaml<'_>, &Yaml<'_>)| {
+                (name.as_str().expect("names are strings").to_owned(), plain(value))
+            };
+            Value::Object(members.iter().map(member).collect::<Map<_, _>>())
+        }
+        Yaml::Tagged(tag, value) if tag.suffix == "Ref" => json!({ "Ref": plain(value) }),
+        Yaml::Tagged(tag, value) => json!({ format!("Fn::{}", tag.suffix): plain(value) }),
+        other => panic!("{other:?} is in no template"),
+    }
+}
+
+fn properties<'a>(template: &'a Value, resource: &str) -> &'a Value {
+    &template["Resources"][resource]["Properties"]
+}
+
+/// Everything of this name, wherever it is.
+fn named<'a>(value: &'a Value, name: &str) -> Vec<&'a Value> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(|value| named(value, name)).collect(),
+        Value::Object(members) => {
+            let below = members.values().flat_map(|value| named(value, name));
+            members.get(name).into_iter().chain(below).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn machines_end_with_the_installation() {
+    let template = template("containers.yaml");
+    assert!(named(&template, "NewInstancesProtectedFromScaleIn").is_empty());
+    let provider = &properties(&template, "InstanceCapacity")["AutoScalingGroupProvider"];
+    assert_eq!(provider["ManagedTerminationProtection"], "DISABLED");
+    assert_eq!(provider["ManagedDraining"], "ENABLED", "what works is waited for");
+}
