@@ -102,7 +102,7 @@ def provisioners(module):
 
     # Money is not emulated: a budget is written down nowhere.
     handlers.setdefault("AWS::Budgets::Budget", {
-        "create": lambda logical_id, props, stack_name: (props["Budget"]["BudgetName"], {}),
+        "create": lambda logical_id, props, stack_name: (f"{stack_name}-{logical_id}", {}),
         "delete": lambda physical_id, props: None,
     })
 

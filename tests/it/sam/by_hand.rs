@@ -54,3 +54,26 @@ fn machines_end_with_the_installation() {
     assert_eq!(provider["ManagedTerminationProtection"], "DISABLED");
     assert_eq!(provider["ManagedDraining"], "ENABLED", "what works is waited for");
 }
+
+#[test]
+fn whoever_is_told_can_be_another_later() {
+    let template = template("watch.yaml");
+    let budget = &template["Resources"]["Budget"];
+    assert_eq!(named(budget, "BudgetName").len(), 0);
+    assert!(!budget.to_string().contains("AlarmEmail") && !budget.to_string().contains("Fn::If"));
+    let alarms = json!({ "Ref": "Alarms" });
+    let topic = json!([{ "SubscriptionType": "SNS", "Address": alarms }]);
+    let subscribers = named(budget, "Subscribers");
+    assert_eq!(subscribers, [&topic, &topic]);
+    // And who tells the topic may: by its policy, which is there before, and by that of its key.
+    assert_eq!(budget["DependsOn"], "AlarmsPolicy");
+    let policy = properties(&template, "AlarmsPolicy");
+    assert_eq!(policy["Topics"], json!([alarms]));
+    let state = self::template("state.yaml");
+    assert_eq!(properties(&template, "Alarms")["KmsMasterKeyId"], json!({ "Ref": "Key" }));
+    for statements in [named(policy, "Statement"), named(properties(&state, "Key"), "Statement")] {
+        let mut services = statements.iter().flat_map(|one| named(one, "Service"));
+        let both = json!(["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]);
+        assert!(services.any(|service| *service == both), "{statements:?}");
+    }
+}
