@@ -4,7 +4,7 @@
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
-use super::by_hand;
+use super::{by_hand, stacks};
 
 /// A template as CloudFormation reads it: a tag is the function that it is short for.
 fn template(name: &str) -> Value {
@@ -76,4 +76,23 @@ fn whoever_is_told_can_be_another_later() {
         let both = json!(["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]);
         assert!(services.any(|service| *service == both), "{statements:?}");
     }
+}
+
+#[test]
+fn a_nudge_is_hidden_for_six_times_as_long_as_its_function_takes() {
+    let template = template("state.yaml");
+    let queue = properties(&template, "ErrandsQueue");
+    let scheduler = &stacks()["workers"]["Resources"]["WorkersScheduler"]["Properties"];
+    let hidden = 6 * scheduler["Timeout"].as_u64().unwrap();
+    assert_eq!(queue["VisibilityTimeout"], hidden);
+    let times = queue["RedrivePolicy"]["maxReceiveCount"].as_u64().unwrap();
+    assert!(queue["MessageRetentionPeriod"].as_u64().unwrap() > times * hidden);
+}
+
+#[test]
+fn what_is_deleted_of_the_bucket_leaves_no_marker() {
+    let template = template("state.yaml");
+    let rules = &properties(&template, "Bucket")["LifecycleConfiguration"]["Rules"];
+    assert_eq!(rules[0]["ExpiredObjectDeleteMarker"], true);
+    assert_eq!(rules[0]["Prefix"], Value::Null, "wherever it was");
 }
