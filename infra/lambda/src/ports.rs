@@ -24,7 +24,7 @@ use store::{Commit, Item, Key, Page, Query, Table};
 use crate::Error;
 use crate::process::Process;
 
-/// How long a task may take from the order until its shim speaks: a machine, an address, an image.
+/// How long a task may take from the order until its shim speaks: an address, an image.
 const START: Duration = Duration::from_mins(3);
 
 /// The same on machines of the cluster, of which there may be none: ECS asks for one when it has looked
@@ -80,7 +80,7 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
             Some(sdk) => Arc::new(DynamoTable::new(sdk, environment, Arc::clone(clock))?),
             None => Arc::new(Ungranted),
         },
-        compute: match sdk(&[Grant::Compute])? {
+        compute: match sdk(&[Grant::ComputeStart, Grant::ComputeStop])? {
             Some(sdk) => Arc::new(Ecs::new(sdk, environment, Arc::clone(clock))?),
             None => Arc::new(Ungranted),
         },

@@ -106,6 +106,15 @@ def provisioners(module):
         "delete": lambda physical_id, props: None,
     })
 
+    # Nor is a VPC: its resolver answers nobody, whatever it may answer.
+    for kind in ("FirewallDomainList", "FirewallRuleGroup", "FirewallRuleGroupAssociation"):
+        handlers.setdefault(f"AWS::Route53Resolver::{kind}", {
+            "create": lambda logical_id, props, stack_name: (
+                f"{stack_name}-{logical_id}", {"Id": f"{stack_name}-{logical_id}"}
+            ),
+            "delete": lambda physical_id, props: None,
+        })
+
 
 def ecs(module):
     """A container runs as its definition says: as whom, on which disk, with which capabilities.
