@@ -15,7 +15,6 @@ pub mod http;
 pub mod models;
 pub mod nowhere;
 pub mod platform;
-pub mod read_units;
 pub mod reeve;
 pub mod sample;
 pub mod stream;
