@@ -51,6 +51,7 @@ async fn a_task_says_whose_it_is_and_gets_its_boot_document() {
     ];
     let expected = expected.map(|(key, value)| json!({ "key": key, "value": value }));
     assert_eq!(tags, expected.iter().collect::<Vec<_>>());
+    assert_eq!(call["propagateTags"], "TASK_DEFINITION", "what it costs is counted");
     let own = &call["overrides"]["containerOverrides"][0];
     assert_eq!(own["name"], "agent");
     assert_eq!(own["environment"][0]["name"], "REEVE_BOOT");

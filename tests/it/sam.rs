@@ -2,6 +2,7 @@
 //! and nothing to be said against them by the tools that look at such things. That they deploy is
 //! proved by deploying them: `tests/aws/up`, with the policies enforced.
 
+mod by_hand;
 mod command;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use std::process::{Command, Output};
 
 use app::Grant;
 use gate::{Need, Trigger};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What AWS allows in one template, and in one HTTP API.
 const RESOURCES: usize = 500;
@@ -155,70 +156,153 @@ fn everything_keeps_within_what_aws_allows() {
     assert!(integrations > 0);
 }
 
-#[test]
-fn no_policy_is_wider_than_what_the_function_declares() {
-    let services = |grants: &[Grant], needs: &[Need], triggers: &[Trigger]| {
-        let mut services = BTreeSet::from(["logs", "xray"]);
-        for grant in grants {
-            match grant {
-                Grant::TableRead | Grant::TableWrite => services.extend(["dynamodb", "kms"]),
-                Grant::Compute => services.extend(["ecs", "iam"]),
-                Grant::Push => services.extend(["execute-api"]),
-                Grant::BlobRead | Grant::BlobWrite => services.extend(["s3", "kms"]),
-                Grant::Feed | Grant::WorkspaceRead | Grant::WorkspaceWrite | Grant::Outside => {}
-            }
+/// What every function does: write its log, and its traces.
+const ANY: &[&str] = &[
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+];
+
+/// Leaving behind what it could not take.
+const LEAVE: &[&str] = &["sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey"];
+
+/// The actions that a grant becomes.
+fn of_grant(grant: Grant) -> &'static [&'static str] {
+    match grant {
+        Grant::TableRead => {
+            &["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "kms:Decrypt"]
         }
-        for need in needs {
-            services.extend(match need {
-                Need::SigningKey | Need::FirstKey => ["secretsmanager", "kms"],
-                Need::Nudge => ["sqs", "kms"],
-            });
+        Grant::TableWrite => &[
+            "dynamodb:ConditionCheckItem",
+            "dynamodb:DeleteItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+            "kms:Decrypt",
+        ],
+        Grant::ComputeStart => &["ecs:RunTask", "ecs:TagResource", "iam:PassRole"],
+        Grant::ComputeStop => &["ecs:DescribeTasks", "ecs:ListTasks", "ecs:StopTask"],
+        Grant::Push => &["execute-api:ManageConnections"],
+        Grant::BlobRead => &["s3:GetObject", "s3:ListBucket", "kms:Decrypt"],
+        Grant::BlobWrite => &["s3:DeleteObject", "s3:PutObject", "kms:GenerateDataKey"],
+        Grant::Feed | Grant::WorkspaceRead | Grant::WorkspaceWrite | Grant::Outside => &[],
+    }
+}
+
+fn of_need(need: Need) -> &'static [&'static str] {
+    match need {
+        Need::SigningKey => &["secretsmanager:GetSecretValue", "kms:Decrypt"],
+        Need::FirstKey => &[
+            "secretsmanager:GetSecretValue",
+            "secretsmanager:PutSecretValue",
+            "kms:Decrypt",
+            "kms:GenerateDataKey",
+        ],
+        Need::Nudge => &["sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey"],
+    }
+}
+
+/// Messages and changes are fetched, and what nobody could take is left in a queue.
+fn of_trigger(trigger: &Trigger) -> Vec<&'static str> {
+    match trigger {
+        Trigger::Socket(_) | Trigger::Url(_) | Trigger::Webhook(_) | Trigger::Unrouted => vec![],
+        Trigger::Nudges => {
+            vec!["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "kms:Decrypt"]
         }
-        for trigger in triggers {
-            match trigger {
-                Trigger::Socket(_) | Trigger::Url(_) | Trigger::Webhook(_) | Trigger::Unrouted => {}
-                // Messages and changes are fetched, and what nobody could take is left in a queue.
-                Trigger::Changes => services.extend(["dynamodb", "sqs", "kms"]),
-                Trigger::Nudges | Trigger::Every(_) => services.extend(["sqs", "kms"]),
-                Trigger::TaskStopped | Trigger::Installation => services.extend(["sqs", "kms"]),
-            }
+        Trigger::Changes => {
+            let read = [
+                "dynamodb:DescribeStream",
+                "dynamodb:GetRecords",
+                "dynamodb:GetShardIterator",
+                "dynamodb:ListStreams",
+            ];
+            [&read, LEAVE].concat()
         }
-        services
-    };
+        Trigger::Every(_) | Trigger::TaskStopped | Trigger::Installation => LEAVE.to_vec(),
+    }
+}
+
+/// The actions that are allowed to each function by what it declares.
+fn declared() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut declared = BTreeMap::new();
     for route in routes::routes() {
-        let mut grants = route.grants.to_vec();
-        if route.access != api::Access::Public {
-            grants.push(Grant::TableRead);
-        }
-        let writes = grants.contains(&Grant::TableWrite);
-        declared.insert(route.id, (services(&grants, &[], &[]), writes));
+        let authenticates = (route.access != api::Access::Public).then_some(Grant::TableRead);
+        let grants = route.grants.iter().copied().chain(authenticates).flat_map(of_grant);
+        declared.insert(route.id, ANY.iter().chain(grants).copied().collect());
     }
     for function in routes::functions() {
-        let writes = function.grants.contains(&Grant::TableWrite);
-        let services = services(function.grants, function.needs, function.triggers);
-        declared.insert(function.id, (services, writes));
+        let mut actions: BTreeSet<_> = ANY.iter().copied().collect();
+        actions.extend(function.grants.iter().flat_map(|&grant| of_grant(grant)));
+        actions.extend(function.needs.iter().flat_map(|&need| of_need(need)));
+        actions.extend(function.triggers.iter().flat_map(of_trigger));
+        declared.insert(function.id, actions);
     }
-    let (mut wide, mut seen) = (BTreeSet::new(), 0);
-    for stack in stacks().values() {
-        for (name, function) in of_type(stack, "AWS::Serverless::Function") {
-            let id = function["Properties"]["Handler"].as_str().unwrap();
-            let (services, writes) = &declared[id];
-            let statements = statements(stack, name);
-            let all: Vec<&str> = statements.iter().flat_map(|one| actions(one)).collect();
-            let touched: BTreeSet<&str> =
-                all.iter().filter_map(|action| Some(action.split_once(':')?.0)).collect();
-            assert_eq!(touched, *services, "{id}");
-            assert_eq!(all.contains(&"dynamodb:PutItem"), *writes, "{id}");
-            assert!(!all.iter().any(|action| action.contains('*')), "{id}: {all:?}");
-            let everything = statements.iter().filter(|one| one["Resource"] == "*");
-            wide.extend(everything.map(|one| one["Sid"].as_str().unwrap().to_owned()));
-            seen += 1;
+    declared
+}
+
+/// The functions of all stacks: the stack, the name there, and the properties.
+fn functions(stacks: &BTreeMap<String, Value>) -> impl Iterator<Item = (&Value, &str, &Value)> {
+    stacks.values().flat_map(|stack| {
+        let functions = of_type(stack, "AWS::Serverless::Function");
+        functions.map(move |(name, function)| (stack, name.as_str(), &function["Properties"]))
+    })
+}
+
+#[test]
+fn no_policy_is_wider_than_what_the_function_declares() {
+    let (declared, stacks) = (declared(), stacks());
+    let (mut wide, mut seen, mut start) = (BTreeSet::new(), 0, Vec::new());
+    for (stack, name, properties) in functions(&stacks) {
+        let id = properties["Handler"].as_str().unwrap();
+        let statements = statements(stack, name);
+        let allowed: BTreeSet<&str> = statements.iter().flat_map(|one| actions(one)).collect();
+        assert_eq!(allowed, declared[id], "{id}");
+        assert!(!allowed.iter().any(|action| action.contains('*')), "{id}: {allowed:?}");
+        let everything = statements.iter().filter(|one| one["Resource"] == "*");
+        wide.extend(everything.map(|one| one["Sid"].as_str().unwrap().to_owned()));
+        if allowed.contains("ecs:RunTask") || allowed.contains("iam:PassRole") {
+            start.push(id);
         }
+        seen += 1;
     }
     assert_eq!(seen, declared.len());
     let expected = EVERYTHING.iter().map(|(sid, _)| (*sid).to_owned()).collect();
     assert_eq!(wide, expected);
+    // Others end tasks: who gets hold of one of them gets no machine, and no role with it.
+    assert_eq!(start, ["workers.scheduler"]);
+}
+
+/// Behind no API nothing throttles: whoever follows events holds an execution for minutes, and an
+/// account has no endless number of them.
+#[test]
+fn what_is_behind_no_api_can_be_bounded() {
+    let bound = json!({
+        "Fn::If": ["Bounded", { "Ref": "UrlConcurrency" }, { "Ref": "AWS::NoValue" }],
+    });
+    let mut bounded = Vec::new();
+    let stacks = stacks();
+    for (stack, name, properties) in functions(&stacks) {
+        let id = properties["Handler"].as_str().unwrap();
+        let skipped = stack["Resources"][name]["Metadata"]["checkov"]["skip"].as_array().unwrap();
+        let why = skipped.iter().find(|one| one["id"] == "CKV_AWS_115");
+        let why = why.map(|one| one["comment"].as_str().unwrap());
+        if stack["Resources"].get(format!("{name}Url")).is_some() {
+            assert_eq!(properties["ReservedConcurrentExecutions"], bound, "{id}");
+            assert_eq!(why, None, "{id}");
+            bounded.push(id);
+        } else {
+            assert_eq!(properties["ReservedConcurrentExecutions"], Value::Null, "{id}");
+            let routed = |api: &str| {
+                let integration = &stack["Resources"][format!("{name}Integration")];
+                integration["Properties"]["ApiId"]["Ref"] == api
+            };
+            let throttled = why.unwrap().contains("HTTP API's throttle");
+            assert_eq!(throttled, routed("HttpApi"), "{id}: {why:?}");
+            let throttled = why.unwrap().contains("WebSocket API's throttle");
+            assert_eq!(throttled, routed("SocketApi"), "{id}: {why:?}");
+        }
+    }
+    assert_eq!(bounded, ["sessions.events.stream"]);
 }
 
 #[test]

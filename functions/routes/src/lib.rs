@@ -87,7 +87,8 @@ mod tests {
     fn reading_routes_declare_no_write() {
         for route in routes().iter().filter(|route| !route.verb.mutates()) {
             assert!(!route.grants.contains(&app::Grant::TableWrite), "{route:?}");
-            assert!(!route.grants.contains(&app::Grant::Compute), "{route:?}");
+            assert!(!route.grants.contains(&app::Grant::ComputeStart), "{route:?}");
+            assert!(!route.grants.contains(&app::Grant::ComputeStop), "{route:?}");
             assert!(!route.grants.contains(&app::Grant::BlobWrite), "{route:?}");
             assert!(!route.grants.contains(&app::Grant::WorkspaceWrite), "{route:?}");
         }

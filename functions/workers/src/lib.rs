@@ -15,7 +15,8 @@ pub const FUNCTIONS: &[Function] = &[
         .grants(&[
             Grant::TableRead,
             Grant::TableWrite,
-            Grant::Compute,
+            Grant::ComputeStart,
+            Grant::ComputeStop,
             Grant::Push,
             Grant::Outside,
             Grant::BlobRead,
@@ -31,11 +32,11 @@ pub const FUNCTIONS: &[Function] = &[
         .needs(&[Need::Nudge]),
     Function::new("workers.tasks", &[Trigger::TaskStopped, Trigger::Every("rate(5 minutes)")])
         .summary("Take note of containers that ended, and end those that nobody needs")
-        .grants(&[Grant::TableRead, Grant::TableWrite, Grant::Compute])
+        .grants(&[Grant::TableRead, Grant::TableWrite, Grant::ComputeStop])
         .timeout(120),
     Function::new("workers.bootstrap", &[Trigger::Installation])
         .summary("Make the first realm and its key; end every task before the installation goes")
-        .grants(&[Grant::TableRead, Grant::TableWrite, Grant::Compute])
+        .grants(&[Grant::TableRead, Grant::TableWrite, Grant::ComputeStop])
         .needs(&[Need::FirstKey])
         .timeout(300),
 ];

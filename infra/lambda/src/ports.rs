@@ -13,7 +13,7 @@ use app::{App, Grant, Ports, Settings};
 use aws::blobs::Bucket;
 use aws::compute::Ecs;
 use aws::push::Connections;
-use aws::{DynamoTable, PolledFeed, Secret};
+use aws::{Capacity, DynamoTable, Environment, PolledFeed, Secret};
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, RealmId, SessionId};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -24,8 +24,12 @@ use store::{Commit, Item, Key, Page, Query, Table};
 use crate::Error;
 use crate::process::Process;
 
-/// How long a task may take from the order until its shim speaks: a machine, an address, an image.
+/// How long a task may take from the order until its shim speaks: an address, an image.
 const START: Duration = Duration::from_mins(3);
+
+/// The same on machines of the cluster, of which there may be none: ECS asks for one when it has looked
+/// for a minute, and then one has to start.
+const START_ON_MACHINES: Duration = Duration::from_mins(10);
 
 /// A cluster that is full may have room a minute later: over three minutes, with the usual pauses.
 const START_TRIES: u32 = 14;
@@ -76,7 +80,7 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
             Some(sdk) => Arc::new(DynamoTable::new(sdk, environment, Arc::clone(clock))?),
             None => Arc::new(Ungranted),
         },
-        compute: match sdk(&[Grant::Compute])? {
+        compute: match sdk(&[Grant::ComputeStart, Grant::ComputeStop])? {
             Some(sdk) => Arc::new(Ecs::new(sdk, environment, Arc::clone(clock))?),
             None => Arc::new(Ungranted),
         },
@@ -112,13 +116,21 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
     let settings = Settings {
         stream_url,
         silence: SILENCE,
-        start: START,
+        start: start(&process.environment),
         start_tries: START_TRIES,
         lease: LEASE,
         events_url: events_url.map(str::to_owned),
         ..Settings::new(signing_key)
     };
     Ok(App::new(ports, settings))
+}
+
+/// How long a start may take. Who is not told what containers run on starts none.
+fn start(environment: &Environment) -> Duration {
+    match environment.capacity() {
+        Ok(Capacity::Ec2) => START_ON_MACHINES,
+        Ok(Capacity::Fargate) | Err(_) => START,
+    }
 }
 
 /// The way to connections, for who answers on them.
@@ -259,5 +271,22 @@ impl Feed for Ungranted {
     fn subscribe(&self, _: RealmId, _: SessionId) -> BoxStream<'static, Seen> {
         tracing::error!(UNGRANTED);
         stream::empty().boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise each start from no machine at all would be taken for lost, and try by try be given up.
+    #[test]
+    fn a_machine_has_the_time_to_start() {
+        let on = |capacity: &str| {
+            let set = |name: &str| (name == "REEVE_CAPACITY").then(|| capacity.to_owned());
+            start(&Environment::from_vars(set))
+        };
+        assert_eq!(on("FARGATE"), START);
+        assert_eq!(on(""), START);
+        assert!(on("EC2") >= Duration::from_mins(8));
     }
 }

@@ -26,8 +26,11 @@ pub enum Grant {
     TableRead,
     /// Commits to the table.
     TableWrite,
-    /// Starting and stopping containers.
-    Compute,
+    /// Starting containers; what is left of an older start ends first, which takes
+    /// [`ComputeStop`](Self::ComputeStop) as well.
+    ComputeStart,
+    /// Looking at containers that run, and ending them.
+    ComputeStop,
     /// Frames to connections.
     Push,
     /// What happens in sessions, as it happens.
@@ -113,8 +116,8 @@ impl Table for Granted<Arc<dyn Table>> {
 }
 
 impl Granted<Arc<dyn Compute>> {
-    fn compute(&self) -> Result<&dyn Compute, ComputeError> {
-        if self.allows(Grant::Compute) {
+    fn compute(&self, grant: Grant) -> Result<&dyn Compute, ComputeError> {
+        if self.allows(grant) {
             Ok(&*self.inner)
         } else {
             Err(ComputeError::Unavailable(UNDECLARED.into()))
@@ -125,23 +128,23 @@ impl Granted<Arc<dyn Compute>> {
 #[async_trait::async_trait]
 impl Compute for Granted<Arc<dyn Compute>> {
     async fn provision(&self, plan: &ContainerPlan) -> Result<(), ComputeError> {
-        self.compute()?.provision(plan).await
+        self.compute(Grant::ComputeStart)?.provision(plan).await
     }
 
     async fn stop(&self, container: ContainerId) -> Result<(), ComputeError> {
-        self.compute()?.stop(container).await
+        self.compute(Grant::ComputeStop)?.stop(container).await
     }
 
     async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
-        self.compute()?.remove(start).await
+        self.compute(Grant::ComputeStop)?.remove(start).await
     }
 
     async fn describe(&self, container: ContainerId) -> Result<Option<Observed>, ComputeError> {
-        self.compute()?.describe(container).await
+        self.compute(Grant::ComputeStop)?.describe(container).await
     }
 
     async fn list(&self) -> Result<Vec<Observed>, ComputeError> {
-        self.compute()?.list().await
+        self.compute(Grant::ComputeStop)?.list().await
     }
 
     fn lag(&self) -> std::time::Duration {
@@ -149,15 +152,15 @@ impl Compute for Granted<Arc<dyn Compute>> {
     }
 
     async fn forget(&self, agent: AgentId) -> Result<(), ComputeError> {
-        self.compute()?.forget(agent).await
+        self.compute(Grant::ComputeStop)?.forget(agent).await
     }
 
     async fn evict(&self, container: ContainerId, agent: AgentId) -> Result<(), ComputeError> {
-        self.compute()?.evict(container, agent).await
+        self.compute(Grant::ComputeStop)?.evict(container, agent).await
     }
 
     async fn ready(&self) -> Result<(), ComputeError> {
-        self.compute()?.ready().await
+        self.compute(Grant::ComputeStop)?.ready().await
     }
 }
 

@@ -102,9 +102,18 @@ def provisioners(module):
 
     # Money is not emulated: a budget is written down nowhere.
     handlers.setdefault("AWS::Budgets::Budget", {
-        "create": lambda logical_id, props, stack_name: (props["Budget"]["BudgetName"], {}),
+        "create": lambda logical_id, props, stack_name: (f"{stack_name}-{logical_id}", {}),
         "delete": lambda physical_id, props: None,
     })
+
+    # Nor is a VPC: its resolver answers nobody, whatever it may answer.
+    for kind in ("FirewallDomainList", "FirewallRuleGroup", "FirewallRuleGroupAssociation"):
+        handlers.setdefault(f"AWS::Route53Resolver::{kind}", {
+            "create": lambda logical_id, props, stack_name: (
+                f"{stack_name}-{logical_id}", {"Id": f"{stack_name}-{logical_id}"}
+            ),
+            "delete": lambda physical_id, props: None,
+        })
 
 
 def ecs(module):

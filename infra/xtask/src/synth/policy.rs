@@ -39,8 +39,7 @@ impl Authority {
 
     pub(super) fn environment(&self) -> Map<String, Value> {
         // Figures of two installations of one account do not add up.
-        let mut set =
-            vec![("REEVE_METRICS", json!({ "Ref": "Name" })), ("RUST_LOG", json!("info"))];
+        let mut set = vec![("REEVE_METRICS", json!({ "Ref": "Name" }))];
         if self.reads() || self.grants.contains(&Grant::TableWrite) {
             set.push(("REEVE_TABLE", json!({ "Ref": "Table" })));
         }
@@ -55,7 +54,7 @@ impl Authority {
                 Grant::BlobRead | Grant::BlobWrite => {
                     set.push(("REEVE_BUCKET", json!({ "Ref": "Bucket" })));
                 }
-                Grant::Compute => set.extend([
+                Grant::ComputeStart | Grant::ComputeStop => set.extend([
                     ("REEVE_CAPACITY", json!({ "Ref": "Capacity" })),
                     ("REEVE_CLUSTER", json!({ "Ref": "Cluster" })),
                     ("REEVE_EGRESS", json!({ "Ref": "Egress" })),
@@ -113,7 +112,8 @@ impl Authority {
                 | Grant::Outside => {}
                 Grant::BlobRead => out.extend(read_blobs()),
                 Grant::BlobWrite => out.extend(write_blobs()),
-                Grant::Compute => out.extend(compute()),
+                Grant::ComputeStart => out.extend(start_tasks()),
+                Grant::ComputeStop => out.extend(stop_tasks()),
                 Grant::Push => {
                     let connections = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${SocketApi}/v1/*/@connections/*";
                     let actions = ["execute-api:ManageConnections"];
@@ -188,29 +188,33 @@ fn blobs(rest: &str) -> Value {
     json!({ "Fn::Sub": format!("arn:${{AWS::Partition}}:s3:::${{Bucket}}{rest}") })
 }
 
-fn compute() -> Vec<Value> {
-    let arn = |resource: &str| json!({ "Fn::Sub": format!("arn:${{AWS::Partition}}:ecs:${{AWS::Region}}:${{AWS::AccountId}}:{resource}") });
-    let here = json!({ "ArnEquals": { "ecs:cluster": arn("cluster/${Cluster}") } });
-    let when = |mut statement: Value, condition: &Value| {
-        statement["Condition"] = condition.clone();
-        statement
-    };
-    vec![
-        when(allow("Start", &["ecs:RunTask"], &arn("task-definition/${TaskFamily}-*")), &here),
-        when(
-            allow("Mark", &["ecs:TagResource"], &arn("task/${Cluster}/*")),
-            &json!({ "StringEquals": { "ecs:CreateAction": "RunTask" } }),
-        ),
-        when(
-            allow("Stop", &["ecs:DescribeTasks", "ecs:StopTask"], &arn("task/${Cluster}/*")),
-            &here,
-        ),
+fn of_ecs(resource: &str) -> Value {
+    let arn =
+        format!("arn:${{AWS::Partition}}:ecs:${{AWS::Region}}:${{AWS::AccountId}}:{resource}");
+    json!({ "Fn::Sub": arn })
+}
+
+fn in_the_cluster() -> Value {
+    json!({ "ArnEquals": { "ecs:cluster": of_ecs("cluster/${Cluster}") } })
+}
+
+fn start_tasks() -> [Value; 3] {
+    let definitions = of_ecs("task-definition/${TaskFamily}-*");
+    let started = json!({ "StringEquals": { "ecs:CreateAction": "RunTask" } });
+    let by_ecs = json!({ "StringEquals": { "iam:PassedToService": "ecs-tasks.amazonaws.com" } });
+    [
+        when(allow("Start", &["ecs:RunTask"], &definitions), in_the_cluster()),
+        when(allow("Mark", &["ecs:TagResource"], &of_ecs("task/${Cluster}/*")), started),
+        when(allow("StartAs", &["iam:PassRole"], &json!({ "Ref": "ExecutionRole" })), by_ecs),
+    ]
+}
+
+fn stop_tasks() -> [Value; 2] {
+    let actions = ["ecs:DescribeTasks", "ecs:StopTask"];
+    [
+        when(allow("Stop", &actions, &of_ecs("task/${Cluster}/*")), in_the_cluster()),
         // AWS knows this action for no task and no cluster; the condition is what limits it.
-        when(allow("List", &["ecs:ListTasks"], &json!("*")), &here),
-        when(
-            allow("StartAs", &["iam:PassRole"], &json!({ "Ref": "ExecutionRole" })),
-            &json!({ "StringEquals": { "iam:PassedToService": "ecs-tasks.amazonaws.com" } }),
-        ),
+        when(allow("List", &["ecs:ListTasks"], &json!("*")), in_the_cluster()),
     ]
 }
 
@@ -234,9 +238,13 @@ pub(super) fn dead_letters() -> Vec<Value> {
 
 /// The installation's key, used through one service only.
 fn key(sid: &str, service: &str, actions: &[&str]) -> Value {
-    let mut statement = allow(sid, actions, &json!({ "Ref": "Key" }));
     let via = json!({ "Fn::Sub": format!("{service}.${{AWS::Region}}.${{AWS::URLSuffix}}") });
-    statement["Condition"] = json!({ "StringEquals": { "kms:ViaService": via } });
+    let through_it = json!({ "StringEquals": { "kms:ViaService": via } });
+    when(allow(sid, actions, &json!({ "Ref": "Key" })), through_it)
+}
+
+fn when(mut statement: Value, condition: Value) -> Value {
+    statement["Condition"] = condition;
     statement
 }
 

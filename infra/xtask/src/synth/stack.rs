@@ -39,7 +39,11 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("Table", "The name of the table."),
     ("TableStream", "The ARN of the table's change stream."),
     ("TaskFamily", "How the families of task definitions begin."),
+    ("UrlConcurrency", "How many executions a function with a URL may have at once; 0: no limit."),
 ];
+
+/// The condition of a reservation.
+const BOUNDED: &str = "Bounded";
 
 /// One function, whatever invokes it.
 struct Function {
@@ -143,6 +147,9 @@ fn stack(artifact: &str, functions: &[Function]) -> Value {
         "Resources": resources,
     });
     for function in functions.iter().filter(|function| function.has_url()) {
+        template["Conditions"] = json!({
+            BOUNDED: { "Fn::Not": [{ "Fn::Equals": [{ "Ref": "UrlConcurrency" }, "0"] }] },
+        });
         let url = format!("{}Url", logical(function.id));
         template["Outputs"][&url] = json!({ "Value": { "Fn::GetAtt": [url, "FunctionUrl"] } });
     }
@@ -216,10 +223,6 @@ impl Function {
         }
         let mut skipped = vec![
             skip(
-                "CKV_AWS_115",
-                "the API's throttle is the limit; a reservation would take from every other function of the account",
-            ),
-            skip(
                 "CKV_AWS_117",
                 "speaks to services of AWS only, with its role; nothing in the VPC is for it",
             ),
@@ -230,6 +233,11 @@ impl Function {
                 "CKV_AWS_116",
                 "its caller waits for it, or its event source keeps what failed",
             ));
+        }
+        if let Some(limits) = self.limits() {
+            let why =
+                format!("{limits}; a reservation would take from all functions of the account");
+            skipped.push(skip("CKV_AWS_115", &why));
         }
         let mut function = json!({
             "Type": "AWS::Serverless::Function",
@@ -246,6 +254,9 @@ impl Function {
                 "Environment": { "Variables": environment },
             },
         });
+        if self.has_url() {
+            function["Properties"]["ReservedConcurrentExecutions"] = json!({ "Fn::If": [BOUNDED, { "Ref": "UrlConcurrency" }, { "Ref": "AWS::NoValue" }] });
+        }
         if self.is_invoked_asynchronously() {
             function["Properties"]["DeadLetterQueue"] =
                 json!({ "Type": "SQS", "TargetArn": { "Ref": "DeadLetters" } });
@@ -257,9 +268,20 @@ impl Function {
         matches!(self.invoked, Invoked::By(triggers) if triggers.iter().any(trigger::is_asynchronous))
     }
 
+    /// Whether anybody may invoke it as often as they please.
     fn has_url(&self) -> bool {
-        let is_url = |trigger: &Trigger| matches!(trigger, Trigger::Url(_) | Trigger::Webhook(_));
-        matches!(self.invoked, Invoked::By(triggers) if triggers.iter().any(is_url))
+        self.limits().is_none()
+    }
+
+    /// What limits how often it runs at once. None where nothing does but a reservation.
+    fn limits(&self) -> Option<String> {
+        match self.invoked {
+            Invoked::Route { .. } => Some(trigger::THROTTLED.to_owned()),
+            Invoked::By(triggers) => {
+                let limits: Option<Vec<_>> = triggers.iter().map(trigger::limit).collect();
+                Some(limits?.join(", "))
+            }
+        }
     }
 
     fn role(&self, name: &str) -> Value {

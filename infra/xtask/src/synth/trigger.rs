@@ -34,6 +34,23 @@ pub(super) fn is_asynchronous(trigger: &Trigger) -> bool {
     }
 }
 
+/// What limits how often a request of the HTTP API is dealt with at once.
+pub(super) const THROTTLED: &str = "the HTTP API's throttle is the limit";
+
+/// What limits how often this invokes a function at once. None where nothing does.
+pub(super) fn limit(trigger: &Trigger) -> Option<&'static str> {
+    match trigger {
+        Trigger::Url(_) | Trigger::Webhook(_) => None,
+        Trigger::Unrouted => Some(THROTTLED),
+        Trigger::Socket(_) => Some("the WebSocket API's throttle is the limit"),
+        Trigger::Nudges => Some("the queue's maximum concurrency is the limit"),
+        Trigger::Every(_) => Some("its schedule says how often"),
+        Trigger::Changes => Some("one batch of each shard of the table's stream is the limit"),
+        Trigger::TaskStopped => Some("one for each task that ends, which realms limit"),
+        Trigger::Installation => Some("CloudFormation asks once for each change of the stack"),
+    }
+}
+
 /// A route of the HTTP API.
 pub(super) fn route(name: &str, method: &str, path: &str, add: &mut impl FnMut(&str, Value)) {
     // The stage is the first segment.

@@ -41,7 +41,7 @@ use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::operation::run_task::RunTaskError;
 use aws_sdk_ecs::types::{
     AssignPublicIp, AwsVpcConfiguration, ContainerOverride, KeyValuePair, LaunchType,
-    NetworkConfiguration, TaskOverride,
+    NetworkConfiguration, PropagateTags, TaskOverride,
 };
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -223,6 +223,8 @@ impl Ecs {
             .started_by(plan.container.to_string())
             .set_tags(Some(tasks::tags(plan)))
             .enable_ecs_managed_tags(true)
+            // That of the installation, by which its costs are told.
+            .propagate_tags(PropagateTags::TaskDefinition)
             .network_configuration(network.build())
             .overrides(TaskOverride::builder().container_overrides(own).build())
             // Without one, the cluster's own strategy decides, or its machines.
