@@ -59,7 +59,7 @@ def one_task_for_one_token(module):
 
 
 def started_by_alone(module):
-    """ListTasks: "When you specify startedBy as the filter, it must be the only filter that you use.""""
+    """ListTasks: startedBy must be the only filter of a call. The emulator takes others beside it."""
     list_tasks = module._list_tasks
     others = ("containerInstance", "desiredStatus", "family", "launchType", "serviceName")
 
