@@ -91,9 +91,8 @@ async fn a_task_is_as_large_as_its_container_is_to_be() {
     assert_eq!(call["taskDefinition"], format!("{}-large", world.name()));
     world.ecs().stop(plan.container).await.unwrap();
     let wanted = Resources { cpu_count: Some(64), ..Resources::default() };
-    let error =
-        world.ecs().provision(&ContainerPlan { resources: wanted, ..tests::compute::plan() });
-    let error = error.await.unwrap_err();
+    let too_large = ContainerPlan { resources: wanted, ..tests::compute::plan() };
+    let error = world.ecs().provision(&too_large).await.unwrap_err();
     assert!(matches!(&error, ComputeError::Refused(why) if why.contains("16 GiB")), "{error:?}");
 }
 

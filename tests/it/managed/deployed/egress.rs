@@ -57,9 +57,9 @@ async fn the_image_of_egress_works_as_nobody_on_a_disk_that_takes_nothing() {
     assert!(log.contains("\"ready\""), "{log}");
     // The command of the task definition's own check.
     docker(&["exec", &started.0, "/egress", "--check"]).await;
-    let trusted =
-        docker(&["cp", &format!("{}:/etc/ssl/certs/ca-certificates.crt", started.0), "-"]);
-    assert!(trusted.await.contains("BEGIN CERTIFICATE"), "somebody is trusted");
+    let authorities = format!("{}:/etc/ssl/certs/ca-certificates.crt", started.0);
+    let trusted = docker(&["cp", &authorities, "-"]).await;
+    assert!(trusted.contains("BEGIN CERTIFICATE"), "somebody is trusted");
     docker(&["stop", "--time", "10", &started.0]).await;
     let ended = docker(&["inspect", "--format", "{{.State.ExitCode}}", &started.0]).await;
     assert_eq!(ended, "0", "it ends when it is told to");
