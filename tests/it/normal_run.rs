@@ -40,7 +40,7 @@ use crate::table::model::Model;
 const MOST: u64 = 58;
 
 /// Read units that it may take, with its part of the log and of who follows it, but for what is being said.
-const MOST_READ: u64 = 400;
+const MOST_READ: u64 = 140;
 
 /// How often something is said in two minutes, four times a second.
 const PIECES: u64 = 480;
