@@ -187,7 +187,7 @@ class Account:
         agents = f"reeve-agents:{TAG}"
         if not self.docker("images", "--quiet", agents):
             build("--debootstrap", "agents")
-        build("--base", agents, "shim")
+        build("--base", agents, "shim", "egress")
 
     def deploy(self):
         bucket = f"{STACK}-artifacts"

@@ -8,6 +8,9 @@ mod world;
 use std::time::Duration;
 
 use app::ports::{Compute, ComputeError};
+use aws::compute::{SIZES, Size};
+use domain::container::Resources;
+use domain::plan::ContainerPlan;
 use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -77,6 +80,35 @@ async fn on_machines_of_the_cluster_its_own_strategy_decides() {
     let network = &call["networkConfiguration"]["awsvpcConfiguration"];
     assert_eq!(network["assignPublicIp"], Value::Null);
     ecs.stop(plan.container).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_is_as_large_as_its_container_is_to_be() {
+    let world = World::open().await;
+    let wanted = Resources { cpu_count: Some(2), ..Resources::default() };
+    let plan = ContainerPlan { resources: wanted, ..plan() };
+    world.ecs().provision(&plan).await.unwrap();
+    let call = world.proxy().calls("RunTask").pop().unwrap().body;
+    assert_eq!(call["taskDefinition"], format!("{}-large", world.name()));
+    world.ecs().stop(plan.container).await.unwrap();
+    let wanted = Resources { cpu_count: Some(64), ..Resources::default() };
+    let too_large = ContainerPlan { resources: wanted, ..tests::compute::plan() };
+    let error = world.ecs().provision(&too_large).await.unwrap_err();
+    assert!(matches!(&error, ComputeError::Refused(why) if why.contains("16 GiB")), "{error:?}");
+}
+
+#[test]
+fn the_template_has_every_size() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let template = std::fs::read_to_string(root.join("infra/aws/containers.yaml")).unwrap();
+    for Size { name, milli_processors, memory } in SIZES {
+        // A processor is 1024 of its units, and memory is said in MiB.
+        let (cpu, memory) = (milli_processors * 1024 / 1000, memory >> 20);
+        let size = format!(
+            "      Family: !Sub \"${{Name}}-{name}\"\n      Cpu: \"{cpu}\"\n      Memory: \"{memory}\"\n"
+        );
+        assert!(template.contains(&size), "{size}");
+    }
 }
 
 #[tokio::test]
@@ -257,31 +289,47 @@ async fn a_late_task_counts_as_running() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_until_nothing_is_left() {
+async fn a_stop_is_asked_after_until_nothing_is_left() {
     let world = World::open().await;
     let plan = plan();
     world.ecs().provision(&plan).await.unwrap();
     let mut leaving = world.tasks(plan.container).await[0].clone();
+    let arn = leaving["taskArn"].clone();
     leaving["desiredStatus"] = json!("STOPPED");
     leaving["lastStatus"] = json!("DEPROVISIONING");
-    let answer = json!({ "tasks": [leaving], "failures": [] });
-    // Once for those that run; those that stop are none yet. Then three times while it leaves.
-    world.ecs().describe(plan.container).await.unwrap();
-    let before = world.proxy().calls("DescribeTasks").len();
-    world.proxy().fault("DescribeTasks", Fault::Answer(StatusCode::OK, answer), 4);
-    world
-        .call(
-            "ECS.StopTask",
-            json!({ "cluster": world.name(), "task": leaving_arn(&world, &plan).await }),
-        )
-        .await;
-    world.ecs().stop(plan.container).await.unwrap();
-    assert!(world.proxy().calls("DescribeTasks").len() - before >= 5);
-    assert!(!world.lives(plan.container));
-}
+    let answer = |body: Value| Fault::Answer(StatusCode::OK, body);
+    let left = |stopped: Result<(), ComputeError>| {
+        assert!(matches!(stopped, Err(ComputeError::Leaving)), "{stopped:?}");
+    };
+    let told = || world.proxy().calls("StopTask").len();
+    world.proxy().fault("StopTask", answer(json!({ "task": leaving })), 1);
+    left(world.ecs().stop(plan.container).await);
+    assert_eq!(told(), 1);
 
-async fn leaving_arn(world: &World, plan: &domain::plan::ContainerPlan) -> Value {
-    world.tasks(plan.container).await[0]["taskArn"].clone()
+    // Who told it knows its name.
+    let described = json!({ "tasks": [leaving], "failures": [] });
+    world.proxy().fault("DescribeTasks", answer(described.clone()), 1);
+    let before = world.proxy().calls("ListTasks").len();
+    left(world.ecs().stop(plan.container).await);
+    assert_eq!(world.proxy().calls("ListTasks").len(), before);
+
+    // Another has to find it.
+    world.proxy().fault("ListTasks", answer(json!({ "taskArns": [] })), 1);
+    world.proxy().fault("ListTasks", answer(json!({ "taskArns": [arn] })), 1);
+    world.proxy().fault("DescribeTasks", answer(described), 1);
+    left(world.deployed(&[]).stop(plan.container).await);
+    let [of_this, stopped] = &world.proxy().calls("ListTasks")[before..] else {
+        panic!("it asks for what runs and for what stops");
+    };
+    assert_eq!(of_this.body["startedBy"], plan.container.to_string());
+    assert_eq!(of_this.body["desiredStatus"], Value::Null, "a filter beside another");
+    assert_eq!(stopped.body["desiredStatus"], "STOPPED");
+    assert_eq!(stopped.body["startedBy"], Value::Null, "a filter beside another");
+    assert_eq!(told(), 1, "once is enough");
+
+    world.call("ECS.StopTask", json!({ "cluster": world.name(), "task": arn })).await;
+    world.ecs().stop(plan.container).await.unwrap();
+    assert!(!world.lives(plan.container));
 }
 
 #[tokio::test]

@@ -263,8 +263,9 @@ async fn who_wants_a_stream_is_sent_where_it_is_with_a_ticket_that_works_once() 
 async fn a_stream_is_streamed_and_ends_before_its_time() {
     let world = World::start().await;
     let ids = world.everything_for(&route("runs.get")).await;
-    let function =
-        Function::start("sessions", "sessions.events.stream", &world.environment()).await;
+    let mut environment = world.environment();
+    environment.push(("AWS_LAMBDA_LOG_LEVEL", "DEBUG".to_owned()));
+    let function = Function::start("sessions", "sessions.events.stream", &environment).await;
     let event = world.sample("sessions.events.stream", &ids);
     let time = Duration::from_secs(7);
     assert!(time < PATIENCE);
@@ -279,4 +280,17 @@ async fn a_stream_is_streamed_and_ends_before_its_time() {
     let ids: Vec<_> = body.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
     let once: BTreeSet<_> = ids.iter().collect();
     assert_eq!(once.len(), ids.len(), "{body}");
+    // What is said in the log meanwhile says of whom, as what was said before.
+    let lines = function.lines();
+    let begun = lines.iter().position(|line| line["message"] == "answered").expect("a line");
+    let queries = |line: &&Value| line["target"].as_str().is_some_and(|at| at.starts_with("aws_"));
+    let meanwhile: Vec<_> = lines[begun..].iter().filter(queries).collect();
+    assert!(!meanwhile.is_empty(), "it looked again and again");
+    for line in meanwhile {
+        let invocation = &line["spans"][0];
+        assert_eq!(invocation["name"], "invocation", "{line:#}");
+        assert_eq!(invocation["realm"], world.realm.to_string(), "{line:#}");
+        assert_eq!(invocation["xray_trace_id"], TRACE, "{line:#}");
+        assert!(invocation["request_id"].is_string(), "{line:#}");
+    }
 }

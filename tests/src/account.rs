@@ -73,12 +73,20 @@ impl Account {
 
     /// The tasks that ever ran for an agent, as far as the cluster remembers.
     pub async fn tasks(&self, agent: &str) -> usize {
-        let mut tasks = 0;
+        let (mut tasks, by) = (0, container(agent).to_string());
         for status in ["RUNNING", "STOPPED"] {
-            let asked = json!({ "cluster": self.stack, "desiredStatus": status,
-                "startedBy": container(agent).to_string() });
-            let found = self.call("ecs", "list_tasks", asked).await;
-            tasks += found["taskArns"].as_array().expect("a list").len();
+            let mut asked = json!({ "cluster": self.stack, "desiredStatus": status });
+            loop {
+                let listed = self.call("ecs", "list_tasks", asked.clone()).await;
+                let some = json!({ "cluster": self.stack, "tasks": listed["taskArns"] });
+                let found = self.call("ecs", "describe_tasks", some).await;
+                let found = found["tasks"].as_array().expect("a list");
+                tasks += found.iter().filter(|task| task["startedBy"] == by).count();
+                if listed["nextToken"].is_null() {
+                    break;
+                }
+                asked["nextToken"] = listed["nextToken"].clone();
+            }
         }
         tasks
     }
@@ -143,7 +151,9 @@ impl Account {
 
     /// The connections that follow a topic, as the table has them.
     pub async fn followers(&self, client: &Client, topic: Topic) -> Vec<String> {
-        let found = store::subscription::of_topic(&self.table(), scope(client).await, topic).await;
+        let (table, scope) = (self.table(), scope(client).await);
+        let fail = |error| panic!("{error}");
+        let found = store::subscription::of_topic(&table, scope, topic, fail).await;
         found.unwrap().followers.into_iter().map(|row| row.value.connection).collect()
     }
 

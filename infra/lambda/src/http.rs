@@ -31,6 +31,10 @@ use crate::{Error, ports};
 /// The most bytes of an answer that Lambda passes on, less what an answer has beside its body.
 const MAX_ANSWER: usize = 6 * 1024 * 1024 - 64 * 1024;
 
+/// What to do about an answer that is larger.
+const TOO_LARGE: &str = "Lambda passes on 6 MB, which are 4.5 MB of bytes: ask for parts of a file with \
+     `Range`, and for less of anything else at a time";
+
 /// What is kept back of an invocation's time, to say that it was not enough.
 const RESERVE: Duration = Duration::from_millis(500);
 
@@ -116,9 +120,7 @@ impl Door {
             Ok(response) if sent(&response) <= MAX_ANSWER => {
                 return response.map(Full::new);
             }
-            Ok(_) if self.reads => {
-                (ProblemKind::InvalidParameter, "the answer is too large: ask for less at a time")
-            }
+            Ok(_) if self.reads => (ProblemKind::TransferTooLarge, TOO_LARGE),
             Ok(_) => (ProblemKind::Internal, "the answer is too large"),
             Err(_) => (ProblemKind::Internal, "the answer ended before it was complete"),
         };

@@ -37,6 +37,9 @@ const START_TRIES: u32 = 14;
 /// How long a shim may be silent, which says something every minute at least.
 const SILENCE: Duration = Duration::from_secs(150);
 
+/// A shim says something every quarter of a second, and each look at who follows it is three reads.
+const UNHEARD: Duration = Duration::from_secs(2);
+
 /// How long a scheduler may take over one errand: longer than its function may live, so that no two
 /// carry out one errand at once.
 pub(crate) const LEASE: Duration = Duration::from_secs(150);
@@ -81,7 +84,7 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
             None => Arc::new(Ungranted),
         },
         compute: match sdk(&[Grant::ComputeStart, Grant::ComputeStop])? {
-            Some(sdk) => Arc::new(Ecs::new(sdk, environment, Arc::clone(clock))?),
+            Some(sdk) => Arc::new(Ecs::new(sdk, environment)?),
             None => Arc::new(Ungranted),
         },
         push: match sdk(&[Grant::Push])? {
@@ -119,6 +122,7 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
         start: start(&process.environment),
         start_tries: START_TRIES,
         lease: LEASE,
+        unheard: UNHEARD,
         events_url: events_url.map(str::to_owned),
         ..Settings::new(signing_key)
     };

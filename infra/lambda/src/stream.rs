@@ -10,9 +10,10 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderValue, Response};
 use futures::StreamExt;
+use futures::stream::poll_fn;
 use gate::{Function, Gate, Route};
 use lambda_http::{Context, Request, RequestExt};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::http::Door;
 use crate::invocation::left;
@@ -48,8 +49,8 @@ async fn begin(door: &Door, mut request: Request) -> Response<Body> {
         door.told(&response, started);
         response
     };
-    let response = begun.instrument(span).await;
-    response.map(|body| within(&door.process, body.into_data_stream(), context))
+    let response = begun.instrument(span.clone()).await;
+    response.map(|body| within(&door.process, body.into_data_stream(), context, span))
 }
 
 /// Takes a ticket out of the query and presents it: who follows a redirect can send no header, and
@@ -69,8 +70,8 @@ fn present(request: &mut Request) {
     }
 }
 
-/// What `body` has to say within the time of its invocation.
-fn within(process: &Process, body: BodyDataStream, context: Context) -> Body {
+/// What `body` has to say within the time of its invocation, with whose log it is in every line.
+fn within(process: &Process, body: BodyDataStream, context: Context, span: Span) -> Body {
     let (clock, telemetry) = (process.clock.clone(), process.telemetry.clone());
     let time = left(&*clock, &context, RESERVE);
     let end = async move {
@@ -78,5 +79,6 @@ fn within(process: &Process, body: BodyDataStream, context: Context) -> Body {
     };
     let flushed = futures::stream::once(async move { telemetry.flush(&context) });
     let body = body.take_until(Box::pin(end)).map(Some).chain(flushed.map(|()| None));
-    Body::from_stream(body.filter_map(std::future::ready))
+    let mut body = Box::pin(body.filter_map(std::future::ready));
+    Body::from_stream(poll_fn(move |task| span.in_scope(|| body.poll_next_unpin(task))))
 }

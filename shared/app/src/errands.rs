@@ -147,6 +147,8 @@ impl Errands<'_> {
             Ok(outcome) => outcome,
             // Nothing is there any more to do it to.
             Err(Error::NotFound(_)) => Outcome::Done,
+            // It was told to stop. Whoever waited for it would hold up what is due meanwhile.
+            Err(Error::Leaving) => Outcome::Again(pace(attempt)),
             Err(error) => {
                 tracing::warn!(%errand, attempt, %error, "an errand failed");
                 Outcome::Again(backoff(attempt))

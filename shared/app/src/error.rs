@@ -139,6 +139,9 @@ pub enum Error {
     /// Something behind the control plane does not answer.
     #[error("something behind the control plane does not answer; try again")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is to be stopped first is on its way out.
+    #[error("what runs is being stopped; try again in a moment")]
+    Leaving,
     /// A mistake of ours.
     #[error("the control plane failed")]
     Bug(&'static str),
@@ -159,6 +162,7 @@ impl From<ComputeError> for Error {
         match error {
             ComputeError::Refused(why) => Self::Platform(why),
             ComputeError::Unavailable(source) => Self::Unavailable(source),
+            ComputeError::Leaving => Self::Leaving,
         }
     }
 }
@@ -233,7 +237,7 @@ impl From<Error> for Problem {
             Error::Cursor => K::InvalidCursor,
             Error::KeyReused => K::IdempotencyKeyReused,
             Error::InProgress => K::IdempotencyInProgress,
-            Error::Platform(_) | Error::Unavailable(_) => K::Unavailable,
+            Error::Platform(_) | Error::Unavailable(_) | Error::Leaving => K::Unavailable,
             Error::Bug(_) => K::Internal,
         };
         if let Error::Unavailable(source) = &error {

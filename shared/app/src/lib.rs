@@ -91,6 +91,9 @@ pub struct Settings {
     pub lease: Duration,
     /// How long a client may be sent the past of a topic before it is asked to come back for the rest.
     pub replay: Duration,
+    /// How long nobody is looked for, once nobody was found to follow what is being said: a client that
+    /// comes in that time may miss so much of it, and nothing that is durable.
+    pub unheard: Duration,
     /// Where clients open streams: a WebSocket address.
     pub stream_url: String,
     /// Where agents of the catalog come from, and what bundles are made of.
@@ -115,6 +118,7 @@ impl Settings {
             start_tries: 3,
             lease: Duration::from_secs(30),
             replay: Duration::from_secs(20),
+            unheard: Duration::ZERO,
             sources: registry::Sources::official(),
             stream_url: String::new(),
             events_url: None,
@@ -129,13 +133,18 @@ pub struct App {
     settings: Arc<Settings>,
     /// Milliseconds.
     listens_since: Arc<AtomicU64>,
+    unheard: Arc<stream::Unheard>,
 }
 
 impl App {
     /// The use cases over `ports`.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let listens_since = Arc::default();
-        Self { ports: Arc::new(ports), settings: Arc::new(settings), listens_since }
+        Self {
+            ports: Arc::new(ports),
+            settings: Arc::new(settings),
+            listens_since: Arc::default(),
+            unheard: Arc::default(),
+        }
     }
 
     /// The same use cases, refusing every call of a port that `grants` does not name: what IAM does

@@ -35,6 +35,9 @@ pub enum ComputeError {
     /// It did not work this time.
     #[error("the platform could not do it")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is to be stopped has been told to and is on its way out: ask again in a while.
+    #[error("what runs has been told to stop and has not yet")]
+    Leaving,
 }
 
 /// What the platform says of one container.
@@ -57,14 +60,20 @@ pub trait Compute: Send + Sync + fmt::Debug {
     async fn provision(&self, plan: &ContainerPlan) -> Result<(), ComputeError>;
 
     /// Ends every process of the container and removes what it held, but for workspace and home.
-    /// Returns when nothing is left. Idempotent; an unknown container is a stopped one.
+    /// Returns when nothing is left, or, where that takes a while, at once with
+    /// [`ComputeError::Leaving`]: who asks again learns when it is done. Idempotent; an unknown container
+    /// is a stopped one.
     async fn stop(&self, container: ContainerId) -> Result<(), ComputeError>;
 
-    /// The same for one start, and for no later one that may have taken its place. A platform that does
-    /// several things at once overrides this: between look and stop another start may have come.
+    /// The same for one start, and for no later one that may have taken its place; where the end takes a
+    /// while it is not waited for. A platform that does several things at once overrides this: between
+    /// look and stop another start may have come.
     async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
         if self.describe(start.container).await? == Some(start) {
-            self.stop(start.container).await?;
+            return match self.stop(start.container).await {
+                Err(ComputeError::Leaving) => Ok(()),
+                stopped => stopped,
+            };
         }
         Ok(())
     }

@@ -291,9 +291,11 @@ impl Machine for ContainerLifecycle {
 
 /// What a container is to be like. Two sessions that ask for the same may share one.
 ///
-/// `env` is for every agent in it, beneath the agent's own. The rest is what a fleet of many kinds of
+/// `env` is for every agent in it, beneath the agent's own. By processors and memory a platform that has
+/// containers of several sizes chooses the smallest with as much. The rest is what a fleet of many kinds of
 /// machines would choose by: here it is kept, compared and shown, and decides nothing else. What agents
-/// may take and reach is decided by the installation and the realm, never by who asks.
+/// may take and reach, and which sizes there are, is decided by the installation and the realm, never by
+/// who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Profile {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentSpec, Driver, Effort, Elicitations, Permissions, RunLimits};
 use crate::bundle::{Bundle, BundleState};
-use crate::container::Profile;
+use crate::container::{Profile, Resources};
 use crate::realm::RealmPolicy;
 use crate::registry::Platform;
 use crate::session::{McpServer, Setup};
@@ -32,6 +32,9 @@ pub struct ContainerPlan {
     pub token: String,
     /// Repositories the operator offers, to be mounted read-only at `/repositories/<name>`.
     pub repositories: Vec<Slug>,
+    /// What it is to have at least, as far as anybody has said: a platform with containers of several
+    /// sizes chooses by it.
+    pub resources: Resources,
 }
 
 /// Where bundles are seen in a container, read-only, each under its digest: also one that is made while

@@ -3,8 +3,8 @@
 use domain::{RealmId, SubscriptionId, Timestamp, Topic};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{self, Document, Loaded, decode};
-use crate::{Cursor, Direction, Error, Expect, Key, Query, Range, Scope, Table, Write, keys};
+use crate::document::{self, Document, Loaded, Malformed, from_body};
+use crate::{Cursor, Direction, Error, Expect, Item, Key, Query, Range, Scope, Table, Write, keys};
 
 /// One subscription of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,8 +81,15 @@ pub struct Followed {
     pub followers: Vec<Loaded<Subscription>>,
 }
 
-/// All that is known of a topic: one round trip, or one for every thousand that follow it.
-pub async fn of_topic(table: &dyn Table, scope: Scope, topic: Topic) -> Result<Followed, Error> {
+/// All that is known of a topic: one round trip, or one for every thousand that follow it. A row that
+/// does not read is told to `malformed` and stands in nobody's way: a follower is left out, and what was
+/// noted of how far was published counts as nothing, to be written anew.
+pub async fn of_topic(
+    table: &dyn Table,
+    scope: Scope,
+    topic: Topic,
+    mut malformed: impl FnMut(Malformed) + Send,
+) -> Result<Followed, Error> {
     let (mut followed, mut after) = (Followed::default(), None::<Cursor>);
     let mark = keys::published(scope, topic);
     loop {
@@ -96,10 +103,18 @@ pub async fn of_topic(table: &dyn Table, scope: Scope, topic: Topic) -> Result<F
         };
         let page = table.query(query).await?;
         for item in &page.items {
-            if item.key == mark {
-                followed.published = Some(decode(item)?);
+            let Item { key, body, version, .. } = item;
+            if *key == mark {
+                let value = from_body(&key.pk, &key.sk, body).unwrap_or_else(|error| {
+                    malformed(error);
+                    Published { realm: scope.realm(), topic, last: 0 }
+                });
+                followed.published = Some(Loaded { value, version: *version });
             } else {
-                followed.followers.push(decode(item)?);
+                match from_body(&key.pk, &key.sk, body) {
+                    Ok(value) => followed.followers.push(Loaded { value, version: *version }),
+                    Err(error) => malformed(error),
+                }
             }
         }
         match page.next {

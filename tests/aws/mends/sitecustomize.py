@@ -17,6 +17,7 @@ import limits
 
 def ecs(module):
     one_task_for_one_token(module)
+    started_by_alone(module)
     nothing_left_of_a_stopped_task(module)
     events_of_stopped_tasks(module)
 
@@ -55,6 +56,25 @@ def one_task_for_one_token(module):
 
     module._run_task = mended
     module._ACTION_MAP["RunTask"] = mended
+
+
+def started_by_alone(module):
+    """ListTasks: startedBy must be the only filter of a call. The emulator takes others beside it."""
+    list_tasks = module._list_tasks
+    others = ("containerInstance", "desiredStatus", "family", "launchType", "serviceName")
+
+    def mended(data):
+        beside = [other for other in others if data.get(other)]
+        if data.get("startedBy") and beside:
+            return module.error_response_json(
+                "InvalidParameterException",
+                f"startedBy is the only filter that can be used, and there is {', '.join(beside)}.",
+                400,
+            )
+        return list_tasks(data)
+
+    module._list_tasks = mended
+    module._ACTION_MAP["ListTasks"] = mended
 
 
 def nothing_left_of_a_stopped_task(module):

@@ -3,15 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use app::ports::{Compute, Observed};
 use async_trait::async_trait;
-use aws::compute::{CONTAINER, Ecs};
+use aws::compute::{CONTAINER, Ecs, SIZES};
 use aws::{Environment, Sdk};
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId};
-use host::SystemClock;
 use serde_json::{Value, json};
 use tests::compute::{PATIENCE, Platform};
 use tests::emulator::{self, Emulator};
@@ -70,18 +68,17 @@ impl World {
     async fn prepare(&self) {
         build(IMAGE, "scratch");
         self.call("ECS.CreateCluster", json!({ "clusterName": self.name })).await;
-        self.call(
-            "ECS.RegisterTaskDefinition",
-            json!({
-                "family": format!("{}-small", self.name),
+        for size in SIZES {
+            let definition = json!({
+                "family": format!("{}-{}", self.name, size.name),
                 "networkMode": "awsvpc",
                 "requiresCompatibilities": ["FARGATE", "EC2"],
                 "cpu": "256",
                 "memory": "512",
                 "containerDefinitions": [{ "name": CONTAINER, "image": IMAGE, "essential": true }],
-            }),
-        )
-        .await;
+            });
+            self.call("ECS.RegisterTaskDefinition", definition).await;
+        }
         let queue = self.call("AmazonSQS.CreateQueue", json!({ "QueueName": self.name })).await;
         assert_eq!(queue["QueueUrl"], self.queue(), "{queue}");
         let pattern = json!({
@@ -123,13 +120,13 @@ impl World {
     pub(crate) async fn tasks(&self, container: ContainerId) -> Vec<Value> {
         let mut all = Vec::new();
         for status in ["RUNNING", "STOPPED"] {
-            let (cluster, by) = (&self.name, container.to_string());
-            let filter = json!({ "cluster": cluster, "startedBy": by, "desiredStatus": status });
+            let filter = json!({ "cluster": self.name, "desiredStatus": status });
             let arns = self.call("ECS.ListTasks", filter).await["taskArns"].clone();
-            let asked = json!({ "cluster": cluster, "tasks": arns, "include": ["TAGS"] });
+            let asked = json!({ "cluster": self.name, "tasks": arns, "include": ["TAGS"] });
             let found = self.call("ECS.DescribeTasks", asked).await;
             all.extend(found["tasks"].as_array().unwrap().iter().cloned());
         }
+        all.retain(|task| task["startedBy"] == container.to_string());
         all
     }
 
@@ -228,7 +225,7 @@ impl Platform for World {
 fn ecs(endpoint: &str, more: &[(&str, &str)]) -> Ecs {
     let environment = environment(endpoint, more);
     let sdk = Sdk::new(&environment).unwrap();
-    Ecs::new(&sdk, &environment, Arc::new(SystemClock::default())).unwrap()
+    Ecs::new(&sdk, &environment).unwrap()
 }
 
 fn environment(endpoint: &str, more: &[(&str, &str)]) -> Environment {

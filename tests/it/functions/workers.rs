@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::route;
 use super::runtime_api::{Answer, Function};
 use super::world::World;
 
@@ -73,6 +74,26 @@ async fn a_change_nudges_the_scheduler_once_for_each_moment() {
     let answer = function.invoke(&event.to_string()).await.whole();
     let first = &event["Records"][0]["dynamodb"]["SequenceNumber"];
     assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": first }] }));
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_read_holds_nobody_up() {
+    let world = World::start().await;
+    let function = worker(&world, "workers.changes").await;
+    let one = world.everything_for(&route("sessions.get")).await;
+    world.spoil_follower(&one).await;
+    let taken = json!({ "batchItemFailures": [] });
+    let answer = function.invoke(&world.change_of(&one, 100)).await.whole();
+    assert_eq!(answer, taken, "{}", function.log());
+    assert_eq!(world.logged().await, 1, "{}", function.log());
+    // Nor does a log whose end is not known: nothing can be put behind it.
+    world.spoil_log(2).await;
+    let answer = function.invoke(&world.change_of(&one, 101)).await.whole();
+    assert_eq!(answer, taken, "{}", function.log());
+    let told = function.lines().into_iter().filter(|line| line["level"] == "ERROR");
+    let told: Vec<_> = told.filter_map(|line| Some(line["error"].as_str()?.to_owned())).collect();
+    assert!(told.len() >= 2, "{told:?}");
+    assert!(told.iter().all(|error| error.contains("does not read")), "{told:?}");
 }
 
 #[tokio::test]

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use app::ports::{Clock, Ids as _};
 use app::shim::ShimCaller;
 use app::{App, Ports, Settings};
-use aws::Sdk;
 use aws::blobs::Bucket;
+use aws::{DynamoTable, Sdk};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use domain::event::Event;
 use domain::key::PresentedKey;
 use domain::plan::ContainerPlan;
-use domain::{AgentId, KeyId, RealmId};
+use domain::{AgentId, KeyId, RealmId, SubscriptionId, Topic};
 use embedded::feed::LocalFeed;
 use embedded::push::LocalPush;
 use gate::{Gate, Route};
 use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
-use store::{Commit, Table, Write};
+use store::{Commit, Expect, Key, Table, Write, keys};
 use tests::emulator::{Emulator, dynamo, environment};
 use tests::nowhere::Nowhere;
 use tests::sample::{self, Ids};
@@ -179,7 +179,7 @@ impl World {
     /// Stores so many events of a session, each with this text.
     pub(crate) async fn tell(&self, ids: &Ids, count: u64, text: &str) {
         let (agent, session) = (ids["agentId"].parse().unwrap(), ids["sessionId"].parse().unwrap());
-        let table = dynamo(self.emulator.endpoint(), &self.names, self.clock.clone());
+        let table = self.table();
         for seq in 1..=count {
             let event = self.event(seq, text);
             let written = store::event::append(self.scope(), agent, session, &[event], None);
@@ -204,6 +204,34 @@ impl World {
         let image = json!({ "pk": text(&key.pk), "sk": text(&key.sk), "body": text(&body) });
         let change = json!({ "SequenceNumber": "1", "NewImage": image });
         json!({ "Records": [{ "eventName": "INSERT", "dynamodb": change }] }).to_string()
+    }
+
+    /// Stores what does not read, where a follower of this session would be.
+    pub(crate) async fn spoil_follower(&self, ids: &Ids) {
+        let id = SubscriptionId::new(OsIds::default().ulid(self.clock.now()));
+        let topic = Topic::Session(ids["sessionId"].parse().unwrap());
+        self.spoil(keys::subscription(self.scope(), topic, id)).await;
+    }
+
+    /// Stores what does not read, at this position of the realm's log.
+    pub(crate) async fn spoil_log(&self, position: u64) {
+        self.spoil(keys::log(self.scope(), position)).await;
+    }
+
+    async fn spoil(&self, key: Key) {
+        let body = json!({ "v": 1, "doc": {} }).to_string();
+        let put = Write::Put { key, body, index: None, expires: None, expect: Expect::Absent };
+        let commit = Commit { name: "test.spoil", writes: vec![put] };
+        self.table().commit(commit).await.unwrap();
+    }
+
+    /// How many batches the realm's log has.
+    pub(crate) async fn logged(&self) -> usize {
+        store::log::tail(&self.table(), self.scope(), None, 100).await.unwrap().len()
+    }
+
+    fn table(&self) -> DynamoTable {
+        dynamo(self.emulator.endpoint(), &self.names, self.clock.clone())
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test may enter its own realm")]

@@ -1,6 +1,7 @@
 //! Run where something is deployed, against that.
 
 mod connections;
+mod egress;
 mod killed;
 mod limits;
 mod refused;

@@ -1,25 +1,28 @@
 //! What a sweep costs, counted: calls of the table and of the platform, of which nothing runs really.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use app::containers::Reconciled;
+use app::errands::Outcome;
 use app::ports::{Clock, Compute, ComputeError, Ids, Observed};
 use app::{App, Ports, Settings};
 use async_trait::async_trait;
 use domain::container::{Container, ContainerState};
+use domain::due::{Due, Errand};
 use domain::plan::ContainerPlan;
-use domain::{AgentId, ContainerId, RealmId};
+use domain::{AgentId, ContainerId, DueId, RealmId};
 use embedded::feed::LocalFeed;
 use embedded::push::LocalPush;
 use embedded::sqlite::SqliteTable;
-use host::{OsIds, SystemClock};
+use host::OsIds;
 use store::live::Mark;
 use store::realm::{Counter, count};
 use store::{Commit, Expect, Scope, Table, document, keys};
 use tempfile::TempDir;
+use tests::clock::Hand;
 
 use crate::in_process::Counting;
 
@@ -31,6 +34,8 @@ struct Fleet {
     lists: AtomicUsize,
     looks: AtomicUsize,
     stops: AtomicUsize,
+    /// Whether what is stopped takes a while.
+    slow: AtomicBool,
 }
 
 #[async_trait]
@@ -41,8 +46,11 @@ impl Compute for Fleet {
 
     async fn stop(&self, container: ContainerId) -> Result<(), ComputeError> {
         self.stops.fetch_add(1, Ordering::Relaxed);
-        self.runs.lock().unwrap().retain(|start| start.container != container);
-        Ok(())
+        let mut runs = self.runs.lock().unwrap();
+        let before = runs.len();
+        runs.retain(|start| start.container != container);
+        let leaves = runs.len() < before && self.slow.load(Ordering::Relaxed);
+        if leaves { Err(ComputeError::Leaving) } else { Ok(()) }
     }
 
     async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
@@ -81,6 +89,7 @@ struct World {
     table: Arc<Counting>,
     fleet: Arc<Fleet>,
     starts: Vec<Observed>,
+    clock: Arc<Hand>,
     _dir: TempDir,
 }
 
@@ -91,7 +100,7 @@ type Cost = (Reconciled, [usize; 5]);
 impl World {
     async fn with(many: usize, age: Duration, lag: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SystemClock::default());
+        let clock = Arc::new(Hand::default());
         let inner = SqliteTable::open(dir.path().join("reeve.db"), clock.clone()).unwrap();
         let (reads, commits) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let table = Arc::new(Counting { inner, reads, commits });
@@ -140,7 +149,7 @@ impl World {
             table.inner.commit(commit).await.unwrap();
         }
         let app = App::new(ports, Settings::new(Some([7; 32])));
-        Self { app, table, fleet, starts, _dir: dir }
+        Self { app, table, fleet, starts, clock, _dir: dir }
     }
 
     fn calls(&self) -> [usize; 5] {
@@ -229,4 +238,42 @@ async fn a_start_that_a_late_platform_does_not_show_yet_is_not_missed() {
         assert_eq!(found, Reconciled { kept: 2, over, ..Reconciled::default() }, "{age:?}");
         assert_eq!(world.row(1).await.state == ContainerState::Failed, over == 1);
     }
+}
+
+#[tokio::test]
+async fn who_stops_all_waits_for_what_takes_a_while() {
+    let world = World::with(20, OLD, Duration::ZERO).await;
+    world.fleet.slow.store(true, Ordering::Relaxed);
+    world.app.containers().stop_all().await.unwrap();
+    assert_eq!(world.calls()[4], 40, "each is told, and asked after");
+    assert!(world.fleet.runs.lock().unwrap().is_empty());
+    for which in 0..20 {
+        assert_eq!(world.row(which).await.state, ContainerState::Failed);
+    }
+}
+
+#[tokio::test]
+async fn a_scheduler_waits_for_nothing_that_takes_a_while() {
+    let world = World::with(1, OLD, Duration::ZERO).await;
+    world.fleet.slow.store(true, Ordering::Relaxed);
+    let Observed { realm, container, .. } = world.starts[0];
+    let wished = Container { state: ContainerState::Hibernating, ..world.row(0).await };
+    let now = world.clock.now();
+    let errand = Errand::Stop { container };
+    let due = Due::new(DueId::new(OsIds::default().ulid(now)), realm, errand, now);
+    let writes = vec![document::put(&wished, Expect::Version(1)), store::due::put(&due)];
+    world.table.inner.commit(Commit { name: "test.stop", writes }).await.unwrap();
+    let carry_out = async || {
+        let tick = world.app.errands().tick().await.unwrap();
+        let [due] = &tick.due[..] else { panic!("one is due: {tick:?}") };
+        let held = world.app.errands().claim(due).await.unwrap().expect("nobody else has it");
+        world.app.errands().carry_out(&held).await.unwrap()
+    };
+    let outcome = carry_out().await;
+    let Outcome::Again(pause) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(world.row(0).await.state, ContainerState::Hibernating, "it has been told to");
+    world.clock.advance(pause);
+    assert_eq!(carry_out().await, Outcome::Done);
+    assert_eq!(world.row(0).await.state, ContainerState::Stopped);
+    assert_eq!(world.calls()[4], 2, "told once, and asked after once");
 }

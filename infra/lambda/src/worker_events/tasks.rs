@@ -3,8 +3,6 @@
 //! What holds here: an event only names a task; what became of it is asked of the cluster. One that
 //! got lost is made good by the next schedule, which compares all that runs with all that should.
 
-use std::sync::Arc;
-
 use app::App;
 use app::containers::Reconciled;
 use aws::compute::Ecs;
@@ -29,7 +27,7 @@ struct Detail {
 
 /// Takes note of tasks for as long as the process lives.
 pub(super) async fn serve(process: Process, app: App) -> Result<(), Error> {
-    let cluster = Ecs::new(process.sdk()?, &process.environment, Arc::clone(&process.clock))?;
+    let cluster = Ecs::new(process.sdk()?, &process.environment)?;
     each(process, async |event: Event, _| {
         let Some(task) = event.detail.task_arn else {
             let Reconciled { kept, removed, over, left } = app.containers().reconcile().await?;

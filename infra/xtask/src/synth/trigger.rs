@@ -93,9 +93,10 @@ fn changes(name: &str, add: &mut impl FnMut(&str, Value)) {
                 // A batch that comes again begins where it began, so that whoever publishes knows it.
                 "BisectBatchOnFunctionError": false,
                 "FunctionResponseTypes": ["ReportBatchItemFailures"],
-                // For as long as the stream keeps them: what is given up is a gap for who follows.
+                // For almost as long as the stream keeps them: what is given up is a gap for who follows,
+                // and what has left the stream by itself would not be told to anybody.
                 "MaximumRetryAttempts": -1,
-                "MaximumRecordAgeInSeconds": -1,
+                "MaximumRecordAgeInSeconds": 82_800,
                 "DestinationConfig": { "OnFailure": { "Destination": { "Ref": "DeadLetters" } } },
             },
         }),

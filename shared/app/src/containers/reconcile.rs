@@ -7,6 +7,7 @@
 //! thousand marks and one list, and then what differs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use domain::ContainerId;
 use domain::Timestamp;
@@ -28,6 +29,12 @@ use crate::ports::Observed;
 
 /// How many containers are seen to side by side.
 const AT_ONCE: usize = 16;
+
+/// How many are stopped side by side: a platform that takes fewer has the others wait.
+const STOPS: usize = 64;
+
+/// How long to wait for what is on its way out before it is looked at again.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -220,31 +227,46 @@ impl Containers<'_> {
         app.commit_own("container.over", writes).await
     }
 
-    /// Stops every container of this platform, because the installation stops. What is in flight
-    /// fails as interrupted; what waits, waits.
+    /// Stops every container of this platform, because the installation stops, some at a time, and
+    /// returns when nothing of them is left. What is in flight fails as interrupted; what waits, waits.
     pub async fn stop_all(&self) -> Result<(), Error> {
-        let all = self.0.ports.compute.list().await?;
-        let stopped = futures::future::join_all(all.into_iter().map(async |observed| {
-            #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
-            let scope = Scope::grant(observed.realm);
-            let end = End::failure(failure::INTERRUPTED, "the installation was stopped");
-            self.give_up(scope, observed.container, observed.generation, end).await?;
-            // Nobody carries out errands any more: what ran is told of here.
-            let Some(container) = self.load(scope, observed.container).await? else {
-                return Ok(());
-            };
-            for &session in container.value.busy.keys() {
-                retry_conflict(self.0, || async {
-                    match self.load(scope, observed.container).await? {
-                        Some(container) => self.settle(scope, session, &container).await,
-                        None => Ok(false),
-                    }
-                })
-                .await?;
+        let mut left = self.0.ports.compute.list().await?;
+        let mut failed = Ok(());
+        loop {
+            let stopped =
+                stream::iter(left.drain(..).map(|one| async move { (one, self.halt(one).await) }));
+            let stopped: Vec<_> = stopped.buffer_unordered(STOPS).collect().await;
+            for (one, stopped) in stopped {
+                match stopped {
+                    Ok(()) => {}
+                    Err(Error::Leaving) => left.push(one),
+                    Err(error) => failed = Err(error),
+                }
             }
-            Ok(())
-        }));
-        stopped.await.into_iter().collect()
+            if left.is_empty() {
+                return failed;
+            }
+            self.0.ports.clock.wait(LOOK).await;
+        }
+    }
+
+    /// Stops what runs, and tells of what was in it: nobody carries out errands any more.
+    async fn halt(&self, start: Observed) -> Result<(), Error> {
+        #[expect(clippy::disallowed_methods, reason = "the platform names what it ran for us")]
+        let scope = Scope::grant(start.realm);
+        let end = End::failure(failure::INTERRUPTED, "the installation was stopped");
+        self.give_up(scope, start.container, start.generation, end).await?;
+        let Some(container) = self.load(scope, start.container).await? else { return Ok(()) };
+        for &session in container.value.busy.keys() {
+            retry_conflict(self.0, || async {
+                match self.load(scope, start.container).await? {
+                    Some(container) => self.settle(scope, session, &container).await,
+                    None => Ok(false),
+                }
+            })
+            .await?;
+        }
+        Ok(())
     }
 }
 

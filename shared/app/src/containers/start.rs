@@ -139,6 +139,7 @@ impl Containers<'_> {
             generation: container.generation,
             token: app.shim_token(scope, container.id, container.generation)?,
             repositories: repositories.into_iter().collect(),
+            resources: container.profile.resource_limits.unwrap_or_default(),
         };
         app.ports.compute.provision(&plan).await?;
         retry_conflict(self.0, || async {

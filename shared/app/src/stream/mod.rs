@@ -16,7 +16,8 @@
 //! time. Whatever cannot be known to have been sent once ends the connection: its client comes back
 //! with its cursor.
 //!
-//! Deliberately absent: any knowledge of sockets, and state in memory.
+//! Deliberately absent: any knowledge of sockets, and state in memory, but for a note of seconds that
+//! nobody follows what is being said right now.
 
 mod connection;
 mod frames;
@@ -24,11 +25,13 @@ mod past;
 mod publish;
 mod sequence;
 mod subscribe;
+mod unheard;
 
 use std::time::Duration;
 
 pub use connection::Peer;
 pub use publish::{Change, Delivery};
+pub(crate) use unheard::Unheard;
 
 use crate::App;
 

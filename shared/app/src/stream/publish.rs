@@ -61,7 +61,8 @@ impl Stream<'_> {
     /// Sends what has become durable to whoever is live before it, and makes whoever is pending read
     /// on. The changes of one partition must come in order, one call at a time. Reads who follows each
     /// topic, and events of the log only where somebody does; with [`Delivery::Again`] writes once for
-    /// each topic that somebody follows.
+    /// each topic that somebody follows. What does not read is said and passed over, with its topic at
+    /// most: it never will, and is not to hold up others.
     pub async fn publish(&self, changes: Vec<Change>, delivery: Delivery) -> Result<(), Error> {
         let mut sessions = BTreeMap::<(RealmId, SessionId), Vec<Piece>>::new();
         let mut logs = BTreeMap::<(RealmId, Topic), Vec<Entry>>::new();
@@ -84,26 +85,38 @@ impl Stream<'_> {
         let sessions = sessions.into_iter().map(async |((realm, session), pieces)| {
             let topic = Topic::Session(session);
             let followed = self.followed(scope(realm), topic).await?;
-            self.tell(realm, topic, pieces, followed, delivery).await
+            passed(self.tell(realm, topic, pieces, followed, delivery).await)
         });
         let logs = logs.into_iter().map(async |((realm, topic), entries)| {
-            let followed = self.followed(scope(realm), topic).await?;
-            if followed.followers.is_empty() {
-                return Ok(());
-            }
-            let mut pieces = Vec::new();
-            for some in entries.chunks(store::MAX_BATCH) {
-                let some: Vec<_> = some.iter().collect();
-                pieces.extend(self.pieces(scope(realm), &some).await?);
-            }
-            self.tell(realm, topic, pieces, followed, delivery).await
+            passed(self.tell_of(realm, topic, &entries, delivery).await)
         });
         let (sessions, logs) = futures::future::join(join_all(sessions), join_all(logs)).await;
         sessions.into_iter().chain(logs).collect()
     }
 
+    /// Sends what the entries of a log stand for to who follows the topic.
+    async fn tell_of(
+        &self,
+        realm: RealmId,
+        topic: Topic,
+        entries: &[Entry],
+        delivery: Delivery,
+    ) -> Result<(), Error> {
+        let followed = self.followed(scope(realm), topic).await?;
+        if followed.followers.is_empty() {
+            return Ok(());
+        }
+        let mut pieces = Vec::new();
+        for some in entries.chunks(store::MAX_BATCH) {
+            let some: Vec<_> = some.iter().collect();
+            pieces.extend(self.pieces(scope(realm), &some).await?);
+        }
+        self.tell(realm, topic, pieces, followed, delivery).await
+    }
+
     /// Sends a piece of what is being said to whoever follows it. One read for each of three topics,
-    /// and none where nobody can follow anything.
+    /// and none where nobody can follow anything, or nobody was seen to a moment ago: who has just come
+    /// may miss pieces, which are whole in what is durable.
     pub(crate) async fn say(
         &self,
         scope: Scope,
@@ -111,30 +124,37 @@ impl Stream<'_> {
         session_id: SessionId,
         live: &LiveEvent,
     ) -> Result<(), Error> {
-        if self.0.ports.push.deserted() {
+        let (session, now) = ((scope.realm(), session_id), self.0.now());
+        if self.0.ports.push.deserted() || self.0.unheard.covers(session, now) {
             return Ok(());
         }
         let topics = [Topic::Session(session_id), Topic::Agent(agent_id), Topic::Realm];
         let told = topics.map(async |topic| {
             let followed = self.followed(scope, topic).await?;
-            let wanted =
-                followed.followers.into_iter().map(|row| row.value).filter(|follower| {
-                    follower.live && matches!(follower.state, State::Live { .. })
-                });
-            let connections: Vec<_> = wanted.map(|follower| follower.connection).collect();
+            let followers = followed.followers.into_iter().map(|row| row.value);
+            let wanted: Vec<_> = followers.filter(|follower| follower.live).collect();
+            let heard = !wanted.is_empty();
+            let there = wanted.into_iter().filter(|one| matches!(one.state, State::Live { .. }));
+            let connections: Vec<_> = there.map(|follower| follower.connection).collect();
             if connections.is_empty() {
-                return Ok(());
+                return Ok(heard);
             }
             let event = live.view();
             let frame = Frame::Live { topic, session_id, agent_id, event };
             let frames = Arc::new(vec![text(&frame)?]);
-            self.deliver(connections.into_iter().map(|to| (to, Arc::clone(&frames)))).await
+            self.deliver(connections.into_iter().map(|to| (to, Arc::clone(&frames)))).await?;
+            Ok(heard)
         });
-        join_all(told).await.into_iter().collect()
+        let heard: Vec<bool> = join_all(told).await.into_iter().collect::<Result<_, Error>>()?;
+        if !heard.contains(&true) {
+            self.0.unheard.note(session, now, self.0.settings.unheard);
+        }
+        Ok(())
     }
 
     async fn followed(&self, scope: Scope, topic: Topic) -> Result<Followed, Error> {
-        Ok(subscription::of_topic(self.0.table(), scope, topic).await?)
+        let malformed = |error| tracing::error!(%topic, %error, "passed over");
+        Ok(subscription::of_topic(self.0.table(), scope, topic, malformed).await?)
     }
 
     async fn tell(
@@ -238,5 +258,16 @@ impl Stream<'_> {
             self.disconnect(&connection).await?;
         }
         Ok(())
+    }
+}
+
+/// What does not read now never will: it is said, and does not hold up what is beside and behind it.
+pub(super) fn passed(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(Error::Unavailable(source)) if source.is::<Malformed>() => {
+            tracing::error!(error = %source, "passed over");
+            Ok(())
+        }
+        done => done,
     }
 }

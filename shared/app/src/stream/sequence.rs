@@ -7,6 +7,7 @@ use domain::{RealmId, Timestamp};
 use store::log::{self, Entry, Place};
 
 use super::connection::scope;
+use super::publish::passed;
 use super::{Change, Stream};
 use crate::Error;
 use crate::commit::retry_conflict;
@@ -29,8 +30,9 @@ struct New {
 
 impl Stream<'_> {
     /// Gives the batches among `changes` their positions in the logs of their realms, in the order of
-    /// `changes`. Whatever has its position keeps it, so that it may be said again. One read and one
-    /// commit for each realm, and one more for every fifty batches.
+    /// `changes`. Whatever has its position keeps it, so that it may be said again. A log that does not
+    /// read is said and passed over. One read and one commit for each realm, and one more for every fifty
+    /// batches.
     pub async fn sequence(&self, changes: &[Change]) -> Result<(), Error> {
         let mut realms = BTreeMap::<RealmId, Vec<New>>::new();
         for change in changes {
@@ -44,7 +46,7 @@ impl Stream<'_> {
         }
         for (realm, batches) in realms {
             for some in batches.chunks(SOME) {
-                retry_conflict(self.0, || self.append(realm, some)).await?;
+                passed(retry_conflict(self.0, || self.append(realm, some)).await)?;
             }
         }
         Ok(())

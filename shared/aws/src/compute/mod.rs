@@ -12,9 +12,14 @@
 //!   from the moment ECS has decided to stop it.
 //! - The boot document is an override of the task's environment: whoever may describe the account's
 //!   tasks sees its token, which is worth nothing but to that start, and nothing once it is over.
-//! - Throttled and failed calls are made again with jitter, inside a deadline for all attempts.
-//! - There is one task definition for each size, made by the template and never here; what is one
-//!   container's own comes as an override of its environment.
+//! - Throttled and failed calls are made again with jitter, inside a deadline for all attempts. No more
+//!   than a few calls of a question are made at once, and no more than a few stops, however many are asked
+//!   for: what ECS allows is the whole account's.
+//! - Nobody waits for a task to end, which takes up to minutes: it is told to, and who asks again learns
+//!   whether it has.
+//! - There is one task definition for each size, made by the template and never here; the container's
+//!   plan says how much it has to have, and the smallest with as much is taken. What is one container's own
+//!   comes as an override of its environment.
 //!
 //! `ListTasks` may lag behind `RunTask` by seconds: a start that is younger than [`Compute::lag`] says is
 //! not missed. A stop that overtakes the list leaves a task behind: its shim is refused and ends, and
@@ -29,12 +34,14 @@
 //! [`forget`](Compute::forget) has nothing to remove.
 
 mod reason;
+mod size;
 mod tasks;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::ports::{Clock, Compute, ComputeError, Observed};
+use app::ports::{Compute, ComputeError, Observed};
 use async_trait::async_trait;
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::error::SdkError;
@@ -49,19 +56,18 @@ use domain::limits::Limits;
 use domain::plan::ContainerPlan;
 use domain::walls::Wall;
 use domain::{AgentId, ContainerId};
-use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 use wire::shim::{BOOT_VARIABLE, Boot, Egress, Walls};
 
 use crate::fault::Fault;
 use crate::{Capacity, Environment, EnvironmentError, Sdk};
 use reason::{refused, unavailable};
+pub use size::{SIZES, Size};
 use tasks::Task;
 
 /// The name of the container in every task definition of ours that runs a shim.
 pub const CONTAINER: &str = "agent";
-
-/// The only size so far: an agent cannot ask for one yet. Each size is a family of task definitions.
-const SIZE: &str = "small";
 
 /// What the platform puts around a task, by its definition.
 const AROUND: [Wall; 6] = [
@@ -79,9 +85,8 @@ const ATTEMPTS: u32 = 6;
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
 
-/// How long a task may take from the order to stop until nothing of it is left.
-const STOP: Duration = Duration::from_secs(90);
-const LOOK: Duration = Duration::from_millis(500);
+/// How many calls of one question, and how many stops, are under way at the same time.
+const AT_ONCE: usize = 8;
 
 /// How long `ListTasks` may be behind `RunTask`: seconds, by all that is known.
 const LAG: Duration = Duration::from_secs(30);
@@ -110,21 +115,21 @@ const AGENTS: &str = "/workspace/.agents";
 #[derive(Clone, Debug)]
 pub struct Ecs {
     client: Client,
-    clock: Arc<dyn Clock>,
     cluster: String,
+    /// What the names of the families of task definitions begin with.
     family: String,
     capacity: Capacity,
     network: AwsVpcConfiguration,
     egress: String,
+    /// The tasks that were told to stop from here: to ask for them by name is one call, and to find them
+    /// takes a list of all that stopped in the cluster.
+    told: Arc<Mutex<BTreeMap<ContainerId, Vec<String>>>>,
+    stops: Arc<Semaphore>,
 }
 
 impl Ecs {
     /// Containers in the cluster that `environment` names.
-    pub fn new(
-        sdk: &Sdk,
-        environment: &Environment,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, EnvironmentError> {
+    pub fn new(sdk: &Sdk, environment: &Environment) -> Result<Self, EnvironmentError> {
         let retries = RetryConfig::standard()
             .with_max_attempts(ATTEMPTS)
             .with_initial_backoff(FIRST_BACKOFF)
@@ -145,12 +150,13 @@ impl Ecs {
             .map_err(|_| EnvironmentError::Missing("REEVE_SUBNETS"))?;
         Ok(Self {
             client: Client::from_conf(config),
-            clock,
             cluster: environment.cluster()?.to_owned(),
-            family: format!("{}-{SIZE}", environment.task_family()?),
+            family: environment.task_family()?.to_owned(),
             capacity,
             network,
             egress: environment.egress()?.to_owned(),
+            told: Arc::default(),
+            stops: Arc::new(Semaphore::new(AT_ONCE)),
         })
     }
 
@@ -192,6 +198,7 @@ impl Ecs {
         plan: &ContainerPlan,
         token: String,
     ) -> Result<(String, bool), ComputeError> {
+        let size = size::of(plan.resources)?;
         let boot = Boot {
             container: plan.container,
             generation: plan.generation,
@@ -217,7 +224,7 @@ impl Ecs {
             .client
             .run_task()
             .cluster(&self.cluster)
-            .task_definition(&self.family)
+            .task_definition(format!("{}-{}", self.family, size.name))
             .count(1)
             .client_token(token)
             .started_by(plan.container.to_string())
@@ -255,36 +262,41 @@ impl Ecs {
         Err(reason::of_failures(answer.failures()))
     }
 
-    /// Orders these tasks to stop and returns when nothing of them is left.
-    async fn end(&self, tasks: Vec<Task>) -> Result<(), ComputeError> {
-        try_join_all(tasks.iter().filter(|task| task.is_wanted()).map(|task| self.order(task)))
-            .await?;
-        let mut arns: Vec<String> = tasks.into_iter().map(|task| task.arn).collect();
-        let deadline = self.clock.now().after(STOP);
-        while !arns.is_empty() {
-            let found = self.tasks_by_arn(std::mem::take(&mut arns)).await?;
-            let left = found.into_iter().filter(|task| !task.is_over());
-            arns.extend(left.map(|task| task.arn));
-            if arns.is_empty() {
-                break;
-            }
-            if self.clock.now() >= deadline {
-                let why =
-                    format!("{} has not stopped within {} s", arns.join(", "), STOP.as_secs());
-                return Err(unavailable(Fault::new("StopTask", why)));
-            }
-            self.clock.wait(LOOK).await;
-        }
-        Ok(())
+    /// Tells those of these tasks to stop that are still wanted. Answers with the names of those of which
+    /// something is left.
+    async fn end(&self, tasks: Vec<Task>) -> Result<Vec<String>, ComputeError> {
+        let tasks = stream::iter(tasks.into_iter().filter(|task| !task.is_over()));
+        let ended = tasks.map(|task| async move {
+            let over = task.is_wanted() && self.tell(&task).await?;
+            Ok((!over).then_some(task.arn))
+        });
+        let ended: Vec<Option<String>> = ended.buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(ended.into_iter().flatten().collect())
     }
 
-    async fn order(&self, task: &Task) -> Result<(), ComputeError> {
+    /// Tells a task to stop; whether it has already.
+    async fn tell(&self, task: &Task) -> Result<bool, ComputeError> {
         let stop = self.client.stop_task().cluster(&self.cluster).task(&task.arn);
         match stop.reason(tasks::STOPPED).send().await {
-            Ok(_) => Ok(()),
+            Ok(told) => Ok(told.task().is_some_and(tasks::is_over)),
             // It is gone from the platform's memory.
-            Err(error) if reason::is_unknown_task(&error) => Ok(()),
+            Err(error) if reason::is_unknown_task(&error) => Ok(true),
             Err(error) => Err(unavailable(Fault::of("StopTask", &error))),
+        }
+    }
+
+    /// The tasks of a container that were told to stop from here, and were not seen to have stopped.
+    fn told(&self, container: ContainerId) -> Vec<String> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.get(&container).cloned().unwrap_or_default()
+    }
+
+    fn note(&self, container: ContainerId, left: &[String]) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.is_empty() {
+            told.remove(&container);
+        } else {
+            told.insert(container, left.to_vec());
         }
     }
 }
@@ -310,21 +322,35 @@ impl Compute for Ecs {
         }
         let (same, older): (Vec<_>, Vec<_>) =
             present.into_iter().partition(|task| generation(task) == plan.generation);
+        // It shares nothing with the new one, and what it says does not count any more.
         self.end(older).await?;
         if same.is_empty() { self.run(plan).await } else { Ok(()) }
     }
 
+    /// One call while what was told to stop from here has not; then two where something runs, and where
+    /// nothing does one, and two for every hundred tasks of the cluster that stopped in the last hour.
     async fn stop(&self, container: ContainerId) -> Result<(), ComputeError> {
-        let (wanted, stopping) =
-            futures::try_join!(self.wanted(container), self.stopping(container))?;
-        self.end(wanted.into_iter().chain(stopping).collect()).await
+        let _turn = self.stops.acquire().await.map_err(unavailable)?;
+        let told = self.told(container);
+        let mut left = self.tasks_by_arn(told.clone()).await?;
+        left.retain(|task| !task.is_over());
+        if left.is_empty() {
+            left = self.running(container).await?;
+            left.retain(|task| !task.is_over());
+        }
+        if left.is_empty() && told.is_empty() {
+            left = self.stopping(container).await?;
+        }
+        let left = self.end(left).await?;
+        self.note(container, &left);
+        if left.is_empty() { Ok(()) } else { Err(ComputeError::Leaving) }
     }
 
     async fn remove(&self, start: Observed) -> Result<(), ComputeError> {
-        let (wanted, stopping) =
-            futures::try_join!(self.wanted(start.container), self.stopping(start.container))?;
-        let all = wanted.into_iter().chain(stopping);
-        self.end(all.filter(|task| task.observed == start).collect()).await
+        let _turn = self.stops.acquire().await.map_err(unavailable)?;
+        let mut wanted = self.wanted(start.container).await?;
+        wanted.retain(|task| task.observed == start);
+        self.end(wanted).await.map(drop)
     }
 
     /// Two calls where something runs, else one.

@@ -2,13 +2,14 @@
 
 use app::ports::{ComputeError, Observed};
 use aws_sdk_ecs::operation::describe_tasks::DescribeTasksOutput;
+use aws_sdk_ecs::operation::list_tasks::builders::ListTasksFluentBuilder;
 use aws_sdk_ecs::types::{self, DesiredStatus, Tag, TaskField};
 use domain::ContainerId;
 use domain::plan::ContainerPlan;
-use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::Ecs;
 use super::reason::unavailable;
+use super::{AT_ONCE, Ecs};
 use crate::fault::Fault;
 
 /// The most tasks that one `DescribeTasks` takes.
@@ -39,6 +40,11 @@ pub(super) fn has_ended(task: &types::Task) -> bool {
     stopped(task.desired_status()) || stopped(task.last_status())
 }
 
+/// Whether nothing is left of a task.
+pub(super) fn is_over(task: &types::Task) -> bool {
+    task.last_status() == Some("STOPPED")
+}
+
 /// A task of ours.
 pub(super) struct Task {
     pub(super) arn: String,
@@ -63,7 +69,7 @@ impl Task {
                 generation: tag(GENERATION)?.parse().ok()?,
             },
             wanted: !has_ended(task),
-            over: task.last_status() == Some("STOPPED"),
+            over: is_over(task),
             stopped_here: task.stopped_reason() == Some(STOPPED),
         })
     }
@@ -87,37 +93,42 @@ impl Task {
 impl Ecs {
     /// The tasks of a container that run or are on their way to.
     pub(super) async fn wanted(&self, container: ContainerId) -> Result<Vec<Task>, ComputeError> {
-        let mut tasks = self.tasks(Some(container), DesiredStatus::Running).await?;
+        let mut tasks = self.running(container).await?;
         tasks.retain(Task::is_wanted);
         Ok(tasks)
     }
 
-    /// The tasks of a container that are to end and have not.
+    /// The tasks of a container that the list has as running: it may lag, so what they are by now is said
+    /// of each.
+    pub(super) async fn running(&self, container: ContainerId) -> Result<Vec<Task>, ComputeError> {
+        // `startedBy` is a filter that takes no other beside it; what is not stopped is listed.
+        let by = self.client.list_tasks().started_by(container.to_string());
+        self.tasks(by, Some(container)).await
+    }
+
+    /// The tasks of a container that are to end and have not: found among all of the cluster that are
+    /// to end or ended lately.
     pub(super) async fn stopping(&self, container: ContainerId) -> Result<Vec<Task>, ComputeError> {
-        let mut tasks = self.tasks(Some(container), DesiredStatus::Stopped).await?;
+        let stopped = self.client.list_tasks().desired_status(DesiredStatus::Stopped);
+        let mut tasks = self.tasks(stopped, Some(container)).await?;
         tasks.retain(|task| !task.is_over());
         Ok(tasks)
     }
 
     /// Every task of ours that runs or is on its way to.
     pub(super) async fn all_wanted(&self) -> Result<Vec<Task>, ComputeError> {
-        let mut tasks = self.tasks(None, DesiredStatus::Running).await?;
+        let mut tasks = self.tasks(self.client.list_tasks(), None).await?;
         tasks.retain(Task::is_wanted);
         Ok(tasks)
     }
 
     async fn tasks(
         &self,
+        list: ListTasksFluentBuilder,
         container: Option<ContainerId>,
-        status: DesiredStatus,
     ) -> Result<Vec<Task>, ComputeError> {
-        let list = self
-            .client
-            .list_tasks()
-            .cluster(&self.cluster)
-            .set_started_by(container.map(|container| container.to_string()))
-            .desired_status(status);
-        let arns: Result<Vec<String>, _> = list.into_paginator().items().send().collect().await;
+        let list = list.cluster(&self.cluster).into_paginator();
+        let arns: Result<Vec<String>, _> = list.items().send().collect().await;
         let arns = arns.map_err(|error| unavailable(Fault::of("ListTasks", &error)))?;
         let mut tasks = self.tasks_by_arn(arns).await?;
         // `startedBy` may be what somebody else said.
@@ -127,15 +138,12 @@ impl Ecs {
 
     /// What the platform still knows of these tasks, as far as they are ours.
     pub(super) async fn tasks_by_arn(&self, arns: Vec<String>) -> Result<Vec<Task>, ComputeError> {
-        let batches = arns.chunks(BATCH).map(|batch| {
-            self.client
-                .describe_tasks()
-                .cluster(&self.cluster)
-                .set_tasks(Some(batch.to_vec()))
-                .include(TaskField::Tags)
-                .send()
+        let batches: Vec<_> = arns.chunks(BATCH).map(<[String]>::to_vec).collect();
+        let batches = stream::iter(batches).map(|batch| {
+            let describe = self.client.describe_tasks().cluster(&self.cluster);
+            describe.set_tasks(Some(batch)).include(TaskField::Tags).send()
         });
-        let answers = try_join_all(batches).await;
+        let answers: Result<Vec<_>, _> = batches.buffer_unordered(AT_ONCE).try_collect().await;
         let answers = answers.map_err(|error| unavailable(Fault::of("DescribeTasks", &error)))?;
         Ok(answers.iter().flat_map(DescribeTasksOutput::tasks).filter_map(Task::of).collect())
     }

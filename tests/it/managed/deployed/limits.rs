@@ -2,6 +2,7 @@
 //! these is what the rest of the suite proves: the emulated account enforces them (tests/aws/mends).
 
 use futures::SinkExt;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tests::fault_proxy::{Fault, Held};
 use tests::stream::Stream;
@@ -81,6 +82,37 @@ async fn a_body_of_more_than_6_mb_is_refused_and_changes_nothing() {
     let theirs = client.post("/v1/agents", agent(6 * 1024 * 1024 + 1)).await;
     assert_eq!(theirs.is(413), json!({ "message": "Request Entity Too Large" }));
     assert_eq!(client.all("/v1/agents?limit=9").await, [Value::Null; 0]);
+}
+
+/// What is no text is in Base64 on its way: of 6 MB are left 4.5.
+#[tokio::test]
+async fn files_go_in_and_out_up_to_4_5_mb_and_in_parts_beyond() {
+    let (platform, ..) = disturbed().await;
+    let client = platform.realm(json!({})).await;
+    let files = format!("/v1/agents/{}/files", client.agent().await);
+    let put = async |path: &str, bytes: usize| {
+        let request = client.request(Method::PUT, &format!("{files}/raw?path={path}"));
+        let request = request.header("content-type", "application/octet-stream");
+        client.send(request.body(vec![7; bytes])).await
+    };
+    let refused = put("refused", 5 * 1024 * 1024).await;
+    assert_eq!(refused.is(413), json!({ "message": "Request Entity Too Large" }));
+    put("taken", 4 * 1024 * 1024).await.is(204);
+    let listed = client.get(&files).await.is(200).to_string();
+    assert!(listed.contains("taken") && !listed.contains("refused"), "{listed}");
+
+    // An agent may make what no request brings.
+    let agent = client.agent().await;
+    let session = client.session(&agent).await;
+    client.ask(&session, "!shell head -c 5000000 /dev/zero > big").await;
+    let big = format!("/v1/agents/{agent}/files/raw?path=big");
+    let whole = client.get(&big).await;
+    assert!(whole.text("/detail").contains("`Range`"), "{:#}", whole.body);
+    assert_eq!(whole.is(413)["code"], "transfer_too_large");
+    let part = client.request(Method::GET, &big).header("range", "bytes=4000000-4999999");
+    let part = client.send(part).await;
+    assert_eq!((part.status, part.raw.len()), (206, 1_000_000));
+    assert_eq!(part.headers["content-range"], "bytes 4000000-4999999/5000000");
 }
 
 /// The API waits for 30 s and the function may take 29: it answers before its time is over. Here it
