@@ -16,6 +16,7 @@ use store::{Expect, Query, keys};
 use wire::Page;
 use wire::session::{Configure, NewPrompt, NewSession, RunView, SessionView};
 
+use crate::agents::check_policy;
 use crate::commit::retry_conflict;
 use crate::turn::{Turn, container_id, load_run};
 use crate::{App, Caller, Error};
@@ -101,6 +102,7 @@ impl Sessions<'_> {
         let now = turn.now;
         let (agent, container) =
             app.agents().load_placed(caller, turn.session.agent, turn.place()).await?;
+        check_policy(caller, &agent.value.spec)?;
         let run = Run {
             id: RunId::new(app.ulid(now)),
             realm: caller.realm(),
