@@ -331,7 +331,8 @@ async fn a_policy_holds_for_agents_that_were_there_before_it() {
 async fn a_described_agent_that_cannot_be_had_is_refused() {
     let reeve = Reeve::start(Options::default()).await;
     let client = reeve.client();
-    let package = |kind: &str, package: &str| json!({ "type": kind, (kind): { "package": package } });
+    let package =
+        |kind: &str, package: &str| json!({ "type": kind, (kind): { "package": package } });
     let binary = |binary: Value| json!({ "type": "binary", "binary": binary });
     let at = "https://example.com/agent";
     for (distribution, code) in [
@@ -353,4 +354,50 @@ async fn a_described_agent_that_cannot_be_had_is_refused() {
     }
     assert!(client.all("/v1/agents").await.is_empty());
     assert!(client.all("/v1/registry/agents").await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_container_is_asked_to_be_it_is_or_is_refused() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    for (field, value) in [
+        ("image", json!("debian")),
+        ("sandbox_class", json!("gvisor")),
+        ("network_policy", json!("open")),
+        ("workspace_root", json!("../../etc")),
+        ("ttl", json!(1)),
+    ] {
+        let profile = json!({ (field): value });
+        let refused = client.post("/v1/containers", json!({ "profile": profile })).await;
+        assert_eq!(refused.is(422)["code"], "invalid_value", "{field}");
+        let session = json!({ "manual_agent": sample::manual(), "container_profile": profile });
+        assert_eq!(client.post("/v1/sessions", session).await.is(422)["code"], "invalid_value");
+    }
+    for (manual, platform) in [
+        (sample::manual(), json!("windows-x86_64")),
+        (
+            json!({ "platforms": ["darwin-aarch64"], "distribution": sample::manual()["distribution"] }),
+            Value::Null,
+        ),
+    ] {
+        let session = json!({ "manual_agent": manual, "platform": platform });
+        assert_eq!(client.post("/v1/sessions", session).await.is(422)["code"], "invalid_value");
+    }
+    assert!(client.all("/v1/containers").await.is_empty(), "and nothing was made");
+
+    // Nine processes are one more than it takes.
+    let profile = json!({ "workspace_root": "/workspace", "sandbox_class": "default",
+        "ttl": 1_000_000_000, "resource_limits": { "pids": 8 } });
+    let ours = json!({ "manual_agent": sample::manual(), "container_profile": profile,
+        "platform": format!("LINUX_{}", std::env::consts::ARCH) });
+    let session = client.post("/v1/sessions", ours).await.is(201);
+    let container = session["containerId"].as_str().unwrap().to_owned();
+    let session = session["id"].as_str().unwrap();
+    let sleeps = "!shell for n in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; wait";
+    let run = client.prompt(session, sleeps).await;
+    assert_eq!(client.ended(&run).await["code"], "process_limit");
+    assert_eq!(client.ask(session, "hello").await, "hello");
+    // The realm lets it be idle for twenty minutes, who made it for a second.
+    let stopped = async || detail(&client, &container).await["container"]["state"] == "stopped";
+    at_last("it is stopped once it was idle for a second", stopped).await;
 }

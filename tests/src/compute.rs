@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use app::ports::{Compute, Observed};
 use async_trait::async_trait;
+use domain::container::Resources;
 use domain::id::Ulid;
 use domain::plan::ContainerPlan;
 use domain::text::Slug;
@@ -58,6 +59,7 @@ pub fn plan() -> ContainerPlan {
         generation: 1,
         token: "a token".to_owned(),
         repositories: Vec::new(),
+        resources: Resources::default(),
     }
 }
 

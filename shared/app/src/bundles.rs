@@ -215,12 +215,7 @@ impl Bundles<'_> {
     }
 
     /// The bundle that a reference means here.
-    fn meant(
-        self,
-        realm: &Realm,
-        reference: &Reference,
-        listed: &Listed,
-    ) -> Result<Bundle, Error> {
+    fn meant(self, realm: &Realm, reference: &Reference, listed: &Listed) -> Result<Bundle, Error> {
         let platform = App::platform()?;
         let choice = Choice { version: reference.version.as_ref(), platform, kind: None };
         self.choose(realm, &reference.id, listed, &choice)
@@ -234,7 +229,9 @@ impl Bundles<'_> {
         listed: &Listed,
         choice: &Choice<'_>,
     ) -> Result<Bundle, Error> {
-        let entry = listed.entry(choice.version).ok_or(Error::NotFound("version of the agent in the catalog"))?;
+        let entry = listed
+            .entry(choice.version)
+            .ok_or(Error::NotFound("version of the agent in the catalog"))?;
         if listed.realm.is_some() && !realm.policy.manual_agents {
             return Err(Error::Policy("the realm's policy allows agents of the registry only"));
         }

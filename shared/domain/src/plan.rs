@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentSpec, Driver, Effort, Elicitations, Permissions, RunLimits};
 use crate::bundle::{Bundle, BundleState};
+use crate::container::Resources;
 use crate::realm::RealmPolicy;
 use crate::registry::Platform;
 use crate::text::{RegistryId, Slug, Version};
@@ -30,6 +31,8 @@ pub struct ContainerPlan {
     pub token: String,
     /// Repositories the operator offers, to be mounted read-only at `/repositories/<name>`.
     pub repositories: Vec<Slug>,
+    /// What each agent in it may take, where that is less than the installation allows.
+    pub resources: Resources,
 }
 
 /// Where bundles are seen in a container, read-only, each under its digest: also one that is made while

@@ -63,9 +63,9 @@ pub struct InstallAgent {
     /// An agent that is described here; it counts before `agentId`.
     #[serde(default, alias = "manual_agent", deserialize_with = "object::maybe")]
     pub manual_agent: Option<ManualAgent>,
-    /// The platform it is for. Kept by nobody: the installation's counts.
+    /// The platform it is for; one that agents do not run on here is refused.
     #[serde(default)]
-    pub platform: Option<Slug>,
+    pub platform: Option<Platform>,
     /// Environment variables of an agent that is described here or of the catalog.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 64))]
@@ -104,7 +104,8 @@ pub struct ManualAgent {
     /// Free text.
     #[serde(default)]
     pub metadata: Labels,
-    /// The platforms it is for.
+    /// The platforms it is for, in any of their names; none: any. Refused where agents run on none of
+    /// them here.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub platforms: Vec<Slug>,
@@ -189,6 +190,12 @@ impl ManualAgent {
         spec.env = self.default_env.clone();
         spec.env.extend(env.clone());
         spec
+    }
+
+    /// Whether it may be run on `platform`.
+    pub fn is_for(&self, platform: Platform) -> bool {
+        let named = |name: &Slug| name.as_str().parse() == Ok(platform);
+        self.platforms.is_empty() || self.platforms.iter().any(named)
     }
 
     /// How it is got for `platform` where it has to be downloaded; none where it is in the container.

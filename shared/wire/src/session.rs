@@ -8,6 +8,7 @@ use domain::conversation::{Offers, Setting, Settings};
 use domain::elicitation::{Elicitation, Inquiry, Reply};
 use domain::object;
 use domain::output::Output;
+use domain::registry::Platform;
 use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
 use domain::session::{Session, SessionState, Setup};
 use domain::text::{Name, Prompt, Slug, ValueId};
@@ -42,9 +43,9 @@ pub struct NewSession {
     /// What its container is to be like.
     #[serde(default, alias = "container_profile", deserialize_with = "object::maybe")]
     pub container_profile: Option<Profile>,
-    /// The platform it is for. Kept by nobody: the installation's counts.
+    /// The platform it is for; one that agents do not run on here is refused.
     #[serde(default)]
-    pub platform: Option<Slug>,
+    pub platform: Option<Platform>,
     /// How the agent is told to work.
     #[serde(default, deserialize_with = "object::one")]
     pub session: Setup,

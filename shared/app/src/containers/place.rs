@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 use domain::agent::{Agent, AgentSpec, AgentState, Labels};
 use domain::container::{CAPACITY, Container, MAX_AGENTS, Profile};
 use domain::instance::Instance;
+use domain::registry::{Entry, Listed, Platform, Reference};
 use domain::session::{Session, SessionState};
-use domain::registry::{Entry, Listed, Reference};
 use domain::text::{Argument, Name, RegistryId, VariableName};
 use domain::{AgentId, ContainerId, SessionId};
 use sha2::{Digest, Sha256};
@@ -59,6 +59,7 @@ impl Containers<'_> {
     ) -> Result<InstanceView, Error> {
         let described =
             described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &new.env)?;
+        is_ours(new.platform)?;
         self.obtainable(caller, described.as_ref()).await?;
         retry_conflict(self.0, || async {
             let container = self.there(caller, id).await?;
@@ -171,6 +172,7 @@ impl Containers<'_> {
         }
         let none = BTreeMap::new();
         let described = described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &none)?;
+        is_ours(new.platform)?;
         self.obtainable(caller, described.as_ref()).await?;
         retry_conflict(self.0, || async {
             let (agent, container, mut writes) = match &described {
@@ -272,6 +274,10 @@ impl Containers<'_> {
         new: &NewSession,
         described: &Described,
     ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
+        if let Some((field, detail)) = new.container_profile.as_ref().and_then(Profile::broken_rule)
+        {
+            return Err(Error::Invalid { field, detail });
+        }
         let container = if let Some(id) = new.container_id {
             Some(self.there(caller, id).await?)
         } else {
@@ -337,6 +343,16 @@ impl Containers<'_> {
     }
 }
 
+/// Fails where an agent is asked for on another platform than agents run on here.
+fn is_ours(platform: Option<Platform>) -> Result<(), Error> {
+    let ours = App::platform()?;
+    if platform.is_none_or(|asked| asked == ours) {
+        return Ok(());
+    }
+    let detail = format!("must be {ours} or left out: agents run on nothing else here");
+    Err(Error::Invalid { field: "platform", detail })
+}
+
 fn nobody() -> Error {
     Error::Invalid { field: "agentId", detail: "or manualAgent must be given".to_owned() }
 }
@@ -385,7 +401,12 @@ fn described(
 /// What the catalog is to have of a described agent; none where nothing is downloaded for it.
 fn listed(manual: &ManualAgent, name: &Name) -> Result<Option<Entry>, Error> {
     let invalid = |(field, detail): (_, &str)| Error::Invalid { field, detail: detail.to_owned() };
-    let distribution = manual.download(App::platform()?).map_err(invalid)?;
+    let ours = App::platform()?;
+    if !manual.is_for(ours) {
+        let detail = format!("do not name {ours}, and agents run on nothing else here");
+        return Err(Error::Invalid { field: "manualAgent.platforms", detail });
+    }
+    let distribution = manual.download(ours).map_err(invalid)?;
     let Some(distribution) = distribution else { return Ok(None) };
     let got = crate::plans::digest_of(&(&manual.version, &distribution));
     let new = NewRegistryAgent {

@@ -107,6 +107,7 @@ impl Containers<'_> {
             }
         }
         let watch = Errand::Watch { container: id, generation: container.generation };
+        let may_idle = container.profile.may_idle(may_idle);
         let at = now.after(app.settings.start.min(may_idle));
         writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
         Ok(Some((container, writes)))
@@ -139,6 +140,7 @@ impl Containers<'_> {
             generation: container.generation,
             token: app.shim_token(scope, container.id, container.generation)?,
             repositories: repositories.into_iter().collect(),
+            resources: container.profile.resource_limits.unwrap_or_default(),
         };
         app.ports.compute.provision(&plan).await?;
         retry_conflict(self.0, || async {
