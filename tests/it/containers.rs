@@ -258,7 +258,9 @@ fn a_verb_is_one_behind_a_colon_too() {
             let path = format!("{thing}{between}{verb}").replace(['{', '}'], "");
             api::canonical(path.parse().unwrap()).to_string()
         };
-        assert_eq!(path(":"), path("/"), "{route:?}");
+        for colon in [":", "%3A"] {
+            assert_eq!(path(colon), path("/"), "{route:?}");
+        }
     }
     assert!(verbs > 20, "only {verbs} routes end in a verb");
 }

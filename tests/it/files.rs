@@ -262,6 +262,18 @@ fn changed(snapshot: &Value) -> [u64; 4] {
 }
 
 #[tokio::test]
+async fn a_path_that_is_not_utf_8_is_none() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    for path in ["%ff%fe", "%C3", "a%C3%28"] {
+        let put = client.send(client.request(Method::PUT, &raw(&agent, path)).body("x")).await;
+        assert_eq!(put.is(400)["code"], "invalid_parameter", "{path}");
+    }
+    assert_eq!(paths(&client, &agent).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn nothing_is_put_that_an_agent_may_not_have() {
     let limited = ["disk=1M", "inodes=100"];
     let limited = limited.iter().fold(Options::default(), |all, one| all.arg("--limit").arg(one));

@@ -135,6 +135,12 @@ impl ProblemKind {
         }
     }
 
+    /// Whether the operator has something to look into: the control plane failed, or something behind it.
+    /// A realm that runs as much as it may is neither.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Internal | Self::Unavailable)
+    }
+
     /// What it is called, for people.
     pub const fn title(self) -> &'static str {
         match self {
