@@ -120,6 +120,10 @@ pub struct NewFork {
 pub struct NewPrompt {
     /// What to ask.
     pub prompt: Prompt,
+    /// The caller's own word for the run, one for each prompt of the session: however often it comes
+    /// within a day, there is one run, and the first answer comes again. The run's id is another.
+    #[serde(default, alias = "run_id")]
+    pub run_id: Option<Slug>,
     /// What the answer is to be; left out: text.
     #[serde(default, deserialize_with = "object::one")]
     pub output: Output,
