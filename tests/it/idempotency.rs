@@ -154,7 +154,8 @@ async fn a_prompt_is_one_run_however_often_its_run_id_comes() {
     let path = format!("/v1/sessions/{session}/prompt");
     let said = json!({ "prompt": "!say once", "run_id": "run_0123456789abcdef" });
     let all = join_all((0..8).map(|_| client.post(&path, said.clone()))).await;
-    let ids: BTreeSet<String> = all.iter().map(|reply| reply.is(202)["id"].to_string()).collect();
+    assert!(all.iter().all(|reply| reply.status == 202), "{all:#?}");
+    let ids: BTreeSet<String> = all.iter().map(|reply| reply.body["id"].to_string()).collect();
     assert_eq!(ids.len(), 1, "{all:#?}");
     // Neither under another `Idempotency-Key`.
     let again = client.request(reqwest::Method::POST, &path).header("idempotency-key", "new");
