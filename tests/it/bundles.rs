@@ -402,6 +402,43 @@ async fn an_agent_of_the_catalog_is_put_where_another_runs_and_sees_its_own_bund
 }
 
 #[tokio::test]
+async fn an_agent_that_is_described_where_it_is_needed_runs_from_a_bundle() {
+    let outside = Outside::start().await;
+    publish(&outside, "acp-parrot", "1.0.0", &[("agent.js", AGENT)]);
+    outside.says("/parrot", Says::Bytes(AGENT.as_bytes().to_vec()));
+    let reeve = with_packages(&outside).await;
+    let client = reeve.client();
+    let open = async |distribution: &Value| {
+        let env = json!({ "COLOUR": "red" });
+        let manual = json!({ "id": "parrot", "default_env": env, "distribution": distribution });
+        client.post("/v1/sessions", json!({ "manual_agent": manual })).await.is(201)
+    };
+    let of = |session: &Value| session["id"].as_str().unwrap().to_owned();
+    let npx = json!({ "package": "acp-parrot", "version": "1.0.0", "args": ["--acp"] });
+    let package = json!({ "type": "npx", "npx": npx });
+    let session = open(&package).await;
+    let said = client.ask(&of(&session), "hello").await;
+    assert!(said.starts_with("--acp|red|/bundles/"), "{said}");
+    assert_eq!(open(&package).await["agentId"], session["agentId"], "described again, the same");
+    let listed = client.all("/v1/registry/agents").await;
+    let agent = client.get(&format!("/v1/agents/{}", session["agentId"].as_str().unwrap())).await;
+    let reference = format!("{}@manual", listed[0]["id"].as_str().unwrap());
+    assert_eq!((listed.len(), &listed[0]["origin"]), (1, &json!("manual")));
+    assert_eq!(agent.text("/registryAgent"), reference);
+
+    let digest = |bytes: &[u8]| sha256(bytes).hex();
+    let mut place = json!({ "url": outside.at("/parrot"), "executable": "./parrot",
+        "args": ["--raw"], "sha256": digest(AGENT.as_bytes()) });
+    let program = json!({ "type": "binary", "binary": place });
+    let said = client.ask(&of(&open(&program).await), "hello").await;
+    assert!(said.starts_with("--raw|red|/bundles/"), "{said}");
+    place["sha256"] = digest(b"another").into();
+    let wrong = of(&open(&json!({ "type": "binary", "binary": place })).await);
+    let run = client.prompt(&wrong, "hello").await;
+    assert_eq!(client.ended(&run).await["code"], "bundle_digest_mismatch");
+}
+
+#[tokio::test]
 async fn an_agent_without_a_bundle_fails_its_run_and_says_why() {
     let outside = Outside::start().await;
     let reeve = with_packages(&outside).await;
@@ -427,8 +464,12 @@ async fn an_agent_without_a_bundle_fails_its_run_and_says_why() {
         let bundle = resolved(&client, id).await;
         assert_eq!((&bundle["state"], &bundle["fault"]["code"]), (&json!("failed"), &json!(code)));
     }
-    let unknown = client.agent_with(json!({ "registryAgent": "nobody" })).await;
-    let run = client.prompt(&client.session(&unknown).await, "hello").await;
+    let unknown = json!({ "name": "x", "driver": "acp", "registryAgent": "nobody" });
+    assert_eq!(client.post("/v1/agents", unknown).await.is(404)["code"], "not_found");
+    add(&client, "leaves", json!({ "npx": { "package": "leaves@1.0.0" } })).await;
+    let left = client.agent_with(json!({ "registryAgent": "leaves" })).await;
+    client.delete("/v1/registry/agents/leaves").await.is(204);
+    let run = client.prompt(&client.session(&left).await, "hello").await;
     assert_eq!(client.ended(&run).await["code"], "bundle_not_found");
     // What was wrong and is right is tried again by the next who asks.
     outside.says("/agent", Says::Bytes(vec![1]));
@@ -438,6 +479,8 @@ async fn an_agent_without_a_bundle_fails_its_run_and_says_why() {
     add(&client, "loose", json!({ "npx": { "package": "loose@latest" } })).await;
     let refused = client.post("/v1/bundles", json!({ "registryAgent": "loose" })).await;
     assert_eq!(refused.is(403)["code"], "policy_refused");
+    let loose = json!({ "name": "x", "driver": "acp", "registryAgent": "loose" });
+    assert_eq!(client.post("/v1/agents", loose).await.is(403)["code"], "policy_refused");
     let realm = format!("/v1/realms/{}", reeve.realm_id);
     client.patch(&realm, json!({ "policy": { "unpinnedPackages": true } })).await.is(200);
     let bundle = resolved(&client, "loose").await;

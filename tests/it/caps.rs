@@ -65,6 +65,9 @@ async fn who_comes_when_all_are_busy_waits_in_order_and_no_more_may_than_the_lin
     let full = client.post(&path, json!({ "prompt": "me, too" })).await;
     assert!(full.headers.contains_key("retry-after"));
     assert_eq!(full.is(503)["code"], "capacity_exhausted");
+    let log = reeve.log();
+    let mut errors = log.lines().filter(|line| line.contains("ERROR"));
+    assert!(!errors.any(|line| line.contains("capacity_exhausted")), "it is nobody's fault: {log}");
     assert_eq!(client.get(&format!("/v1/sessions/{session}")).await.is(200), before);
     assert_eq!(client.all("/v1/runs?limit=9").await.len(), 3, "what was refused is not there");
     assert_eq!(client.past(&session).await, [Value::Null; 0]);

@@ -331,7 +331,9 @@ fn a_verb_is_one_behind_a_colon_too() {
             let path = format!("{thing}{between}{verb}").replace(['{', '}'], "");
             api::canonical(path.parse().unwrap()).to_string()
         };
-        assert_eq!(path(":"), path("/"), "{route:?}");
+        for colon in [":", "%3A"] {
+            assert_eq!(path(colon), path("/"), "{route:?}");
+        }
     }
     assert!(verbs > 20, "only {verbs} routes end in a verb");
 }
@@ -351,11 +353,126 @@ async fn what_may_run_is_the_realms_to_say() {
     let strict = operator.with_key(Some(&made.text("/apiKey")));
     let refused = strict.post("/v1/sessions", json!({ "manual_agent": manual })).await;
     assert_eq!((refused.status, refused.text("/code").as_str()), (403, "policy_refused"));
+    for own in [json!({ "driver": "acp" }), json!({ "driver": "process" })] {
+        let mut own = own;
+        own["name"] = "own".into();
+        own["command"] = json!(["npx", "-y", "opencode-ai"]);
+        for path in ["/v1/agents", "/v1/templates"] {
+            assert_eq!(strict.post(path, own.clone()).await.is(403)["code"], "policy_refused");
+        }
+    }
     assert!(strict.all("/v1/agents").await.is_empty(), "and nothing was made");
     // Another realm's container is none.
     let container = operator.made("/v1/containers", json!({})).await;
     let agent = strict.agent().await;
+    let command = json!({ "command": ["cat"] });
+    let refused = strict.patch(&format!("/v1/agents/{agent}"), command).await;
+    assert_eq!(refused.is(403)["code"], "policy_refused");
     let install = format!("/v1/containers/{container}/agents");
     let elsewhere = strict.post(&install, json!({ "agentId": agent })).await;
     assert_eq!((elsewhere.status, elsewhere.text("/code").as_str()), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_policy_holds_for_agents_that_were_there_before_it() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.realm().await;
+    let waits = json!({ "driver": "process", "command": ["sleep", "1000"] });
+    let agent = client.agent_with(waits).await;
+    let session = client.session(&agent).await;
+    let (first, second) =
+        (client.prompt(&session, "one").await, client.prompt(&session, "two").await);
+    client.reaches(&first, "streaming").await;
+    let realm = client.get("/v1/me").await.text("/realm/id");
+    let strict = json!({ "policy": { "manualAgents": false } });
+    reeve.client().patch(&format!("/v1/realms/{realm}"), strict).await.is(200);
+    let prompt = format!("/v1/sessions/{session}/prompt");
+    let refused = client.post(&prompt, json!({ "prompt": "three" })).await;
+    assert_eq!(refused.is(403)["code"], "policy_refused");
+    assert_eq!(client.get(&format!("/v1/runs/{first}")).await.is(200)["state"], "streaming");
+    client.post(&format!("/v1/runs/{first}/cancel"), Value::Null).await.is(202);
+    assert_eq!(client.ended(&first).await["state"], "cancelled");
+    // What waited meanwhile does not reach it.
+    let ended = client.ended(&second).await;
+    assert_eq!((&ended["state"], &ended["code"]), (&json!("failed"), &json!("policy_refused")));
+    // It can still be renamed, and become what the policy allows.
+    let path = format!("/v1/agents/{agent}");
+    client.patch(&path, json!({ "name": "old" })).await.is(200);
+    client.patch(&path, json!({ "driver": "acp", "command": null })).await.is(200);
+    assert_eq!(client.ask(&session, "four").await, "four");
+}
+
+#[tokio::test]
+async fn a_described_agent_that_cannot_be_had_is_refused() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let package =
+        |kind: &str, package: &str| json!({ "type": kind, (kind): { "package": package } });
+    let binary = |binary: Value| json!({ "type": "binary", "binary": binary });
+    let at = "https://example.com/agent";
+    for (distribution, code) in [
+        (package("npx", "opencode-ai"), "policy_refused"),
+        (package("npx", "opencode-ai@latest"), "policy_refused"),
+        (package("uvx", "kimi-cli"), "policy_refused"),
+        (package("npx", ""), "invalid_value"),
+        (package("npx", "--registry=http://evil"), "invalid_value"),
+        (package("npx", "a b c"), "invalid_value"),
+        (package("uvx", "kimi-cli==1.*"), "invalid_value"),
+        (binary(json!({ "url": "not a url", "executable": "agent" })), "invalid_value"),
+        (binary(json!({ "url": at, "executable": "/bin/sh" })), "invalid_value"),
+        (binary(json!({ "url": at, "executable": "x", "sha256": "deadbeef" })), "invalid_value"),
+        (binary(json!({ "executable": "agent", "sha256": "0".repeat(64) })), "invalid_value"),
+    ] {
+        let asked = json!({ "manual_agent": { "id": "x", "distribution": distribution } });
+        let refused = client.post("/v1/sessions", asked).await;
+        assert_eq!(refused.text("/code"), code, "{distribution} {refused:?}");
+    }
+    assert!(client.all("/v1/agents").await.is_empty());
+    assert!(client.all("/v1/registry/agents").await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_container_is_asked_to_be_it_is_or_is_refused() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    for (field, value) in [
+        ("image", json!("debian")),
+        ("sandbox_class", json!("gvisor")),
+        ("network_policy", json!("open")),
+        ("workspace_root", json!("../../etc")),
+        ("ttl", json!(1)),
+    ] {
+        let profile = json!({ (field): value });
+        let refused = client.post("/v1/containers", json!({ "profile": profile })).await;
+        assert_eq!(refused.is(422)["code"], "invalid_value", "{field}");
+        let session = json!({ "manual_agent": sample::manual(), "container_profile": profile });
+        assert_eq!(client.post("/v1/sessions", session).await.is(422)["code"], "invalid_value");
+    }
+    for (manual, platform) in [
+        (sample::manual(), json!("windows-x86_64")),
+        (
+            json!({ "platforms": ["darwin-aarch64"], "distribution": sample::manual()["distribution"] }),
+            Value::Null,
+        ),
+    ] {
+        let session = json!({ "manual_agent": manual, "platform": platform });
+        assert_eq!(client.post("/v1/sessions", session).await.is(422)["code"], "invalid_value");
+    }
+    assert!(client.all("/v1/containers").await.is_empty(), "and nothing was made");
+
+    // Nine processes are one more than it takes.
+    let profile = json!({ "workspace_root": "/workspace", "sandbox_class": "default",
+        "ttl": 1_000_000_000, "resource_limits": { "pids": 8 } });
+    let ours = json!({ "manual_agent": sample::manual(), "container_profile": profile,
+        "platform": format!("LINUX_{}", std::env::consts::ARCH) });
+    let session = client.post("/v1/sessions", ours).await.is(201);
+    let container = session["containerId"].as_str().unwrap().to_owned();
+    let session = session["id"].as_str().unwrap();
+    let sleeps = "!shell for n in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; wait";
+    let run = client.prompt(session, sleeps).await;
+    assert_eq!(client.ended(&run).await["code"], "process_limit");
+    assert_eq!(client.ask(session, "hello").await, "hello");
+    // The realm lets it be idle for twenty minutes, who made it for a second.
+    let stopped = async || detail(&client, &container).await["container"]["state"] == "stopped";
+    at_last("it is stopped once it was idle for a second", stopped).await;
 }

@@ -260,3 +260,48 @@ fn changed(snapshot: &Value) -> [u64; 4] {
     ["added", "modified", "deleted", "renamed"]
         .map(|how| snapshot["changed"][how].as_u64().expect("a number"))
 }
+
+#[tokio::test]
+async fn a_path_that_is_not_utf_8_is_none() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    for path in ["%ff%fe", "%C3", "a%C3%28"] {
+        let put = client.send(client.request(Method::PUT, &raw(&agent, path)).body("x")).await;
+        assert_eq!(put.is(400)["code"], "invalid_parameter", "{path}");
+    }
+    assert_eq!(paths(&client, &agent).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn nothing_is_put_that_an_agent_may_not_have() {
+    let limited = ["disk=1M", "inodes=100"];
+    let limited = limited.iter().fold(Options::default(), |all, one| all.arg("--limit").arg(one));
+    let reeve = Reeve::start(limited).await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    let put = async |path: &str, bytes: usize| {
+        let request = client.request(Method::PUT, &raw(&agent, path));
+        client.send(request.body(vec![b'x'; bytes])).await
+    };
+    client.put_file(&agent, "kept", &[b'x'; 600_000]).await;
+    for bytes in [500_000, 2_000_000] {
+        assert_eq!(put("more", bytes).await.is(413)["code"], "workspace_too_large");
+    }
+    // In place of what is there, it is no more than that.
+    put("kept", 700_000).await.is(204);
+    let mut archive = tar::Builder::new(Vec::new());
+    for number in 0..120 {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        archive.append_data(&mut header, format!("f/{number}"), &b""[..]).unwrap();
+    }
+    let refused = import(&client, &agent, archive.into_inner().unwrap()).await;
+    assert_eq!(refused.is(413)["code"], "workspace_too_large");
+    assert_eq!(paths(&client, &agent).await, ["kept"]);
+    let session = client.session(&agent).await;
+    assert_eq!(
+        client.ask(&session, "!shell echo a few bytes > more && cat more").await,
+        "a few bytes\n"
+    );
+}

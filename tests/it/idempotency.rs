@@ -145,3 +145,26 @@ async fn a_secret_that_comes_again_was_not_kept_in_clear() {
     let log = reeve.log();
     assert!(first.iter().all(|key| !log.contains(key.as_str())));
 }
+
+#[tokio::test]
+async fn a_prompt_is_one_run_however_often_its_run_id_comes() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let session = client.session(&client.agent().await).await;
+    let path = format!("/v1/sessions/{session}/prompt");
+    let said = json!({ "prompt": "!say once", "run_id": "run_0123456789abcdef" });
+    let all = join_all((0..8).map(|_| client.post(&path, said.clone()))).await;
+    assert!(all.iter().all(|reply| reply.status == 202), "{all:#?}");
+    let ids: BTreeSet<String> = all.iter().map(|reply| reply.body["id"].to_string()).collect();
+    assert_eq!(ids.len(), 1, "{all:#?}");
+    // Neither under another `Idempotency-Key`.
+    let again = client.request(reqwest::Method::POST, &path).header("idempotency-key", "new");
+    let again = client.send(again.json(&said)).await;
+    assert!(ids.contains(&again.is(202)["id"].to_string()));
+    assert_eq!(client.all(&format!("/v1/sessions/{session}/runs?limit=9")).await.len(), 1);
+    let other = json!({ "prompt": "!say other", "runId": "run_0123456789abcdef" });
+    assert_eq!(client.post(&path, other.clone()).await.is(422)["code"], "idempotency_key_reused");
+    // Of another session it is another's.
+    let session = client.session(&client.agent().await).await;
+    client.post(&format!("/v1/sessions/{session}/prompt"), other).await.is(202);
+}

@@ -76,6 +76,22 @@ async fn what_died_while_nobody_looked_is_started_again_for_who_waits() {
 }
 
 #[tokio::test]
+async fn an_idle_container_that_dies_was_not_needed() {
+    let mut reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    let session = client.session(&agent).await;
+    assert_eq!(client.ask(&session, "!say one").await, "one");
+    kill(another(&reeve, None).await);
+    let failed = async || container(&client, &agent).await["state"] == "failed";
+    at_last("somebody notices", failed).await;
+    let shown = container(&client, &agent).await;
+    assert_eq!(shown["detail"], "the container ended while nothing ran in it");
+    assert_eq!(client.ask(&session, "!say two").await, "two");
+    reeve.stop().await;
+}
+
+#[tokio::test]
 async fn what_dies_again_and_again_has_a_clear_end_and_a_prompt_starts_anew() {
     let mut reeve = Reeve::start(Options::default()).await;
     let client = reeve.client();

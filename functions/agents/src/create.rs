@@ -12,7 +12,12 @@ pub(crate) const ROUTE: Route = Route::post("agents.create", "/v1/agents", handl
     .summary("Make an agent, from a template or from scratch")
     .scope(Scope::AgentsWrite)
     .grants(&[Grant::TableRead, Grant::TableWrite])
-    .problems(&[ProblemKind::InvalidValue, ProblemKind::NotFound, ProblemKind::QuotaReached]);
+    .problems(&[
+        ProblemKind::InvalidValue,
+        ProblemKind::NotFound,
+        ProblemKind::QuotaReached,
+        ProblemKind::PolicyRefused,
+    ]);
 
 async fn create(
     State(app): State<Gate>,

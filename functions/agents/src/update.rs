@@ -16,7 +16,7 @@ pub(crate) const ROUTE: Route =
         .summary("Change an agent")
         .scope(Scope::AgentsWrite)
         .grants(&[Grant::TableRead, Grant::TableWrite])
-        .problems(&[ProblemKind::InvalidValue]);
+        .problems(&[ProblemKind::InvalidValue, ProblemKind::PolicyRefused]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -21,6 +21,7 @@ pub(crate) const ROUTE: Route =
             Grant::TableWrite,
             Grant::BlobRead,
             Grant::BlobWrite,
+            Grant::WorkspaceRead,
             Grant::WorkspaceWrite,
         ])
         .problems(&[

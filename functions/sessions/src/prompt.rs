@@ -18,6 +18,7 @@ pub(crate) const ROUTE: Route =
         .grants(&[Grant::TableRead, Grant::TableWrite])
         .problems(&[
             ProblemKind::InvalidOutputSchema,
+            ProblemKind::PolicyRefused,
             ProblemKind::StateRefused,
             ProblemKind::QueueFull,
             ProblemKind::QuotaReached,

@@ -7,15 +7,16 @@ use domain::TemplateId;
 use gate::{Caller, Gate, Route};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use wire::Scope;
 use wire::template::{CloneTemplate, TemplateView};
+use wire::{ProblemKind, Scope};
 
 /// Copy a template.
 pub(crate) const ROUTE: Route =
     Route::post("templates.clone", "/v1/templates/{templateId}/clone", handler!(clone))
         .summary("Copy a template")
         .scope(Scope::AgentsWrite)
-        .grants(&[Grant::TableRead, Grant::TableWrite]);
+        .grants(&[Grant::TableRead, Grant::TableWrite])
+        .problems(&[ProblemKind::PolicyRefused]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -12,7 +12,7 @@ pub(crate) const ROUTE: Route = Route::post("templates.create", "/v1/templates",
     .summary("Make a template")
     .scope(Scope::AgentsWrite)
     .grants(&[Grant::TableWrite])
-    .problems(&[ProblemKind::InvalidValue]);
+    .problems(&[ProblemKind::InvalidValue, ProblemKind::PolicyRefused]);
 
 async fn create(
     State(app): State<Gate>,

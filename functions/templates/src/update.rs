@@ -16,7 +16,7 @@ pub(crate) const ROUTE: Route =
         .summary("Change a template")
         .scope(Scope::AgentsWrite)
         .grants(&[Grant::TableRead, Grant::TableWrite])
-        .problems(&[ProblemKind::InvalidValue, ProblemKind::BuiltIn]);
+        .problems(&[ProblemKind::InvalidValue, ProblemKind::BuiltIn, ProblemKind::PolicyRefused]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

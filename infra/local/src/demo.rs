@@ -121,7 +121,11 @@ async fn ask(app: &App, caller: &Caller) -> Result<(String, SessionId, RunId), E
     let prompt = Prompt::new(prompt).map_err(|_| Error::Bug("the demo's prompt"))?;
     let run = app
         .sessions()
-        .prompt(caller, session.id, NewPrompt { prompt, output: Output::Text, effort: None })
+        .prompt(
+            caller,
+            session.id,
+            NewPrompt { prompt, run_id: None, output: Output::Text, effort: None },
+        )
         .await?;
     Ok((agent.id.to_string(), session.id, run.id))
 }

@@ -242,7 +242,8 @@ impl Machine {
             limits: embedded::bundles::Limits::default(),
         };
         let bundles = BundleStore::open(bundles, Arc::clone(&fetch) as Arc<dyn Fetch>);
-        let settings = Settings { stream_url, sources, ..Settings::new(Some(signing_key)) };
+        let limits = options.limits();
+        let settings = Settings { stream_url, sources, limits, ..Settings::new(Some(signing_key)) };
         let ports = Ports {
             table: Arc::clone(&table) as _,
             compute: compute.port(),

@@ -62,7 +62,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Ids<T> 
     }
 }
 
-/// The query parameters.
+/// The query parameters. What is not UTF-8 is refused: it would be read as something else.
 #[derive(Clone, Copy, Debug)]
 pub struct Params<T>(pub T);
 
@@ -77,6 +77,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let query = parts.uri.query().unwrap_or_default();
+        if percent_encoding::percent_decode_str(query).decode_utf8().is_err() {
+            let detail = "the query is not UTF-8";
+            return Err(Failure(Problem::new(ProblemKind::InvalidParameter, detail)));
+        }
         axum::extract::Query::<T>::try_from_uri(&parts.uri)
             .map(|axum::extract::Query(params)| Self(params))
             .map_err(|rejection| {

@@ -1,7 +1,8 @@
 //! The spellings of a path that mean the same.
 //!
-//! `/api/…` and `/api/v1/…` are `/v1/…`; `/things/{id}:verb` is `/things/{id}/verb`. Routers take a
-//! whole segment for a variable, so the verb is split off here, once, before any of them sees it.
+//! `/api/…` and `/api/v1/…` are `/v1/…`; `/things/{id}:verb`, with the colon encoded or not, is
+//! `/things/{id}/verb`. Routers take a whole segment for a variable, so the verb is split off here,
+//! once, before any of them sees it.
 
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
@@ -20,7 +21,7 @@ pub fn canonical(uri: Uri) -> Uri {
         None => path,
     };
     let mut parts = uri.clone().into_parts();
-    // A path that was valid stays valid: only `:` became `/`.
+    // A path that was valid stays valid: only the colon became `/`.
     let Ok(rewritten) = PathAndQuery::try_from(path_and_query) else { return uri };
     parts.path_and_query = Some(rewritten);
     Uri::from_parts(parts).unwrap_or(uri)
@@ -28,7 +29,8 @@ pub fn canonical(uri: Uri) -> Uri {
 
 fn split_verb(path: &str) -> Option<String> {
     let (head, tail) = path.rsplit_once('/')?;
-    let (id, verb) = tail.split_once(':')?;
+    let colons = [":", "%3A", "%3a"];
+    let (id, verb) = colons.iter().find_map(|colon| tail.split_once(colon))?;
     let is_verb = !verb.is_empty() && verb.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     (is_verb && !id.is_empty() && path.starts_with("/v1/")).then(|| format!("{head}/{id}/{verb}"))
 }
@@ -47,6 +49,8 @@ mod tests {
         check("/api/v1/agents", "/v1/agents");
         check("/v1/sessions/ses_1:prompt", "/v1/sessions/ses_1/prompt");
         check("/api/sessions/ses_1:prompt?x=1", "/v1/sessions/ses_1/prompt?x=1");
+        check("/v1/sessions/ses_1%3Aprompt", "/v1/sessions/ses_1/prompt");
+        check("/v1/sessions/ses_1%3aprompt?x=%3A", "/v1/sessions/ses_1/prompt?x=%3A");
         check("/v1/sessions/ses_1:", "/v1/sessions/ses_1:");
         check("/v1/sessions/:prompt", "/v1/sessions/:prompt");
         check("/healthz:x", "/healthz:x");

@@ -289,7 +289,7 @@ fn answer_again<S: Service>(route: &Route<S>, body: Vec<u8>) -> Response {
 fn finish(mut response: Response, id: &str) -> Response {
     if let Some(Failure(mut problem)) = response.extensions_mut().remove::<Failure>() {
         problem.instance = Some(id.to_owned());
-        if problem.status >= 500 {
+        if problem.code.is_failure() {
             tracing::error!(request.id = id, code = problem.code.code(), "{}", problem.detail);
         }
         let said = [ALLOW, CONTENT_RANGE]

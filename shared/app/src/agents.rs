@@ -84,8 +84,8 @@ struct Rest {
 }
 
 impl Agents<'_> {
-    /// Makes an agent, from a template or from scratch. Reads the template, where one is named; one
-    /// commit, in which the realm's quota is counted.
+    /// Makes an agent, from a template or from scratch. Reads the template, where one is named, and the
+    /// agent of the catalog that it is; one commit, in which the realm's quota is counted.
     pub async fn create(&self, caller: &Caller, new: NewAgent) -> Result<AgentView, Error> {
         let base = match (new.template_id, new.driver) {
             (Some(template), _) => self.0.templates().load(caller, template).await?.value.spec,
@@ -96,9 +96,10 @@ impl Agents<'_> {
             }
         };
         let spec = new.spec_over(base);
-        check_spec(&spec)?;
+        check_spec(caller, &spec)?;
         check_labels(&new.labels)?;
         let app = self.0;
+        app.bundles().obtainable(caller, &spec).await?;
         let now = app.now();
         let id = AgentId::new(app.ulid(now));
         let plan = app.plans().of_spec(&caller.realm, id, &spec);
@@ -213,7 +214,8 @@ impl Agents<'_> {
     }
 
     /// Changes an agent. What runs goes on as it began; the next run has the new settings, mounts
-    /// from the container's next start on. One read, one commit.
+    /// from the container's next start on. One read, another where it becomes an agent of the catalog;
+    /// one commit.
     pub async fn update(
         &self,
         caller: &Caller,
@@ -234,7 +236,12 @@ impl Agents<'_> {
                 updated_at: self.0.now(),
                 ..before.value.clone()
             };
-            check_spec(&agent.spec)?;
+            if agent.spec != before.value.spec {
+                check_spec(caller, &agent.spec)?;
+            }
+            if agent.spec.registry_agent != before.value.spec.registry_agent {
+                self.0.bundles().obtainable(caller, &agent.spec).await?;
+            }
             check_labels(&agent.labels)?;
             let view = AgentView::new(&agent, before.version + 1);
             let mut writes = store::agent::update(&before, &agent, agent.updated_at);
@@ -442,11 +449,17 @@ pub(crate) fn is_there(agent: &Agent) -> bool {
     }
 }
 
-pub(crate) fn check_spec(spec: &AgentSpec) -> Result<(), Error> {
+/// Fails where a spec breaks a rule, or is not one that the realm's policy lets it have.
+pub(crate) fn check_spec(caller: &Caller, spec: &AgentSpec) -> Result<(), Error> {
     match spec.broken_rule() {
         Some((field, detail)) => Err(Error::Invalid { field, detail: detail.to_owned() }),
-        None => Ok(()),
+        None => check_policy(caller, spec),
     }
+}
+
+/// Fails where the realm's policy does not let it have such an agent.
+pub(crate) fn check_policy(caller: &Caller, spec: &AgentSpec) -> Result<(), Error> {
+    caller.realm.policy.refuses(spec).map_or(Ok(()), |why| Err(Error::Policy(why)))
 }
 
 fn check_labels(labels: &Labels) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use domain::bundle::{
 use domain::due::Errand;
 use domain::realm::Realm;
 use domain::registry::package::Wanted;
-use domain::registry::{Listed, Platform};
+use domain::registry::{Listed, Platform, Reference};
 use domain::text::RegistryId;
 use domain::text::Version;
 use domain::{Digest, Machine, Timestamp};
@@ -136,13 +136,12 @@ impl Bundles<'_> {
             }
             Err(error) => return Err(error),
         };
-        let platform = App::platform()?;
-        let choice = Choice { version: reference.version.as_ref(), platform, kind: None };
-        let asked = match self.choose(realm, &reference.id, &listed, &choice) {
+        let asked = match self.meant(realm, reference, &listed) {
             Ok(asked) => asked,
-            Err(error @ (Error::NotFound(_) | Error::Invalid { .. } | Error::Policy(_))) => {
+            Err(error @ (Error::NotFound(_) | Error::Invalid { .. })) => {
                 return fault("not_found", error.to_string());
             }
+            Err(Error::Policy(why)) => return fault("policy_refused", why.to_owned()),
             Err(error) => return Err(error),
         };
         let key = keys::bundle(scope, asked.id);
@@ -192,6 +191,36 @@ impl Bundles<'_> {
         }
     }
 
+    /// Fails where `spec` is of an agent of the catalog that cannot be had: there is none, it is not made
+    /// for this installation, or the realm's policy refuses it. One read, of one of the catalog.
+    pub(crate) async fn obtainable(&self, caller: &Caller, spec: &AgentSpec) -> Result<(), Error> {
+        let Some(reference) = &spec.registry_agent else { return Ok(()) };
+        let listed = self.0.registry().listed(caller.scope, &reference.id).await?;
+        self.would_be(caller, reference, &listed)
+    }
+
+    /// The same of an agent that the catalog has, or is to have. Reads nothing.
+    pub(crate) fn would_be(
+        self,
+        caller: &Caller,
+        reference: &Reference,
+        listed: &Listed,
+    ) -> Result<(), Error> {
+        match self.meant(&caller.realm, reference, listed) {
+            Err(Error::Invalid { detail, .. }) => {
+                Err(Error::Invalid { field: "registryAgent", detail })
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// The bundle that a reference means here.
+    fn meant(self, realm: &Realm, reference: &Reference, listed: &Listed) -> Result<Bundle, Error> {
+        let platform = App::platform()?;
+        let choice = Choice { version: reference.version.as_ref(), platform, kind: None };
+        self.choose(realm, &reference.id, listed, &choice)
+    }
+
     /// The bundle that is meant, as if it were asked for for the first time.
     fn choose(
         self,
@@ -200,7 +229,9 @@ impl Bundles<'_> {
         listed: &Listed,
         choice: &Choice<'_>,
     ) -> Result<Bundle, Error> {
-        let entry = listed.entry(choice.version).ok_or(Error::NotFound("version of the agent"))?;
+        let entry = listed
+            .entry(choice.version)
+            .ok_or(Error::NotFound("version of the agent in the catalog"))?;
         if listed.realm.is_some() && !realm.policy.manual_agents {
             return Err(Error::Policy("the realm's policy allows agents of the registry only"));
         }

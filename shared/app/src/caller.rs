@@ -10,6 +10,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use domain::key::{ApiKey, PresentedKey, Scope as KeyScope};
 use domain::realm::{Realm, RealmState};
 use domain::{KeyId, RealmId};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use store::document::{self, Loaded};
 use store::{Scope, idempotency};
@@ -67,7 +68,21 @@ impl Caller {
 
     /// The first answer of this request, for the commit it answers for.
     pub(crate) fn answer(&self, app: &App, body: &[u8]) -> Result<Option<store::Write>, Error> {
-        let Some(once) = &self.once else { return Ok(None) };
+        self.once.as_ref().map(|once| self.sealed(app, once, body)).transpose()
+    }
+
+    /// The first answer to what `once` names, for the commit it answers for: beside that of the request.
+    pub(crate) fn answer_of<T: Serialize>(
+        &self,
+        app: &App,
+        once: &Once,
+        answer: &T,
+    ) -> Result<store::Write, Error> {
+        let body = serde_json::to_vec(answer).map_err(|_| Error::Bug("an answer serialises"))?;
+        self.sealed(app, once, &body)
+    }
+
+    fn sealed(&self, app: &App, once: &Once, body: &[u8]) -> Result<store::Write, Error> {
         let random = app.ports.ids.secret();
         let nonce = XNonce::try_from(&random[..24]).map_err(|_| Error::Bug("nonce length"))?;
         let sealed = self
@@ -77,7 +92,7 @@ impl Caller {
         let sealed = STANDARD_NO_PAD.encode([&random[..24], &sealed].concat());
         let answer = idempotency::Answer { fingerprint: once.fingerprint.clone(), sealed };
         let expires = app.now().after(std::time::Duration::from_hours(24));
-        Ok(Some(idempotency::put(idempotency::key(self.key, &once.key), &answer, expires)))
+        Ok(idempotency::put(idempotency::key(self.key, &once.key), &answer, expires))
     }
 
     fn cipher(&self) -> Result<XChaCha20Poly1305, Error> {

@@ -8,6 +8,7 @@
 //! every hundred errands that are due; it does not grow with what exists.
 
 mod archive;
+mod bar;
 mod disconnect;
 mod dismantle;
 mod dispatch;

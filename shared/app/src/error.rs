@@ -107,6 +107,9 @@ pub enum Error {
          `maxWorkspaceFiles` and `maxWorkspaceBytes` of the realm say"
     )]
     WorkspaceTooLarge,
+    /// The workspace would be as large as all that an agent may have on disk.
+    #[error("nothing was written: with it {0}")]
+    DiskFull(domain::limits::Passed),
     /// An answer cannot be judged by this schema.
     #[error(transparent)]
     OutputSchema(#[from] domain::output::BadSchema),
@@ -225,7 +228,7 @@ impl From<Error> for Problem {
             Error::InTheWay(_) => K::InTheWay,
             Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRolledBack => K::AgentBusy,
             Error::TransferTooLarge => K::TransferTooLarge,
-            Error::WorkspaceTooLarge => K::WorkspaceTooLarge,
+            Error::WorkspaceTooLarge | Error::DiskFull(_) => K::WorkspaceTooLarge,
             Error::OutputSchema(_) => K::InvalidOutputSchema,
             Error::InvalidArchive(_) => K::InvalidArchive,
             Error::Unmatched(_) => K::UnmatchedExports,

@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use domain::due::{Due, Errand};
 use domain::id::Ulid;
+use domain::limits::Limits;
 use domain::{DueId, RealmId, Timestamp};
 use store::Table;
 
@@ -100,6 +101,8 @@ pub struct Settings {
     pub sources: registry::Sources,
     /// Where streams of events are followed, where that is somewhere else.
     pub events_url: Option<String>,
+    /// What an agent may take.
+    pub limits: Limits,
 }
 
 impl fmt::Debug for Settings {
@@ -122,6 +125,7 @@ impl Settings {
             sources: registry::Sources::official(),
             stream_url: String::new(),
             events_url: None,
+            limits: Limits::default(),
         }
     }
 }

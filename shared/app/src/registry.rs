@@ -54,7 +54,7 @@ impl Sources {
 }
 
 /// The most agents that a realm adds to its catalog.
-const MAX_OWN: i64 = 1000;
+pub(crate) const MAX_OWN: u32 = 1000;
 
 /// How often a registry that does not answer is asked in one round.
 const TRIES: u32 = 4;
@@ -170,26 +170,31 @@ impl Registry<'_> {
         }
         let entry = entry(new)?;
         retry_conflict(self.0, || async {
-            let now = self.0.now();
-            let key = keys::own_registry_agent(caller.scope, &entry.id);
-            let before = document::get::<Listed>(self.0.table(), &key).await?;
-            let mut writes = Vec::new();
-            let listed = if let Some(before) = &before {
-                let listed = before.value.seen(&entry, now);
-                let listed = listed.unwrap_or_else(|| before.value.clone());
-                writes.push(document::put(&listed, before.expect()));
-                listed
-            } else {
-                let listed = Listed::new(Some(caller.realm()), entry.clone(), now);
-                writes.push(document::put(&listed, Expect::Absent));
-                writes.push(count(caller.scope, Counter::CatalogAgents, 1, MAX_OWN));
-                listed
-            };
+            let (listed, writes) = self.with(caller, &entry).await?;
             let view = RegistryAgentView::new(&listed, &entry);
             self.0.commit(caller, "registry.add", &entry.id, writes, &view).await?;
             Ok(view)
         })
         .await
+    }
+
+    /// What the realm's catalog has of an agent with this version, and what makes it so. One read.
+    pub(crate) async fn with(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+    ) -> Result<(Listed, Vec<Write>), Error> {
+        let now = self.0.now();
+        let key = keys::own_registry_agent(caller.scope, &entry.id);
+        if let Some(before) = document::get::<Listed>(self.0.table(), &key).await? {
+            let listed = before.value.seen(entry, now).unwrap_or_else(|| before.value.clone());
+            let writes = vec![document::put(&listed, before.expect())];
+            return Ok((listed, writes));
+        }
+        let listed = Listed::new(Some(caller.realm()), entry.clone(), now);
+        let put = document::put(&listed, Expect::Absent);
+        let one_more = count(caller.scope, Counter::CatalogAgents, 1, i64::from(MAX_OWN));
+        Ok((listed, vec![put, one_more]))
     }
 
     /// Removes an agent that the realm added. Bundles and plans made of it stay. One read, one commit.
@@ -200,7 +205,7 @@ impl Registry<'_> {
             let before = before.ok_or(Error::NotFound("agent that the realm added"))?;
             let writes = vec![
                 document::delete(&before),
-                count(caller.scope, Counter::CatalogAgents, -1, MAX_OWN),
+                count(caller.scope, Counter::CatalogAgents, -1, i64::from(MAX_OWN)),
             ];
             self.0.commit(caller, "registry.remove", id, writes, &()).await
         })
@@ -435,7 +440,7 @@ fn shown(listed: &Listed) -> Option<RegistryAgentView> {
 }
 
 /// The entry that a request makes.
-fn entry(new: NewRegistryAgent) -> Result<Entry, Error> {
+pub(crate) fn entry(new: NewRegistryAgent) -> Result<Entry, Error> {
     let text = |text: &str| Prose::new(text).map_err(|_| Error::Bug("a line is prose"));
     let entry = Entry {
         id: new.id,

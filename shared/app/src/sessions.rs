@@ -9,6 +9,7 @@ use domain::event::Draft;
 use domain::output::Contract;
 use domain::run::{End, Run, RunEvent, RunState};
 use domain::session::{Session, SessionEvent, SessionLifecycle};
+use domain::text::Slug;
 use domain::{AgentId, Machine, RunId, SessionId};
 use std::time::Duration;
 use store::document::{self, Loaded};
@@ -16,9 +17,10 @@ use store::{Expect, Query, keys};
 use wire::Page;
 use wire::session::{Configure, NewPrompt, NewSession, RunView, SessionView};
 
+use crate::agents::check_policy;
 use crate::commit::retry_conflict;
 use crate::turn::{Turn, container_id, load_run};
-use crate::{App, Caller, Error};
+use crate::{App, Caller, Error, Once};
 
 /// The use cases about sessions.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +82,9 @@ impl Sessions<'_> {
     /// Where the realm runs as many containers as it may, the run waits for room; where as many wait as
     /// may, it is refused, and nothing has changed.
     ///
+    /// A `runId` that the caller has given to this session before is answered as it was then: one read
+    /// more.
+    ///
     /// The answer comes before anything has been started: what follows is seen in the events.
     pub async fn prompt(
         &self,
@@ -90,7 +95,16 @@ impl Sessions<'_> {
         if let Some(schema) = new.output.schema() {
             Contract::new(schema)?;
         }
-        retry_conflict(self.0, || self.try_prompt(caller, id, &new)).await
+        let once = new.run_id.as_ref().map(|run| as_run(id, run, &new));
+        retry_conflict(self.0, || async {
+            if let Some(once) = &once
+                && let Some(first) = self.0.first_answer(caller, once).await?
+            {
+                return serde_json::from_slice(&first).map_err(|_| Error::Bug("an answer reads"));
+            }
+            self.try_prompt(caller, id, &new, once.as_ref()).await
+        })
+        .await
     }
 
     async fn try_prompt(
@@ -98,12 +112,14 @@ impl Sessions<'_> {
         caller: &Caller,
         id: SessionId,
         new: &NewPrompt,
+        once: Option<&Once>,
     ) -> Result<RunView, Error> {
         let app = self.0;
         let mut turn = Turn::of(app, caller.scope, id).await?;
         let now = turn.now;
         let (agent, container) =
             app.agents().load_placed(caller, turn.session.agent, turn.place()).await?;
+        check_policy(caller, &agent.value.spec)?;
         let profile = container.as_ref().map(|container| &container.value.profile);
         let plan = app.plans().of_run(&caller.realm, &agent.value, profile, &turn.session.setup);
         let run = Run {
@@ -158,6 +174,9 @@ impl Sessions<'_> {
         let view = RunView::from(&run.value);
         turn.keep(run.value, Expect::Absent);
         writes.extend(turn.into_writes(app).await?);
+        if let Some(once) = once {
+            writes.push(caller.answer_of(app, once, &view)?);
+        }
         app.commit(caller, "session.prompt", view.id, writes, &view).await?;
         Ok(view)
     }
@@ -278,6 +297,12 @@ impl Sessions<'_> {
         })
         .await
     }
+}
+
+/// What makes two prompts with the same `runId` the same. No `Idempotency-Key` has a space.
+fn as_run(session: SessionId, run: &Slug, new: &NewPrompt) -> Once {
+    let said = crate::plans::digest_of(&(&new.prompt, &new.output, new.effort));
+    Once { key: format!("run {session} {run}"), fingerprint: said.to_string() }
 }
 
 /// The writes that wake a paused or archived agent, and say that it has a container; none where it is awake

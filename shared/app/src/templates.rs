@@ -56,7 +56,7 @@ impl Templates<'_> {
         description: Option<Description>,
         spec: AgentSpec,
     ) -> Result<Template, Error> {
-        check_spec(&spec)?;
+        check_spec(caller, &spec)?;
         let now = self.0.now();
         let description = match description {
             Some(description) => description,
@@ -166,7 +166,9 @@ impl Templates<'_> {
                 updated_at: self.0.now(),
                 ..before.value.clone()
             };
-            check_spec(&template.spec)?;
+            if template.spec != before.value.spec {
+                check_spec(caller, &template.spec)?;
+            }
             let view = TemplateView::new(&template, before.version + 1);
             let writes = vec![document::put(&template, before.expect())];
             self.0.commit(caller, "template.update", id, writes, &view).await?;

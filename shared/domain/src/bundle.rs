@@ -231,7 +231,8 @@ pub struct Content {
 #[serde(rename_all = "camelCase")]
 pub struct BundleFault {
     /// A stable code: `digest_mismatch`, `not_found`, `forbidden_address`, `too_large`,
-    /// `bad_archive`, `no_installer`, `install_failed`, `no_command`, `unavailable`, `not_here`.
+    /// `bad_archive`, `no_installer`, `install_failed`, `no_command`, `unavailable`, `not_here`,
+    /// `policy_refused`.
     pub code: String,
     /// What happened.
     pub detail: String,

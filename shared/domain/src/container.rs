@@ -10,6 +10,7 @@
 //! - One that may run has room; one that waits for room does not run (see [`crate::admission`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -291,31 +292,32 @@ impl Machine for ContainerLifecycle {
 
 /// What a container is to be like. Two sessions that ask for the same may share one.
 ///
-/// `env` is for every agent in it, beneath the agent's own. By processors and memory a platform that has
-/// containers of several sizes chooses the smallest with as much. The rest is what a fleet of many kinds of
-/// machines would choose by: here it is kept, compared and shown, and decides nothing else. What agents
-/// may take and reach, and which sizes there are, is decided by the installation and the realm, never by
-/// who asks.
+/// `env` is for every agent in it, beneath the agent's own. `resourceLimits` and `ttl` lower what the
+/// installation and the realm allow, and never raise it; a platform that has containers of several sizes
+/// chooses the smallest with as many processors and as much memory. Of what else may be asked for, an
+/// installation has one kind: what is not that kind is refused. `nodeId` keeps containers apart, and
+/// chooses nothing: machines are the platform's to choose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Profile {
-    /// An image.
+    /// An image. None can be chosen: the installation's is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Name>,
-    /// A machine.
+    /// A name for a machine. Containers of different ones are not shared; where they run is not chosen.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "node_id")]
     pub node_id: Option<Name>,
-    /// A kind of sandbox.
+    /// A kind of sandbox: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "sandbox_class")]
     pub sandbox_class: Option<Name>,
-    /// Where agents work.
+    /// Where agents work: `/workspace`.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "workspace_root")]
     pub workspace_root: Option<Name>,
     /// Environment variables of every agent in it. Not for secrets: they read back.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub env: BTreeMap<VariableName, Argument>,
-    /// What may be taken.
+    /// What each agent in it may take, where that is less than the installation allows; 0: as the
+    /// installation says.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -323,13 +325,13 @@ pub struct Profile {
         deserialize_with = "crate::object::maybe"
     )]
     pub resource_limits: Option<Resources>,
-    /// What may be reached.
+    /// What may be reached: `default`, which is what the installation's operator allows.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "network_policy")]
     pub network_policy: Option<Name>,
     /// Whether agents may ask for credentials on a terminal. There is none.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "allow_terminal_auth")]
     pub allow_terminal_auth: Option<bool>,
-    /// Nanoseconds that it may be idle.
+    /// Nanoseconds that it may be idle, where that is less than the realm allows; 0: as the realm says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
 }
@@ -348,6 +350,52 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
 }
+
+/// The least that an own `ttl` may be.
+const LEAST_TTL: Duration = Duration::from_secs(1);
+
+impl Profile {
+    /// The first thing it asks for that no container here can be, as field and reason.
+    pub fn broken_rule(&self) -> Option<(&'static str, String)> {
+        let other = |asked: &Option<Name>, only: &str| {
+            asked.as_ref().is_some_and(|asked| asked.as_str() != only)
+        };
+        let kind =
+            |only: &str| format!("must be `{only}` or left out: the installation has no other");
+        if self.image.is_some() {
+            Some(("profile.image", "must be left out: the installation's is used".to_owned()))
+        } else if other(&self.sandbox_class, KIND) {
+            Some(("profile.sandboxClass", kind(KIND)))
+        } else if other(&self.network_policy, KIND) {
+            Some(("profile.networkPolicy", kind(KIND)))
+        } else if other(&self.workspace_root, WORKSPACE) {
+            Some(("profile.workspaceRoot", kind(WORKSPACE)))
+        } else if self.own_ttl().is_some_and(|ttl| ttl < LEAST_TTL) {
+            Some(("profile.ttl", "must be at least a second, in nanoseconds".to_owned()))
+        } else if self.env.len() > 64 {
+            Some(("profile.env", "must have at most 64 variables".to_owned()))
+        } else if self.env.keys().any(|name| name.as_str().starts_with("REEVE_")) {
+            Some(("profile.env", "names beginning with REEVE_ are reserved".to_owned()))
+        } else {
+            None
+        }
+    }
+
+    /// How long a container may be idle where its realm allows `most`.
+    pub fn may_idle(&self, most: Duration) -> Duration {
+        self.own_ttl().map_or(most, |ttl| ttl.min(most))
+    }
+
+    fn own_ttl(&self) -> Option<Duration> {
+        self.ttl.filter(|&nanos| nanos > 0).map(Duration::from_nanos)
+    }
+}
+
+/// The one kind of sandbox and of network that an installation has.
+const KIND: &str = "default";
+
+/// Where agents find their workspace.
+const WORKSPACE: &str = "/workspace";
 
 /// The most agents of one container.
 pub const MAX_AGENTS: usize = 16;

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::Resources;
+
 /// What may be taken by all processes of one agent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -144,6 +146,21 @@ impl Limits {
         Some(Passed { limit: found, allowed: self.of(found) })
     }
 
+    /// These, but where less is asked for.
+    #[must_use]
+    pub fn within(self, asked: &Resources) -> Self {
+        let least = |ours: u64, asked: Option<u64>| match asked {
+            Some(asked) if asked > 0 => ours.min(asked),
+            Some(_) | None => ours,
+        };
+        Self {
+            memory: least(self.memory, asked.memory_bytes),
+            processes: least(self.processes, asked.pids.map(u64::from)),
+            cpu: least(self.cpu, asked.cpu_count.map(u64::from)),
+            ..self
+        }
+    }
+
     /// The value of a limit.
     pub const fn of(&self, limit: Limit) -> u64 {
         match limit {
@@ -233,6 +250,15 @@ mod tests {
         assert_eq!(limits.passed(&Taken { disk: 120, ..before }, &before), None);
         let more = Taken { disk: 151, ..before };
         assert_eq!(limits.passed(&more, &before).map(|one| one.limit), Some(Limit::Disk));
+    }
+
+    #[test]
+    fn who_asks_for_less_gets_less_and_never_more() {
+        let asked = Resources { cpu_count: Some(99), memory_bytes: Some(1 << 20), pids: Some(0) };
+        let ours = Limits::default();
+        assert_eq!(ours.within(&asked), Limits { memory: 1 << 20, ..ours });
+        let asked = Resources { cpu_count: Some(1), memory_bytes: None, pids: Some(8) };
+        assert_eq!(ours.within(&asked), Limits { cpu: 1, processes: 8, ..ours });
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub struct ContainerPlan {
     pub token: String,
     /// Repositories the operator offers, to be mounted read-only at `/repositories/<name>`.
     pub repositories: Vec<Slug>,
-    /// What it is to have at least, as far as anybody has said: a platform with containers of several
-    /// sizes chooses by it.
+    /// What each agent in it may take, where that is less than the installation allows. A platform with
+    /// containers of several sizes chooses by it.
     pub resources: Resources,
 }
 

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::agent::AgentSpec;
 use crate::text::Name;
 use crate::{Machine, RealmId, Timestamp, workspace};
 
@@ -130,7 +131,8 @@ impl Default for RealmLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RealmPolicy {
-    /// Whether the realm may have agents in its catalog that no registry lists.
+    /// Whether the realm may have agents that no registry lists: in its catalog, described where they
+    /// are needed, or with a command of their own. Where it may not, those it has take no prompts.
     pub manual_agents: bool,
     /// Whether a package may be resolved that names no exact version. What comes of it is pinned.
     pub unpinned_packages: bool,
@@ -141,6 +143,16 @@ pub struct RealmPolicy {
 impl Default for RealmPolicy {
     fn default() -> Self {
         Self { manual_agents: true, unpinned_packages: false, undigested_binaries: true }
+    }
+}
+
+impl RealmPolicy {
+    /// Why an agent like `spec` may neither be made nor prompted; none where it may. Whether one of the
+    /// catalog may be is said of its entry there: see [`Source::choose`](crate::bundle::Source::choose).
+    /// An address of the driver `http` is for the operator's list to allow.
+    pub fn refuses(&self, spec: &AgentSpec) -> Option<&'static str> {
+        (!self.manual_agents && !spec.command.is_empty())
+            .then_some("manualAgents is off: the realm has no agent with a command of its own")
     }
 }
 
@@ -193,6 +205,18 @@ pub struct Realm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Driver;
+    use crate::text::Argument;
+
+    #[test]
+    fn an_agent_by_hand_is_the_policys_to_allow() {
+        let strict = RealmPolicy { manual_agents: false, ..RealmPolicy::default() };
+        let mut spec = AgentSpec::of(Driver::Acp);
+        assert_eq!(strict.refuses(&spec), None, "what is built in is nobody's own");
+        spec.command = vec![Argument::new("npx").unwrap()];
+        assert!(strict.refuses(&spec).is_some());
+        assert_eq!(RealmPolicy::default().refuses(&spec), None);
+    }
 
     #[test]
     fn lifecycle() {

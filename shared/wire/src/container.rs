@@ -9,7 +9,7 @@ use domain::agent::{AgentSpec, Driver, Labels};
 use domain::container::{CAPACITY, Container, ContainerState, Profile};
 use domain::instance::{AuthMethod, Instance, InstanceState};
 use domain::object;
-use domain::registry::Reference;
+use domain::registry::{Binary, Distribution, Package, Platform, Reference};
 use domain::text::{Argument, Description, Name, Slug, VariableName, Version};
 use domain::walls::{Keepers, Standing, Wall};
 use domain::{AgentId, ContainerId, InstanceId, Timestamp};
@@ -63,9 +63,9 @@ pub struct InstallAgent {
     /// An agent that is described here; it counts before `agentId`.
     #[serde(default, alias = "manual_agent", deserialize_with = "object::maybe")]
     pub manual_agent: Option<ManualAgent>,
-    /// The platform it is for. Kept by nobody: the installation's counts.
+    /// The platform it is for; one that agents do not run on here is refused.
     #[serde(default)]
-    pub platform: Option<Slug>,
+    pub platform: Option<Platform>,
     /// Environment variables of an agent that is described here or of the catalog.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 64))]
@@ -104,7 +104,8 @@ pub struct ManualAgent {
     /// Free text.
     #[serde(default)]
     pub metadata: Labels,
-    /// The platforms it is for.
+    /// The platforms it is for, in any of their names; none: any. Refused where agents run on none of
+    /// them here.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub platforms: Vec<Slug>,
@@ -117,7 +118,7 @@ pub struct ManualAgent {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ManualDistribution {
-    /// A program that is there.
+    /// A program that is there or is downloaded.
     Binary {
         /// The program.
         #[serde(deserialize_with = "object::one")]
@@ -141,16 +142,18 @@ pub enum ManualDistribution {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ManualBinary {
-    /// Where it comes from. Nothing is downloaded: add the agent to the catalog for that.
+    /// Where it is downloaded, as an agent of the catalog is: an archive, or the program itself. Without
+    /// it, the program is in the container.
     #[serde(default)]
     pub url: Option<Argument>,
-    /// Its path in the container, from the agent's workspace on; `builtin:echo` is the echo agent.
+    /// Its path in what was downloaded, or in the container, from the agent's workspace on;
+    /// `builtin:echo` is the echo agent, which is never downloaded.
     pub executable: Argument,
     /// Its arguments.
     #[serde(default)]
     #[schemars(length(max = 60))]
     pub args: Vec<Argument>,
-    /// Its digest.
+    /// The SHA-256 of the download, in hexadecimal. Refused where nothing is downloaded.
     #[serde(default)]
     pub sha256: Option<Slug>,
 }
@@ -179,7 +182,8 @@ impl ManualAgent {
         self.name.clone().or_else(|| self.id.clone())
     }
 
-    /// The agent that it is, with `env` over its own.
+    /// The agent that it is, with `env` over its own; without a command where it is
+    /// [downloaded](Self::download).
     pub fn spec(&self, env: &BTreeMap<VariableName, Argument>) -> AgentSpec {
         let mut spec = AgentSpec::of(Driver::Acp);
         spec.command = self.distribution.command();
@@ -187,33 +191,73 @@ impl ManualAgent {
         spec.env.extend(env.clone());
         spec
     }
+
+    /// Whether it may be run on `platform`.
+    pub fn is_for(&self, platform: Platform) -> bool {
+        let named = |name: &Slug| name.as_str().parse() == Ok(platform);
+        self.platforms.is_empty() || self.platforms.iter().any(named)
+    }
+
+    /// How it is got for `platform` where it has to be downloaded; none where it is in the container.
+    /// Fails with the field and what is wrong with it where it has a digest and nothing is downloaded.
+    pub fn download(
+        &self,
+        platform: Platform,
+    ) -> Result<Option<Distribution>, (&'static str, &'static str)> {
+        let mut all = Distribution::default();
+        match &self.distribution {
+            ManualDistribution::Npx { npx } => all.npx = Some(npx.package()),
+            ManualDistribution::Uvx { uvx } => all.uvx = Some(uvx.package()),
+            ManualDistribution::Binary { binary } => {
+                let Some(url) = binary.url.as_ref().filter(|_| !binary.is_echo()) else {
+                    return match binary.sha256 {
+                        Some(_) => Err((
+                            "manualAgent.distribution.binary.sha256",
+                            "is of a download, and nothing is downloaded: give a url",
+                        )),
+                        None => Ok(None),
+                    };
+                };
+                let download = Binary {
+                    archive: url.to_string(),
+                    cmd: binary.executable.clone(),
+                    args: binary.args.clone(),
+                    env: BTreeMap::new(),
+                    sha256: binary.sha256.as_ref().map(ToString::to_string),
+                    more: Map::new(),
+                };
+                all.binary.insert(platform.to_string(), download);
+            }
+        }
+        Ok(Some(all))
+    }
 }
 
 impl ManualDistribution {
     fn command(&self) -> Vec<Argument> {
-        let word = |text: &str| Argument::new(text).ok();
         match self {
-            Self::Binary { binary } if binary.executable.as_str() == ECHO => Vec::new(),
-            Self::Binary { binary } => {
+            Self::Binary { binary } if !binary.is_echo() && binary.url.is_none() => {
                 std::iter::once(binary.executable.clone()).chain(binary.args.clone()).collect()
             }
-            Self::Npx { npx } => {
-                let start = ["npx", "-y"].into_iter().filter_map(word);
-                start.chain(npx.named()).chain(npx.args.clone()).collect()
-            }
-            Self::Uvx { uvx } => {
-                word("uvx").into_iter().chain(uvx.named()).chain(uvx.args.clone()).collect()
-            }
+            Self::Binary { .. } | Self::Npx { .. } | Self::Uvx { .. } => Vec::new(),
         }
     }
 }
 
+impl ManualBinary {
+    fn is_echo(&self) -> bool {
+        self.executable.as_str() == ECHO
+    }
+}
+
 impl ManualPackage {
-    fn named(&self) -> Option<Argument> {
-        match &self.version {
-            Some(version) => Argument::new(format!("{}@{version}", self.package)).ok(),
-            None => Some(self.package.clone()),
-        }
+    fn package(&self) -> Package {
+        let package = match &self.version {
+            Some(version) => format!("{}@{version}", self.package),
+            None => self.package.to_string(),
+        };
+        let (args, env) = (self.args.clone(), BTreeMap::new());
+        Package { package, cmd: None, args, env, more: Map::new() }
     }
 }
 

@@ -84,7 +84,7 @@ pub enum ProblemKind {
     InTheWay,
     /// More than one transfer moves.
     TransferTooLarge,
-    /// The workspace has more than a snapshot holds.
+    /// The workspace has more than a snapshot holds, or would have all that an agent may have on disk.
     WorkspaceTooLarge,
     /// The schema of an output is none, or asks for more than is judged here.
     InvalidOutputSchema,
@@ -135,6 +135,12 @@ impl ProblemKind {
         }
     }
 
+    /// Whether the operator has something to look into: the control plane failed, or something behind it.
+    /// A realm that runs as much as it may is neither.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Internal | Self::Unavailable)
+    }
+
     /// What it is called, for people.
     pub const fn title(self) -> &'static str {
         match self {
@@ -168,7 +174,7 @@ impl ProblemKind {
             Self::NotAFile => "It is not a file",
             Self::InTheWay => "Something is in the way",
             Self::TransferTooLarge => "It is more than one transfer moves",
-            Self::WorkspaceTooLarge => "The workspace has more than a snapshot holds",
+            Self::WorkspaceTooLarge => "The workspace has more than it may",
             Self::InvalidOutputSchema => "The schema cannot judge an answer",
             Self::InvalidArchive => "The archive cannot be imported",
             Self::UnmatchedExports => "Nothing has such a path",

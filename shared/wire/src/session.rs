@@ -8,6 +8,7 @@ use domain::conversation::{Offers, Setting, Settings};
 use domain::elicitation::{Elicitation, Inquiry, Reply};
 use domain::object;
 use domain::output::Output;
+use domain::registry::Platform;
 use domain::run::{PermissionOption, Reason, Run, RunState, Usage};
 use domain::session::{Session, SessionState, Setup};
 use domain::text::{Name, Prompt, Slug, ValueId};
@@ -42,9 +43,9 @@ pub struct NewSession {
     /// What its container is to be like.
     #[serde(default, alias = "container_profile", deserialize_with = "object::maybe")]
     pub container_profile: Option<Profile>,
-    /// The platform it is for. Kept by nobody: the installation's counts.
+    /// The platform it is for; one that agents do not run on here is refused.
     #[serde(default)]
-    pub platform: Option<Slug>,
+    pub platform: Option<Platform>,
     /// How the agent is told to work.
     #[serde(default, deserialize_with = "object::one")]
     pub session: Setup,
@@ -119,6 +120,10 @@ pub struct NewFork {
 pub struct NewPrompt {
     /// What to ask.
     pub prompt: Prompt,
+    /// The caller's own word for the run, one for each prompt of the session: however often it comes
+    /// within a day, there is one run, and the first answer comes again. The run's id is another.
+    #[serde(default, alias = "run_id")]
+    pub run_id: Option<Slug>,
     /// What the answer is to be; left out: text.
     #[serde(default, deserialize_with = "object::one")]
     pub output: Output,

@@ -59,11 +59,8 @@ impl Containers<'_> {
         if new.metadata.len() > MAX_LABELS {
             return refused("metadata", format!("must have at most {MAX_LABELS}"));
         }
-        if new.profile.env.len() > 64 {
-            return refused("profile.env", "must have at most 64 variables".to_owned());
-        }
-        if new.profile.env.keys().any(|name| name.as_str().starts_with("REEVE_")) {
-            return refused("profile.env", "names beginning with REEVE_ are reserved".to_owned());
+        if let Some((field, detail)) = new.profile.broken_rule() {
+            return refused(field, detail);
         }
         let now = self.0.now();
         let id = ContainerId::new(self.0.ulid(now));

@@ -4,14 +4,19 @@
 //! it. A container is chosen among those of its realm that are like the profile asked for, take agents
 //! of any session, and have room: running ones first. What is looked at is bounded, however many there
 //! are.
+//!
+//! An agent that is described where it is needed and has to be downloaded is put into the realm's
+//! catalog, under a name that follows from how it is got. From there on it is any agent of the catalog:
+//! under the realm's policy, from a bundle, by a plan.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use domain::agent::{Agent, AgentSpec, AgentState, Labels};
 use domain::container::{CAPACITY, Container, MAX_AGENTS, Profile};
 use domain::instance::Instance;
+use domain::registry::{Entry, Listed, Platform, Reference};
 use domain::session::{Session, SessionState};
-use domain::text::{Argument, Name, VariableName};
+use domain::text::{Argument, Name, RegistryId, VariableName};
 use domain::{AgentId, ContainerId, SessionId};
 use sha2::{Digest, Sha256};
 use store::container::Bounds;
@@ -19,13 +24,15 @@ use store::document::{self, Loaded};
 use store::realm::{Counter, count};
 use store::{Direction, Expect, Query, Range, Write, keys};
 use wire::container::{AgentName, InstallAgent, InstanceView, ManualAgent, NewContainer};
+use wire::registry::NewRegistryAgent;
 use wire::session::{NewSession, SessionView};
 
 use super::Containers;
 use crate::agents::check_spec;
 use crate::caller::hexadecimal;
 use crate::commit::retry_conflict;
-use crate::{Caller, Error};
+use crate::registry::MAX_OWN;
+use crate::{App, Caller, Error};
 
 /// The most containers that are looked at for one agent.
 const LOOKED_AT: usize = 20;
@@ -34,6 +41,8 @@ const LOOKED_AT: usize = 20;
 struct Described {
     name: Name,
     spec: AgentSpec,
+    /// What the realm's catalog is to have, where the agent is downloaded and was described.
+    listing: Option<Entry>,
     /// The digest of all that was said.
     made_of: String,
 }
@@ -41,7 +50,7 @@ struct Described {
 impl Containers<'_> {
     /// Puts an agent into a container that takes any. It may be started and prompted at once, also
     /// where the container runs already. Two reads at most; one commit, in which the realm's quota of
-    /// agents is counted.
+    /// agents is counted. One read more for an agent of the catalog, or one that comes into it.
     pub async fn install(
         &self,
         caller: &Caller,
@@ -50,11 +59,12 @@ impl Containers<'_> {
     ) -> Result<InstanceView, Error> {
         let described =
             described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &new.env)?;
-        self.exists(caller, described.as_ref()).await?;
+        is_ours(new.platform)?;
+        self.obtainable(caller, described.as_ref()).await?;
         retry_conflict(self.0, || async {
             let container = self.there(caller, id).await?;
             if let Some(described) = &described {
-                let (agent, writes) = self.made(caller, described, &container);
+                let (agent, writes) = self.made(caller, described, &container).await?;
                 let (next, mut all) = self.with(&container, agent.id, Some(&described.made_of))?;
                 all.extend(writes);
                 return self.installed(caller, (&next, agent.id), all).await;
@@ -113,13 +123,14 @@ impl Containers<'_> {
         Ok((next, writes))
     }
 
-    /// A new agent in a container, with the writes that make it.
-    fn made(
-        self,
+    /// A new agent in a container, with the writes that make it. One read where the catalog is to have
+    /// it.
+    async fn made(
+        &self,
         caller: &Caller,
         described: &Described,
         container: &Loaded<Container>,
-    ) -> (Agent, Vec<Write>) {
+    ) -> Result<(Agent, Vec<Write>), Error> {
         let app = self.0;
         let now = app.now();
         let id = AgentId::new(app.ulid(now));
@@ -144,7 +155,10 @@ impl Containers<'_> {
         writes.extend(store::agent::create(&agent));
         writes.extend(plan.as_ref().map(crate::plans::write));
         writes.extend(app.agents().put_away(caller, &agent));
-        (agent, writes)
+        if let Some(entry) = &described.listing {
+            writes.extend(app.registry().with(caller, entry).await?.1);
+        }
+        Ok((agent, writes))
     }
 
     /// Opens a session with an agent of the realm: one read. With one that has to be put somewhere
@@ -159,7 +173,8 @@ impl Containers<'_> {
         }
         let none = BTreeMap::new();
         let described = described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &none)?;
-        self.exists(caller, described.as_ref()).await?;
+        is_ours(new.platform)?;
+        self.obtainable(caller, described.as_ref()).await?;
         retry_conflict(self.0, || async {
             let (agent, container, mut writes) = match &described {
                 Some(described) => self.found(caller, new, described).await?,
@@ -196,26 +211,37 @@ impl Containers<'_> {
         .await
     }
 
-    /// A conflict, as the refusal that it is where the realm has all the agents it may have. Reads the
-    /// count of them where there was one.
+    /// A conflict, as the refusal that it is where the realm has all the agents it may have, or its
+    /// catalog has. Reads how many there are where there was one.
     async fn unless_full(&self, caller: &Caller, done: Result<(), Error>) -> Result<(), Error> {
         let Err(Error::Conflict) = done else { return done };
-        let found = self.0.table().get(&Counter::Agents.key(caller.scope)).await?;
-        let limit = caller.realm.limits.max_agents;
-        if found.is_some_and(|item| item.count >= i64::from(limit)) {
-            return Err(Error::QuotaReached { what: "agents", limit });
+        for (counter, what, limit) in [
+            (Counter::Agents, "agents", caller.realm.limits.max_agents),
+            (Counter::CatalogAgents, "agents in its catalog", MAX_OWN),
+        ] {
+            let found = self.0.table().get(&counter.key(caller.scope)).await?;
+            if found.is_some_and(|item| item.count >= i64::from(limit)) {
+                return Err(Error::QuotaReached { what, limit });
+            }
         }
         done
     }
 
-    /// Fails where the catalog does not have what is to be made. One read, of one of the catalog.
-    async fn exists(&self, caller: &Caller, described: Option<&Described>) -> Result<(), Error> {
-        let Some(reference) = described.and_then(|one| one.spec.registry_agent.as_ref()) else {
-            return Ok(());
-        };
-        let listed = self.0.registry().listed(caller.scope, &reference.id).await?;
-        let found = listed.entry(reference.version.as_ref());
-        found.map(|_| ()).ok_or(Error::NotFound("version of the agent in the catalog"))
+    /// Fails where what is to be made cannot be had. One read where the catalog has it.
+    async fn obtainable(
+        &self,
+        caller: &Caller,
+        described: Option<&Described>,
+    ) -> Result<(), Error> {
+        let Some(described) = described else { return Ok(()) };
+        let bundles = self.0.bundles();
+        match (&described.listing, &described.spec.registry_agent) {
+            (Some(entry), Some(reference)) => {
+                let listed = Listed::new(Some(caller.realm()), entry.clone(), self.0.now());
+                bundles.would_be(caller, reference, &listed)
+            }
+            (Some(_) | None, _) => bundles.obtainable(caller, &described.spec).await,
+        }
     }
 
     /// An agent of the realm, where it is.
@@ -249,6 +275,10 @@ impl Containers<'_> {
         new: &NewSession,
         described: &Described,
     ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
+        if let Some((field, detail)) = new.container_profile.as_ref().and_then(Profile::broken_rule)
+        {
+            return Err(Error::Invalid { field, detail });
+        }
         let container = if let Some(id) = new.container_id {
             Some(self.there(caller, id).await?)
         } else {
@@ -266,7 +296,7 @@ impl Containers<'_> {
             };
             let container = Container { for_agents: true, ..self.pooled(caller, &new)? };
             let container = Loaded { value: container, version: 0 };
-            let (agent, mut writes) = self.made(caller, described, &container);
+            let (agent, mut writes) = self.made(caller, described, &container).await?;
             let mut next = container.value;
             let now = self.0.now();
             let made_of = Some(described.made_of.clone());
@@ -287,7 +317,7 @@ impl Containers<'_> {
                 }
             }
         }
-        let (agent, mut writes) = self.made(caller, described, &container);
+        let (agent, mut writes) = self.made(caller, described, &container).await?;
         writes.extend(self.with(&container, agent.id, Some(&described.made_of))?.1);
         Ok((agent.id, Some(id), writes))
     }
@@ -321,6 +351,16 @@ impl Containers<'_> {
     }
 }
 
+/// Fails where an agent is asked for on another platform than agents run on here.
+fn is_ours(platform: Option<Platform>) -> Result<(), Error> {
+    let ours = App::platform()?;
+    if platform.is_none_or(|asked| asked == ours) {
+        return Ok(());
+    }
+    let detail = format!("must be {ours} or left out: agents run on nothing else here");
+    Err(Error::Invalid { field: "platform", detail })
+}
+
 fn nobody() -> Error {
     Error::Invalid { field: "agentId", detail: "or manualAgent must be given".to_owned() }
 }
@@ -335,7 +375,8 @@ fn described(
     let name = |name: Option<Name>, otherwise: String| {
         name.or_else(|| Name::new(otherwise).ok()).ok_or(Error::Bug("an agent without a name"))
     };
-    let (name, spec, said) = match (manual, named) {
+    let mut listing = None;
+    let (name, mut spec, said) = match (manual, named) {
         (Some(manual), _) => {
             if !caller.realm.policy.manual_agents {
                 return Err(Error::Policy(
@@ -343,7 +384,9 @@ fn described(
                 ));
             }
             let said = serde_json::to_vec(manual).map_err(|_| Error::Bug("it was JSON before"))?;
-            (name(manual.title(), "agent".to_owned())?, manual.spec(env), said)
+            let name = name(manual.title(), "agent".to_owned())?;
+            listing = listed(manual, &name)?;
+            (name, manual.spec(env), said)
         }
         (None, Some(AgentName::Catalog(reference))) => {
             let mut spec = AgentSpec::of(domain::agent::Driver::Acp);
@@ -354,8 +397,33 @@ fn described(
         }
         (None, Some(AgentName::Ours(_)) | None) => return Ok(None),
     };
-    check_spec(&spec)?;
+    if let Some(Entry { id, version, .. }) = &listing {
+        spec.registry_agent = Some(Reference { id: id.clone(), version: Some(version.clone()) });
+    }
+    check_spec(caller, &spec)?;
     let env = serde_json::to_vec(env).map_err(|_| Error::Bug("an environment serialises"))?;
     let made_of = hexadecimal(&Sha256::new().chain_update(said).chain_update(env).finalize());
-    Ok(Some(Described { name, spec, made_of }))
+    Ok(Some(Described { name, spec, listing, made_of }))
+}
+
+/// What the catalog is to have of a described agent; none where nothing is downloaded for it.
+fn listed(manual: &ManualAgent, name: &Name) -> Result<Option<Entry>, Error> {
+    let invalid = |(field, detail): (_, &str)| Error::Invalid { field, detail: detail.to_owned() };
+    let ours = App::platform()?;
+    if !manual.is_for(ours) {
+        let detail = format!("do not name {ours}, and agents run on nothing else here");
+        return Err(Error::Invalid { field: "manualAgent.platforms", detail });
+    }
+    let distribution = manual.download(ours).map_err(invalid)?;
+    let Some(distribution) = distribution else { return Ok(None) };
+    let got = crate::plans::digest_of(&(&manual.version, &distribution));
+    let new = NewRegistryAgent {
+        id: RegistryId::new(format!("manual-{}", &got.hex()[..24]))
+            .map_err(|_| Error::Bug("a name that follows from a digest"))?,
+        name: name.clone(),
+        version: manual.version.clone(),
+        description: manual.description.clone(),
+        distribution,
+    };
+    crate::registry::entry(new).map(Some)
 }

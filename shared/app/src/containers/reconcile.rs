@@ -281,6 +281,9 @@ fn end_of(container: &Container, decision: Decision, seen: Seen, why: Option<&st
         Cause::Lost if silent => {
             (failure::CONTAINER_LOST, "the container was not heard of any more")
         }
+        Cause::Lost if matches!(decision, Decision::Fail(_)) => {
+            (failure::CONTAINER_LOST, "the container ended while nothing ran in it")
+        }
         Cause::Lost => (failure::CONTAINER_LOST, "the container ended while it was needed"),
         Cause::Unavailable if silent => {
             (failure::CONTAINER_UNAVAILABLE, "the container did not come up in time")

@@ -107,6 +107,7 @@ impl Containers<'_> {
             }
         }
         let watch = Errand::Watch { container: id, generation: container.generation };
+        let may_idle = container.profile.may_idle(may_idle);
         let at = now.after(app.settings.start.min(may_idle));
         writes.push(store::due::put(&app.due(scope.realm(), watch, at)));
         Ok(Some((container, writes)))

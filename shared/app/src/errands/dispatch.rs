@@ -44,6 +44,9 @@ impl Errands<'_> {
             let gone = app.admission().let_go(scope, id).await?;
             return Ok(if gone { Outcome::Done } else { Outcome::Again(pace(attempt)) });
         }
+        if self.bar(scope, &session).await? {
+            return Ok(Outcome::Done);
+        }
         if state.needs_start() {
             if let Some(left) = container.value.must_wait(app.now()) {
                 return Ok(Outcome::Again(left));

@@ -68,7 +68,12 @@ impl Errands<'_> {
     }
 
     /// Ends the run in flight, for which there is no plan.
-    async fn without_plan(&self, scope: Scope, session: &Session, end: &End) -> Result<(), Error> {
+    pub(super) async fn without_plan(
+        &self,
+        scope: Scope,
+        session: &Session,
+        end: &End,
+    ) -> Result<(), Error> {
         let app = self.0;
         retry_conflict(app, || async {
             let mut turn = Turn::of(app, scope, session.id).await?;

@@ -48,7 +48,7 @@ impl Errands<'_> {
                 return Ok(Outcome::Again(Duration::ZERO));
             }
         }
-        let may_idle = may_idle(&self.realm(scope).await?);
+        let may_idle = container.profile.may_idle(may_idle(&self.realm(scope).await?));
         let mut left = may_idle;
         if let Some(idle_at) = container.idle_at {
             left = may_idle.saturating_sub(now.since(idle_at));

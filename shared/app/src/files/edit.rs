@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use domain::agent::{Agent, AgentState};
 use domain::container::Container;
-use domain::workspace::{Cause, Entry, History, Manifest, Node, WorkspacePath};
+use domain::limits::Taken;
+use domain::workspace::{Cause, Entry, History, MAX_ENTRIES, Manifest, Node, WorkspacePath};
 use domain::{AgentId, Digest, Timestamp};
 use serde::Serialize;
 use store::document::{self, Loaded};
@@ -15,7 +16,7 @@ use super::pack::Packer;
 use super::record::Recorded;
 use super::{Files, Incoming};
 use crate::commit::retry_conflict;
-use crate::ports::Put;
+use crate::ports::{Kind, Part, Put};
 use crate::turn::container_id;
 use crate::{Caller, Error};
 
@@ -93,8 +94,9 @@ impl Files<'_> {
 
     /// Makes `edits`, in order of paths: in the directory, where it is here, and otherwise in a snapshot
     /// that is added, which is refused while a container may have the workspace. Refused, too, while the
-    /// workspace is being rolled back. Wakes a paused or archived agent, and starts nothing. One read, one
-    /// commit; another read and commit for one that slept.
+    /// workspace is being rolled back, and where it would be all that an agent may have on disk. Wakes a
+    /// paused or archived agent, and starts nothing. One read, one commit; another read and commit for
+    /// one that slept.
     pub(super) async fn change<T: Serialize + Copy + Sync>(
         &self,
         caller: &Caller,
@@ -114,6 +116,7 @@ impl Files<'_> {
         let _turn = workspaces.turn(id).await;
         let (agent, history) = self.load(caller.scope, id).await?;
         settled(history.as_ref())?;
+        self.has_room(id, edits).await?;
         for (path, edit) in edits {
             let put = match edit {
                 Edit::Directory => Put::Directory,
@@ -147,6 +150,34 @@ impl Files<'_> {
             self.0.commit_own("agent.wake", writes).await
         })
         .await
+    }
+
+    /// Fails where the workspace would be all that an agent may have on disk, or more: its next run would
+    /// end at the first byte it writes. Walks what is there, where anything is put.
+    async fn has_room(
+        &self,
+        id: AgentId,
+        edits: &BTreeMap<WorkspacePath, Edit>,
+    ) -> Result<(), Error> {
+        let put = edits.values().filter(|edit| !matches!(edit, Edit::Gone));
+        let sizes = put.map(|edit| match edit {
+            Edit::File { range, .. } => range.end - range.start,
+            Edit::Directory | Edit::Link(_) | Edit::Gone => 0,
+        });
+        let put = sizes.fold(Taken::default(), add);
+        if put.inodes == 0 {
+            return Ok(());
+        }
+        let part = Part { limit: MAX_ENTRIES, ..Part::default() };
+        let there = self.0.ports.workspaces.walk(id, part).await?.found;
+        let stays = there.into_iter().filter(|found| !edits.contains_key(&found.path));
+        let sizes = stays.map(|found| match found.kind {
+            Kind::File { size, .. } => size,
+            Kind::Directory | Kind::Link(_) => 0,
+        });
+        let whole = sizes.fold(put, add);
+        let passed = self.0.settings.limits.passed(&whole, &Taken::default());
+        passed.map_or(Ok(()), |passed| Err(Error::DiskFull(passed)))
     }
 
     async fn change_stored<T: Serialize + Copy + Sync>(
@@ -191,6 +222,11 @@ impl Files<'_> {
         self.0.commit(caller, name, id, writes, &answer).await?;
         Ok((answer, whole.agent.value))
     }
+}
+
+/// What is taken with one thing more, of this size.
+fn add(taken: Taken, size: u64) -> Taken {
+    Taken { disk: taken.disk.saturating_add(size), inodes: taken.inodes + 1, ..taken }
 }
 
 /// Removes what is at `path`, and all below it.

@@ -1,7 +1,7 @@
 //! Tar archives: planned before anything is written, and written piece by piece.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 
 use domain::Timestamp;
 use domain::workspace::{MAX_ENTRIES, MAX_FILE, WorkspacePath};
@@ -36,7 +36,7 @@ pub(super) enum Planned {
 /// directory, sizes that are not there, and more than a workspace may have.
 #[expect(clippy::wildcard_enum_match_arm, reason = "what is not named is refused")]
 pub(super) fn plan(archive: &Incoming) -> Result<BTreeMap<WorkspacePath, Planned>, Error> {
-    check_extensions(archive)?;
+    check_frame(archive)?;
     let mut reader = Archive::new(archive.reader());
     let mut plan = BTreeMap::new();
     for entry in reader.entries_with_seek().map_err(|error| broken(&error))? {
@@ -91,9 +91,11 @@ pub(super) fn plan(archive: &Incoming) -> Result<BTreeMap<WorkspacePath, Planned
     Ok(plan)
 }
 
-/// Refuses what would have to be read as a whole before its entry: it may be as long as the archive.
-fn check_extensions(archive: &Incoming) -> Result<(), Error> {
+/// Refuses what would have to be read as a whole before its entry: it may be as long as the archive. And
+/// what has no end behind its last entry: others may have been cut off.
+fn check_frame(archive: &Incoming) -> Result<(), Error> {
     let mut reader = Archive::new(archive.reader());
+    let mut end = 0;
     for entry in reader.entries_with_seek().map_err(|error| broken(&error))?.raw(true) {
         let entry = entry.map_err(|error| broken(&error))?;
         let kind = entry.header().entry_type();
@@ -104,6 +106,15 @@ fn check_extensions(archive: &Incoming) -> Result<(), Error> {
         if extends && entry.size() > MAX_EXTENSION {
             return Err(Error::InvalidArchive("a name or an attribute is too long".to_owned()));
         }
+        let blocks = entry.size().div_ceil(BLOCK);
+        end = entry.raw_file_position().saturating_add(blocks.saturating_mul(BLOCK));
+    }
+    let mut last = [1; END.len() / 2];
+    let mut reader = archive.reader();
+    let read = reader.seek(SeekFrom::Start(end)).and_then(|_| reader.read_exact(&mut last));
+    if read.is_err() || last.iter().any(|byte| *byte != 0) {
+        let detail = "it has no end behind its last entry: it was cut off";
+        return Err(Error::InvalidArchive(detail.to_owned()));
     }
     Ok(())
 }
@@ -215,6 +226,25 @@ mod tests {
             header.set_cksum();
             builder.append(&header, content).unwrap();
         })
+    }
+
+    #[test]
+    fn what_was_cut_off_is_refused_wherever_that_was() {
+        let Incoming::Memory(whole) = archive(|builder| {
+            for (name, content) in [("a", "one"), ("b", "two")] {
+                let mut header = Header::new_ustar();
+                header.set_size(3);
+                builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+            }
+        }) else {
+            panic!("in memory")
+        };
+        let plan_of = |length| plan(&Incoming::Memory(whole.slice(..length)));
+        assert_eq!(plan_of(whole.len()).unwrap().len(), 2);
+        let entries = whole.len() - END.len();
+        for length in (0..entries + END.len() / 2).step_by(50).chain([512, 700, 1024, entries]) {
+            assert!(matches!(plan_of(length), Err(Error::InvalidArchive(_))), "{length}");
+        }
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Ecs {
             report_millis: REPORT_MILLIS,
             fresh: true,
             walls: Walls { around: AROUND.into_iter().collect(), ..Walls::default() },
-            limits: Limits::default(),
+            limits: Limits::default().within(&plan.resources),
         };
         let boot = serde_json::to_string(&boot).map_err(unavailable)?;
         let boot = KeyValuePair::builder().name(BOOT_VARIABLE).value(boot).build();

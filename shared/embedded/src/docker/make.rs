@@ -148,7 +148,7 @@ fn body(
         repositories.iter().map(|(name, path)| bind(path, &format!("/repositories/{name}"), "ro")),
     );
     let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let limits = &config.limits;
+    let limits = &config.limits.within(&plan.resources);
     let tmpfs = [
         (JOURNAL.to_owned(), format!("mode=0700,uid={},gid={},nosuid,nodev", me.0, me.1)),
         (
@@ -218,6 +218,6 @@ fn boot(config: &Config, plan: &ContainerPlan) -> Boot {
         report_millis: 0,
         fresh: false,
         walls: Walls { mounts: None, uid: uid(plan), around: AROUND.into_iter().collect() },
-        limits: config.limits,
+        limits: config.limits.within(&plan.resources),
     }
 }

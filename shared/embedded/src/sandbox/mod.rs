@@ -363,7 +363,7 @@ impl Inner {
         let started = async {
             start::prepare(&spec, Some((plan, &self.config)), self.outside, self.walls())
                 .map_err(unavailable)?;
-            let ceiling = Ceiling::over(&self.config.limits);
+            let ceiling = Ceiling::over(&self.config.limits.within(&plan.resources));
             let made = self.cgroups.make(&plan.container.to_string(), &ceiling);
             made.map_err(unavailable)?;
             let shortcut = self.listen(&place).map_err(unavailable)?;

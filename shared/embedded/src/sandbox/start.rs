@@ -166,7 +166,7 @@ pub(super) fn prepare(
                 uid: outside.inside(plan.agent),
                 around: kept,
             },
-            limits: config.limits,
+            limits: config.limits.within(&plan.resources),
         };
         let path = run.join("boot.json");
         secret(&path, &serde_json::to_vec(&boot)?)?;
