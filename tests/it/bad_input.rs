@@ -16,6 +16,10 @@ async fn at_rest(reeve: &Reeve) -> (Client, Ids, Vec<(String, Value)>) {
     let ids = sample::everything(&client).await;
     client.post(&format!("/v1/agents/{}/pause", ids["agentId"]), Value::Null).await.is(200);
     nothing_runs(&ids).await;
+    // What has stopped is known to have a moment later.
+    let container = format!("/v1/containers/{}", ids["agentId"].replace("agt_", "ctr_"));
+    let known = async || client.get(&container).await.is(200)["container"]["state"] == "stopped";
+    tests::given::at_last("its end is known", known).await;
     let before = shown(&client, &ids).await;
     (client, ids, before)
 }

@@ -294,14 +294,13 @@ async fn nothing_is_put_that_an_agent_may_not_have() {
     for number in 0..120 {
         let mut header = tar::Header::new_ustar();
         header.set_size(0);
+        header.set_mode(0o644);
         archive.append_data(&mut header, format!("f/{number}"), &b""[..]).unwrap();
     }
     let refused = import(&client, &agent, archive.into_inner().unwrap()).await;
     assert_eq!(refused.is(413)["code"], "workspace_too_large");
     assert_eq!(paths(&client, &agent).await, ["kept"]);
     let session = client.session(&agent).await;
-    assert_eq!(
-        client.ask(&session, "!shell echo a few bytes > more && cat more").await,
-        "a few bytes\n"
-    );
+    let said = client.ask(&session, "!shell echo a few bytes > more && cat more").await;
+    assert!(said.contains("a few bytes"), "{said}");
 }
