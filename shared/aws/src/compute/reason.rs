@@ -100,6 +100,7 @@ mod tests {
         match error {
             ComputeError::Refused(why) => why.clone(),
             ComputeError::Unavailable(source) => source.to_string(),
+            ComputeError::Leaving => error.to_string(),
         }
     }
 
