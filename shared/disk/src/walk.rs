@@ -24,7 +24,12 @@ pub fn walk(root: &Root, part: &Part, settled_before: u64) -> io::Result<Walk> {
 pub fn found_file(path: WorkspacePath, stat: &Stat, settled_before: u64) -> Found {
     let kind = file(stat);
     let (stamp, settled) = stamp(stat, settled_before);
-    Found { path, kind, stamp, settled }
+    Found { path, kind, taken: taken(stat), stamp, settled }
+}
+
+/// The kernel counts in blocks of this size, whatever those of the file system are.
+fn taken(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or_default() * 512
 }
 
 struct Walker<'a> {
@@ -96,7 +101,7 @@ impl Walker<'_> {
                 }
             };
             let (stamp, settled) = stamp(&stat, self.settled_before);
-            here.push(Found { path, kind, stamp, settled });
+            here.push(Found { path, kind, taken: taken(&stat), stamp, settled });
             // One more says that there is more.
             if self.walk.found.len() + here.len() > self.part.limit + 1 {
                 break;

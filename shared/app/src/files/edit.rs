@@ -16,7 +16,7 @@ use super::pack::Packer;
 use super::record::Recorded;
 use super::{Files, Incoming};
 use crate::commit::retry_conflict;
-use crate::ports::{Kind, Part, Put};
+use crate::ports::{Part, Put};
 use crate::turn::container_id;
 use crate::{Caller, Error};
 
@@ -171,11 +171,7 @@ impl Files<'_> {
         let part = Part { limit: MAX_ENTRIES, ..Part::default() };
         let there = self.0.ports.workspaces.walk(id, part).await?.found;
         let stays = there.into_iter().filter(|found| !edits.contains_key(&found.path));
-        let sizes = stays.map(|found| match found.kind {
-            Kind::File { size, .. } => size,
-            Kind::Directory | Kind::Link(_) => 0,
-        });
-        let whole = sizes.fold(put, add);
+        let whole = stays.map(|found| found.taken).fold(put, add);
         let passed = self.0.settings.limits.passed(&whole, &Taken::default());
         passed.map_or(Ok(()), |passed| Err(Error::DiskFull(passed)))
     }

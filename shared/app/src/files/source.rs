@@ -137,5 +137,9 @@ fn found((path, entry): (&WorkspacePath, &Entry)) -> Found {
     let stamp = entry.digest().map_or(0, |digest| {
         digest.as_bytes().iter().take(8).fold(0, |stamp, byte| stamp << 8 | u64::from(*byte))
     });
-    Found { path: path.clone(), kind, stamp, settled: true }
+    let taken = match kind {
+        Kind::File { size, .. } => size,
+        Kind::Directory | Kind::Link(_) => 0,
+    };
+    Found { path: path.clone(), kind, taken, stamp, settled: true }
 }

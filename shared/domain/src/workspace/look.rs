@@ -28,6 +28,8 @@ pub struct Found {
     pub path: WorkspacePath,
     /// What.
     pub kind: Kind,
+    /// How many bytes of the disk it takes: of a file with holes fewer than it has.
+    pub taken: u64,
     /// Another number, once it has been changed.
     pub stamp: u64,
     /// Whether a change from now on is certain to change the number: one right after the last may not.
