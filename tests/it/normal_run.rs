@@ -119,6 +119,7 @@ async fn say(app: &App, shim: ShimCaller, up: Value) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, in the order in which it goes")]
 async fn a_normal_run_takes_few_units() {
     let clock = Arc::new(Hand::default());
     let told = Told { clock: clock.clone(), kept: Mutex::default(), read: AtomicU64::default() };

@@ -378,7 +378,7 @@ impl Agents<'_> {
 
     /// The writes by which somebody needs an agent that was read: a paused or archived one is awake. Starts
     /// nothing. Fails where nothing is left of it to wake.
-    pub(crate) fn wake(&self, caller: &Caller, agent: &Loaded<Agent>) -> Result<Vec<Write>, Error> {
+    pub(crate) fn wake(self, caller: &Caller, agent: &Loaded<Agent>) -> Result<Vec<Write>, Error> {
         agent.value.has_workspace()?;
         let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
         if state == agent.value.state {
@@ -393,7 +393,7 @@ impl Agents<'_> {
 
     /// Has somebody look whether an agent is to be archived that nobody has used for as long as the realm
     /// says. One that has run since is looked at when its container stops.
-    pub(crate) fn put_away(&self, caller: &Caller, agent: &Agent) -> Option<Write> {
+    pub(crate) fn put_away(self, caller: &Caller, agent: &Agent) -> Option<Write> {
         let at = self.0.now().after(caller.realm.limits.archive_after()?);
         let container = agent.container.unwrap_or_else(|| container_id(agent.id));
         let errand = Errand::Archive { container };

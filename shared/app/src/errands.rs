@@ -29,6 +29,7 @@ use std::time::Duration;
 use domain::Timestamp;
 use domain::due::{Due, Errand};
 use domain::realm::Realm;
+use futures::FutureExt;
 use futures::future::join_all;
 use store::document::{self, Loaded};
 use store::{Direction, MAX_LIMIT, MAX_WRITES, Query, Range, Scope, keys};
@@ -144,7 +145,7 @@ impl Errands<'_> {
     /// Does what an errand one holds asks for, and removes it or puts it back in line.
     pub async fn carry_out(&self, held: &Standing) -> Result<Outcome, Error> {
         let Due { ref errand, attempt, .. } = held.value;
-        let outcome = match self.attempt(&held.value).await {
+        let outcome = match self.attempt(&held.value).boxed().await {
             Ok(outcome) => outcome,
             // Nothing is there any more to do it to.
             Err(Error::NotFound(_)) => Outcome::Done,

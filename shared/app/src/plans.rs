@@ -5,7 +5,7 @@
 //! of its canonical JSON, so the same plan is kept once and none ever changes. What a run is started with
 //! is what its plan says, also where the agent was changed after the run was accepted.
 //!
-//! For use cases that start something: `Plans::compile` gives a plan and its name without reading
+//! For use cases that start something: `of_spec` and `of_run` give a plan and its name without reading
 //! anything; `write` is what keeps it, for the commit that first needs it. An agent of the
 //! catalog (`registryAgent`) has no plan until its bundle is ready: see
 //! [`bundles`](crate::bundles).
@@ -50,36 +50,26 @@ impl Plans<'_> {
         Ok(document::get::<Stored>(self.0.table(), &key).await?.map(|loaded| loaded.value))
     }
 
-    /// Compiles a plan. Reads nothing.
-    pub(crate) fn compile(
-        self,
-        realm: &Realm,
-        agent: AgentId,
-        spec: &AgentSpec,
-        bundle: Option<&Bundle>,
-    ) -> Result<ExecutionPlan, NoPlan> {
-        ExecutionPlan::compile(realm.id, realm.policy, agent, spec, bundle)
-    }
-
     /// The plan that a spec compiles to; none where that takes a bundle. Reads nothing.
     pub(crate) fn of_spec(self, realm: &Realm, agent: AgentId, spec: &AgentSpec) -> Option<Stored> {
-        self.compile(realm, agent, spec, None).ok().map(|plan| self.kept(plan))
+        let plan = ExecutionPlan::compile(realm.id, realm.policy, agent, spec, None);
+        plan.ok().map(|plan| self.named(plan))
     }
 
-    /// The plan of a run that is accepted now; none where that takes a bundle. Reads nothing.
+    /// The plan of a run in a session and a container. `bundle` is that of an agent of the catalog. Reads
+    /// nothing.
     pub(crate) fn of_run(
         self,
         realm: &Realm,
         agent: &Agent,
-        profile: Option<&Profile>,
-        setup: &Setup,
-    ) -> Option<Stored> {
-        let plan = ExecutionPlan::compile(realm.id, realm.policy, agent.id, &agent.spec, None);
-        Some(self.kept(plan.ok()?.within(profile, setup)))
+        bundle: Option<&Bundle>,
+        (profile, setup): (Option<&Profile>, &Setup),
+    ) -> Result<Stored, NoPlan> {
+        let plan = ExecutionPlan::compile(realm.id, realm.policy, agent.id, &agent.spec, bundle)?;
+        Ok(self.named(plan.within(profile, setup)))
     }
 
-    /// A plan under its name.
-    pub(crate) fn kept(self, plan: ExecutionPlan) -> Stored {
+    fn named(self, plan: ExecutionPlan) -> Stored {
         Stored { hash: name(&plan), created_at: self.0.now(), plan }
     }
 

@@ -121,7 +121,8 @@ impl Sessions<'_> {
             app.agents().load_placed(caller, turn.session.agent, turn.place()).await?;
         check_policy(caller, &agent.value.spec)?;
         let profile = container.as_ref().map(|container| &container.value.profile);
-        let plan = app.plans().of_run(&caller.realm, &agent.value, profile, &turn.session.setup);
+        let within = (profile, &turn.session.setup);
+        let plan = app.plans().of_run(&caller.realm, &agent.value, None, within).ok();
         let run = Run {
             id: RunId::new(app.ulid(now)),
             realm: caller.realm(),

@@ -427,6 +427,7 @@ pub struct Waiting {
 /// Where the processes of agents run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is stored, and true or not, by itself")]
 pub struct Container {
     /// Its id.
     pub id: ContainerId,

@@ -140,6 +140,7 @@ impl ExecutionPlan {
 
     /// The same in a container and a session: what the agent says of its environment is laid over the
     /// container's, and what the session says over that.
+    #[must_use]
     pub fn within(mut self, profile: Option<&Profile>, setup: &Setup) -> Self {
         self.process.inherit(profile);
         let own = setup.env.iter();

@@ -150,7 +150,7 @@ impl RealmPolicy {
     /// Why an agent like `spec` may neither be made nor prompted; none where it may. Whether one of the
     /// catalog may be is said of its entry there: see [`Source::choose`](crate::bundle::Source::choose).
     /// An address of the driver `http` is for the operator's list to allow.
-    pub fn refuses(&self, spec: &AgentSpec) -> Option<&'static str> {
+    pub fn refuses(self, spec: &AgentSpec) -> Option<&'static str> {
         (!self.manual_agents && !spec.command.is_empty())
             .then_some("manualAgents is off: the realm has no agent with a command of its own")
     }

@@ -81,8 +81,9 @@ pub struct Followed {
     pub followers: Vec<Loaded<Subscription>>,
 }
 
-/// All that is known of a topic: one round trip, or one for every thousand that follow it. A row that
-/// does not read is told to `malformed` and stands in nobody's way: a follower is left out, and what was
+/// All that is known of a topic: one round trip, or one for every thousand that follow it.
+///
+/// A row that does not read is told to `malformed` and stands in nobody's way: a follower is left out, and what was
 /// noted of how far was published counts as nothing, to be written anew.
 pub async fn of_topic(
     table: &dyn Table,

@@ -26,7 +26,10 @@ fn plain(yaml: &Yaml<'_>) -> Value {
         }
         Yaml::Tagged(tag, value) if tag.suffix == "Ref" => json!({ "Ref": plain(value) }),
         Yaml::Tagged(tag, value) => json!({ format!("Fn::{}", tag.suffix): plain(value) }),
-        other => panic!("{other:?} is in no template"),
+        other @ (Yaml::Value(Scalar::Null | Scalar::FloatingPoint(_))
+        | Yaml::Representation(..)
+        | Yaml::Alias(_)
+        | Yaml::BadValue) => panic!("{other:?} is in no template"),
     }
 }
 
@@ -42,7 +45,7 @@ fn named<'a>(value: &'a Value, name: &str) -> Vec<&'a Value> {
             let below = members.values().flat_map(|value| named(value, name));
             members.get(name).into_iter().chain(below).collect()
         }
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
 }
 

@@ -47,10 +47,9 @@ impl Errands<'_> {
                 Ok(Some(Outcome::Done))
             }
             Some(Seen::Ready(bundle)) => {
-                let plan = app.plans().compile(&realm, agent.id, &agent.spec, Some(&bundle));
+                let within = (Some(&container.profile), &session.setup);
+                let plan = app.plans().of_run(&realm, &agent, Some(&bundle), within);
                 let plan = plan.map_err(|_| Error::Bug("a bundle that is ready makes a plan"))?;
-                let plan = plan.within(Some(&container.profile), &session.setup);
-                let plan = app.plans().kept(plan);
                 if run.value.plan != Some(plan.hash) {
                     app.plans().keep(&plan).await?;
                     self.refer(run, plan.hash).await?;
