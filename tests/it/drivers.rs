@@ -116,12 +116,17 @@ async fn an_agent_is_elsewhere_where_its_operator_lets_it_be() {
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0]["sessionId"], json!(session));
     assert_eq!((&asked[0]["runId"], &asked[0]["effort"]), (&json!(run), &json!("low")));
+    assert_eq!(asked[0]["forkedFrom"], Value::Null);
+    let fork = client.made(&format!("/v1/sessions/{session}/fork"), json!({})).await;
+    assert_eq!(prompt_for(&client, &fork, json!({ "prompt": "c" })).await["state"], "completed");
+    let asked = endpoint.asked.lock().unwrap()[1].clone();
+    assert_eq!((&asked["sessionId"], &asked["forkedFrom"]), (&json!(fork), &json!(session)));
 
     for (path, code) in [("/elsewhere", "egress_denied"), ("/bot/moved", "http_error")] {
         let ended = prompt_for(&client, &at(path).await, json!({ "prompt": "go" })).await;
         assert_eq!(ended["code"], code, "{ended:#}");
     }
-    assert_eq!(endpoint.asked.lock().unwrap().len(), 1, "nobody was asked");
+    assert_eq!(endpoint.asked.lock().unwrap().len(), 2, "nobody was asked");
 
     let run = client.prompt(&at("/bot/slow").await, "go").await;
     endpoint.arrived.notified().await;
