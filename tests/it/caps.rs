@@ -124,7 +124,7 @@ async fn who_is_woken_gets_room_as_who_is_prompted_does() {
             let woken = client.post(path, Value::Null).await;
             assert!([200, 202].contains(&woken.status), "{:#}", woken.body);
         }
-        let there = async || [state(woken), state(stopped)] == ["idle", "stopped"];
+        let there = async || [state(woken), state(stopped)] == ["ready", "stopped"];
         at_last("it has the other's room", there).await;
         assert_eq!(counted(&reeve, &realm(&client).await), 1);
     };

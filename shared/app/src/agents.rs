@@ -376,18 +376,34 @@ impl Agents<'_> {
         Ok(view)
     }
 
-    /// The writes by which somebody needs an agent that was read: a paused or archived one is awake. Starts
-    /// nothing. Fails where nothing is left of it to wake.
-    pub(crate) fn wake(self, caller: &Caller, agent: &Loaded<Agent>) -> Result<Vec<Write>, Error> {
+    /// The writes by which somebody needs an agent that was read, in `container`: a paused or archived one
+    /// is awake. None where it is so already. Starts nothing. Fails where nothing is left of it to wake.
+    pub(crate) fn wake(
+        self,
+        caller: &Caller,
+        agent: &Loaded<Agent>,
+        container: Option<ContainerId>,
+    ) -> Result<Vec<Write>, Error> {
         agent.value.has_workspace()?;
         let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
-        if state == agent.value.state {
-            return Ok(vec![document::check(agent)]);
+        let wakes = state != agent.value.state;
+        if !wakes && container == agent.value.container {
+            return Ok(Vec::new());
         }
         let now = self.0.now();
-        let awake = agent.value.moved(state, now, None);
+        let awake = Agent { container, ..agent.value.moved(state, now, None) };
         let mut writes = store::agent::update(agent, &awake, now);
-        writes.extend(self.put_away(caller, &awake));
+        // Nothing may come of what it is needed for.
+        writes.extend(self.put_away(caller, &awake).filter(|_| wakes));
+        Ok(writes)
+    }
+
+    /// The same where it is, for who adds what goes with it: it is as it was read until then.
+    pub(crate) fn hold(self, caller: &Caller, agent: &Loaded<Agent>) -> Result<Vec<Write>, Error> {
+        let mut writes = self.wake(caller, agent, agent.value.container)?;
+        if writes.is_empty() {
+            writes.push(document::check(agent));
+        }
         Ok(writes)
     }
 

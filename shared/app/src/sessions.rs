@@ -2,7 +2,6 @@
 
 mod fork;
 
-use domain::agent::{Agent, AgentEvent, AgentLifecycle, AgentState};
 use domain::container::Container;
 use domain::due::Errand;
 use domain::event::Draft;
@@ -170,7 +169,8 @@ impl Sessions<'_> {
             } else {
                 turn.promote(run)?
             };
-            writes.extend(wake(app, caller, &agent)?);
+            let place = agent.value.container.or_else(|| Some(container_id(agent.value.id)));
+            writes.extend(app.agents().wake(caller, &agent, place)?);
         }
         let view = RunView::from(&run.value);
         turn.keep(run.value, Expect::Absent);
@@ -304,23 +304,4 @@ impl Sessions<'_> {
 fn as_run(session: SessionId, run: &Slug, new: &NewPrompt) -> Once {
     let said = crate::plans::digest_of(&(&new.prompt, &new.output, new.effort));
     Once { key: format!("run {session} {run}"), fingerprint: said.to_string() }
-}
-
-/// The writes that wake a paused or archived agent, and say that it has a container; none where it is awake
-/// and has one.
-fn wake(app: &App, caller: &Caller, agent: &Loaded<Agent>) -> Result<Vec<store::Write>, Error> {
-    agent.value.has_workspace()?;
-    let state = AgentLifecycle::step(agent.value.state, AgentEvent::Wake)?;
-    let container = agent.value.container.or_else(|| Some(container_id(agent.value.id)));
-    let wakes = state != agent.value.state;
-    if !wakes && agent.value.container == container {
-        return Ok(Vec::new());
-    }
-    debug_assert_eq!(state, AgentState::Active);
-    let now = app.now();
-    let awake = Agent { container, ..agent.value.moved(state, now, None) };
-    let mut writes = store::agent::update(agent, &awake, now);
-    // It may be called off before anything has started for it.
-    writes.extend(app.agents().put_away(caller, &awake).filter(|_| wakes));
-    Ok(writes)
 }

@@ -253,7 +253,7 @@ impl Containers<'_> {
         let Some(AgentName::Ours(id)) = new.agent_id else { return Err(nobody()) };
         let agent = self.0.agents().load(caller, id).await?;
         // An agent that is deleted at this moment would leave the session behind.
-        let writes = self.0.agents().wake(caller, &agent)?;
+        let writes = self.0.agents().hold(caller, &agent)?;
         let place = agent.value.container.unwrap_or_else(|| crate::turn::container_id(id));
         if new.container_id.is_some_and(|asked| asked != place) {
             return match agent.value.container {
@@ -312,7 +312,7 @@ impl Containers<'_> {
                 Err(Error::NotFound(_)) => {}
                 agent => {
                     let agent = agent?;
-                    let writes = self.0.agents().wake(caller, &agent)?;
+                    let writes = self.0.agents().hold(caller, &agent)?;
                     return Ok((agent.value.id, Some(id), writes));
                 }
             }

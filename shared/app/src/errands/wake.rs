@@ -14,9 +14,9 @@ use super::{Errands, Outcome, may_idle, pace};
 use crate::Error;
 
 impl Errands<'_> {
-    /// Sees that a container comes up that was started for nobody's run, or has got room to. A start that fails is followed
-    /// by others as long as it is being recovered; then the last one's fault stays. Done as well where it
-    /// is stopped meanwhile: whoever did that wanted it so.
+    /// Sees that a container comes up that was started for nobody's run, or has now got the room to. A
+    /// start that fails is followed by others as long as it is being recovered; then the last one's fault
+    /// stays. Done as well where it is stopped meanwhile: whoever did that wanted it so.
     pub(super) async fn wake(
         &self,
         scope: Scope,

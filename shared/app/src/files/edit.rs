@@ -146,7 +146,7 @@ impl Files<'_> {
         }
         retry_conflict(self.0, || async {
             let agent = self.0.agents().load(caller, agent.id).await?;
-            let writes = self.0.agents().wake(caller, &agent)?;
+            let writes = self.0.agents().hold(caller, &agent)?;
             self.0.commit_own("agent.wake", writes).await
         })
         .await
