@@ -139,9 +139,10 @@ async fn who_is_woken_gets_room_as_who_is_prompted_does() {
     let refused = client.post(&format!("{}:wake", path(&one)), Value::Null).await;
     assert_eq!(refused.is(503)["code"], "capacity_exhausted");
     let path_of_realm = format!("/v1/realms/{}", realm(&client).await);
-    let wider = json!({ "limits": { "maxWaiting": 1 } });
+    let wider = json!({ "limits": { "maxRunningContainers": 1, "maxWaiting": 1 } });
     reeve.client().patch(&path_of_realm, wider).await.is(200);
-    client.post(&format!("{}:wake", path(&one)), Value::Null).await.is(200);
+    client.post(&format!("{}:wake", path(&one)), Value::Null).await.is(202);
+    assert_eq!(state(&one), "stopped", "it waits");
     client.post(&format!("{}:hibernate", path(&one)), Value::Null).await.is(200);
     cancel(&client, &busy).await;
     assert_eq!(client.ask(&second, "!say three").await, "three");

@@ -9,6 +9,7 @@ use tests::http::Client;
 use tests::reeve::{Options, Reeve};
 
 use super::{changed, get, paths, raw, workspace};
+use crate::stored::errands;
 
 async fn history(client: &Client, agent: &str) -> Vec<Value> {
     client.all(&format!("/v1/agents/{agent}/snapshots?order=asc&limit=2")).await
@@ -44,6 +45,8 @@ async fn each_run_that_changes_something_has_a_snapshot() {
     at_last("the run has a snapshot", async || history(&client, &agent).await.len() == 1).await;
     let quiet = client.prompt(&session, "!say nothing").await;
     client.ended(&quiet).await;
+    // What is looked at after a run is what is there then.
+    at_last("it was looked at", async || errands(&reeve, "snapshot") == 0).await;
     let second = client.prompt(&session, "!write notes.txt two\n!shell mv src/a src/b").await;
     client.ended(&second).await;
     at_last("the run has a snapshot", async || history(&client, &agent).await.len() == 2).await;
