@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use wire::shim::{Command, Down};
 
 use crate::given::{prompt, session};
-use crate::plane::{Plane, Setup, descendants};
+use crate::plane::{PATIENCE, Plane, Setup, descendants};
 
 #[tokio::test]
 async fn nothing_is_lost_doubled_or_reordered_when_the_connection_breaks() {
@@ -82,17 +82,22 @@ async fn a_refused_shim_ends_everything() {
     plane.send(&Down::Refused { code: "stale_generation".to_owned() }).await;
     assert_eq!(plane.exit().await.code(), Some(2));
     for (pid, _) in agents {
-        assert!(!lives(pid));
+        is_over(pid).await;
     }
 }
 
-/// Whether a process goes on. One that has ended stays until its parent, or who took it in, looks.
-fn lives(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|stat| {
+/// A process does not go on, and nothing of it is left once whoever took it in has looked.
+async fn is_over(pid: i32) {
+    if let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
-        !state.starts_with(['Z', 'X'])
-    })
+        assert!(state.starts_with(['Z', 'X']), "{stat}");
+    }
+    let looked = async {
+        while std::fs::exists(format!("/proc/{pid}")).unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, looked).await.expect("somebody waits for it");
 }
 
 #[tokio::test]
@@ -124,7 +129,7 @@ async fn stop_and_term_end_the_agents_and_exit_well() {
         }
         assert_eq!(plane.exit().await.code(), Some(0));
         for (pid, _) in agents {
-            assert!(!lives(pid));
+            is_over(pid).await;
         }
     }
 }

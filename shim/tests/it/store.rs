@@ -76,8 +76,10 @@ impl Store {
         serde_json::from_slice(self.bytes_of(&self.kept.workspace.unwrap())).unwrap()
     }
 
+    /// How long the manifests are, of the workspace and of the home.
     pub(crate) fn manifest_bytes(&self) -> usize {
-        self.bytes_of(&self.kept.workspace.unwrap()).len()
+        let both = [self.kept.workspace, self.kept.home];
+        both.iter().flatten().map(|extent| self.bytes_of(extent).len()).sum()
     }
 
     /// What is in the workspace, in order.
