@@ -9,6 +9,7 @@
 //!
 //! A request that is in the known spelling already is never made again: that would have no end.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use app::App;
@@ -25,6 +26,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use wire::ProblemKind;
 
 use crate::http::{Door, problem};
@@ -66,14 +69,20 @@ pub(crate) async fn serve(process: Process, function: &'static Function) -> Resu
     lambda_http::runtime(service).run().await
 }
 
+/// What of the document is of use here: it is read at each start, and the rest is most of it.
+#[derive(Deserialize)]
+struct Known<'a> {
+    #[serde(borrow)]
+    paths: BTreeMap<&'a str, BTreeMap<&'a str, IgnoredAny>>,
+}
+
 /// Takes every path and method that the document has.
 fn known(document: &str) -> Result<Router<Arc<Gateway>>, Error> {
-    let document: serde_json::Value = serde_json::from_str(document)?;
-    let paths = document["paths"].as_object().into_iter().flatten();
+    let known: Known<'_> = serde_json::from_str(document)?;
     let mut router = Router::new();
-    for (path, operations) in paths {
+    for (path, operations) in known.paths {
         let mut methods = MethodRouter::new();
-        for verb in operations.as_object().into_iter().flatten().map(|(verb, _)| verb) {
+        for verb in operations.into_keys() {
             let method: Method = verb.to_uppercase().parse()?;
             methods = methods.on(MethodFilter::try_from(method)?, again);
         }
