@@ -39,6 +39,7 @@ use super::{Shared, bundle, spawn};
 use crate::acp::line::{Lines, Stop};
 use crate::acp::message::{self, Fault, Incoming, METHOD_NOT_FOUND};
 use crate::acp::peer::{CallError, Peer};
+use crate::process::crowd::Crowd;
 use crate::process::limits::{self, Watch};
 use crate::process::memory::Killed;
 use crate::process::tree::Kin;
@@ -155,7 +156,8 @@ impl Instance {
         tokio::task::spawn_local(Rc::clone(&instance).drain(stderr));
         let reading = tokio::task::spawn_local(Rc::clone(&instance).read(stdout));
         tokio::task::spawn_local(Rc::clone(&instance).outlive(child, reading));
-        let watch = Watch::new(&place, instance.shared.clone(), shared.killed.clone());
+        let crowd = Crowd::new(&place, &instance.kin, &shared.refused);
+        let watch = Watch::new(&place, instance.shared.clone(), shared.killed.clone(), crowd);
         tokio::task::spawn_local(Rc::clone(&instance).guard(watch, scratch));
         tokio::task::spawn_local(Rc::clone(&instance).greet(shared.timing.start));
         tokio::task::spawn_local(Rc::clone(&instance).told(Rc::downgrade(shared)));
@@ -278,14 +280,14 @@ impl Instance {
         }
     }
 
-    /// Ends it when it passes a limit, and lets go of what was made for it when it has ended.
+    /// Ends it when it comes to a limit, and lets go of what was made for it when it has ended.
     async fn guard(self: Rc<Self>, watch: Watch, scratch: Option<Scratch>) {
         let mut ended = self.ended.subscribe();
-        let passed = tokio::select! {
+        let reached = tokio::select! {
             _ = ended.wait_for(|ended| *ended) => return,
-            passed = watch.passed(scratch.as_ref(), &self.kin) => passed,
+            reached = watch.reached(scratch.as_ref(), &self.kin) => reached,
         };
-        let reason = Failure::new(limits::code(passed.limit), passed.to_string());
+        let reason = Failure::new(limits::code(reached.limit()), reached.to_string());
         self.reason.borrow_mut().get_or_insert(reason);
         self.kin.kill_at_once().await;
         drop(ended.wait_for(|ended| *ended).await);
