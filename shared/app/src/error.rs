@@ -66,6 +66,11 @@ pub enum Error {
     /// The agent is in a container for good.
     #[error("the agent is in {0}, and its workspace with it")]
     Placed(domain::ContainerId),
+    /// The agent is in a container for good, which is not like the profile that was asked for.
+    #[error(
+        "the agent is in {0}, which has another profile; `containerProfile` is for a new container"
+    )]
+    Shaped(domain::ContainerId),
     /// The container was made for one agent, which has to go first or with it.
     #[error("the container belongs to the agent {0}: delete that")]
     Owned(domain::AgentId),
@@ -234,7 +239,9 @@ impl From<Error> for Problem {
             Error::Unmatched(_) => K::UnmatchedExports,
             Error::CapacityExhausted => K::CapacityExhausted,
             Error::Reclaimed(_) => K::AgentReclaimed,
-            Error::NotAsked | Error::Placed(_) | Error::Owned(_) => K::StateRefused,
+            Error::NotAsked | Error::Placed(_) | Error::Shaped(_) | Error::Owned(_) => {
+                K::StateRefused
+            }
             Error::Invalid { .. } => K::InvalidValue,
             Error::Parameter { .. } => K::InvalidParameter,
             Error::Cursor => K::InvalidCursor,

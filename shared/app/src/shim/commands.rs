@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::agent::Agent;
 use domain::container::{Container, ContainerState};
 use domain::instance::Wish;
+use domain::realm::Realm;
 use domain::run::{Run, RunState};
 use domain::session::{Session, SessionState};
 use domain::workspace::History;
@@ -66,9 +67,16 @@ impl App {
         let starts = wished.iter().filter(|(_, one)| one.wish != Some(Wish::Stop));
         let ids: Vec<_> = starts.map(|(id, _)| keys::agent(scope, **id)).collect();
         let mut starts = BTreeMap::new();
-        for agent in self.read_all::<Agent>(&ids).await? {
-            if let Some(process) = self.plans().process(scope, &agent, &container.profile).await? {
-                starts.insert(agent.id, process);
+        if !ids.is_empty()
+            && let Some(realm) = document::get::<Realm>(self.table(), &keys::realm(scope)).await?
+        {
+            for agent in self.read_all::<Agent>(&ids).await? {
+                let profile = &container.profile;
+                if let Some(process) =
+                    self.plans().process(&realm.value, scope, &agent, profile).await?
+                {
+                    starts.insert(agent.id, process);
+                }
             }
         }
         let mut commands = Vec::new();
