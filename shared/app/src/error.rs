@@ -100,9 +100,9 @@ pub enum Error {
     /// Runs work with it.
     #[error("the agent has {0} runs in flight; wait for their end or cancel them")]
     RunsInFlight(usize),
-    /// A rollback of it is being carried out.
-    #[error("the workspace is being rolled back; try again when it is done")]
-    BeingRolledBack,
+    /// A rollback of it, or an import into it, is being carried out.
+    #[error("the workspace is being rolled back or imported into; try again when that is done")]
+    BeingRenewed,
     /// More than one transfer moves.
     #[error("one file or archive has at most 500 MiB")]
     TransferTooLarge,
@@ -231,7 +231,7 @@ impl From<Error> for Problem {
             Error::NotForked(NotForked::Refused(_)) => K::StateRefused,
             Error::NotAFile(_) => K::NotAFile,
             Error::InTheWay(_) => K::InTheWay,
-            Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRolledBack => K::AgentBusy,
+            Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRenewed => K::AgentBusy,
             Error::TransferTooLarge => K::TransferTooLarge,
             Error::WorkspaceTooLarge | Error::DiskFull(_) => K::WorkspaceTooLarge,
             Error::OutputSchema(_) => K::InvalidOutputSchema,

@@ -20,7 +20,7 @@ impl App {
     /// All that is pending for a container: derived from the state of its sessions, so it can be
     /// asked for and sent any number of times. Reads the container, its sessions, their runs and
     /// the plans of those: four round trips, however many sessions, and one for each session that is copied for others;
-    /// on one machine another, for whose workspace is being rolled back.
+    /// on one machine another, for whose workspace is being rolled back or imported into.
     pub async fn pending(&self, shim: ShimCaller) -> Result<Vec<Command>, Error> {
         match self.start_of(shim).await? {
             Some(container) => self.commands(shim.scope, &container.value).await,
@@ -54,7 +54,7 @@ impl App {
         let planned: Vec<_> = planned.into_iter().map(|hash| keys::plan(scope, hash)).collect();
         let planned = self.read_all::<Stored>(&planned).await?;
         let plans: BTreeMap<_, _> = planned.into_iter().map(|one| (one.hash, one.plan)).collect();
-        // A workspace that is being rolled back is nobody's to work in. Who prompted before it began
+        // A workspace that is being rolled back or imported into is nobody's to work in. Who prompted before it began
         // would have kept it from beginning; who did later is seen with it.
         let mut restoring = BTreeSet::new();
         if self.ports.workspaces.are_here() {
