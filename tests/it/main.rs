@@ -13,6 +13,7 @@ mod client_stream;
 mod compute;
 mod containers;
 mod contract;
+mod deleted;
 mod docker;
 mod drivers;
 mod ecs;

@@ -31,19 +31,19 @@ const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("agents.recover", 3, "what is started wakes its agent and tells its sessions"),
     ("containers.install", 2, "the container takes the agent, and the agent has no other"),
     ("containers.recover", 2, "what is started needs room"),
-    ("containers.restart", 3, "what is started needs room, and wakes its agent"),
-    ("containers.start", 3, "what is started needs room, and wakes its agent"),
+    ("containers.restart", 3, "what is started needs room, and its agent may be refused"),
+    ("containers.start", 3, "what is started needs room, and its agent may be refused"),
     ("containers.wake", 2, "what is started needs room"),
     ("runs.cancel", 2, "the run says which session it is in, and the session decides"),
     ("sessions.cancel", 2, "without a run, the session says which one is in flight"),
     ("sessions.fork", 2, "the session says which agent it is with"),
-    ("sessions.events", 2, "an empty page asks whether there is such a session"),
+    ("sessions.events", 2, "whether there is such a session is asked at the same time"),
     (
         "sessions.prompt",
         3,
         "the session says which agent it is with, and that what it needs to start",
     ),
-    ("sessions.runs", 2, "an empty page asks whether there is such a session"),
+    ("sessions.runs", 2, "whether there is such a session is asked at the same time"),
 ];
 
 /// What each route costs: reads beyond authentication's, and commits.

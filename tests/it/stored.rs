@@ -27,6 +27,15 @@ pub(crate) fn mentions(reeve: &Reeve, needle: &str) -> Vec<String> {
     keys.filter(|key| !key.contains("aud_") && !key.starts_with("DUE#")).collect()
 }
 
+/// The keys under which events of a session are. Places stay taken for a while where there were some.
+pub(crate) fn events(reeve: &Reeve, session: &str) -> Vec<String> {
+    let (of, empty) = (format!("#SES#{session}#EVT "), r#""events":[]"#);
+    let all = rows(reeve, session).into_iter();
+    all.filter(|(key, body)| key.contains(&of) && !body.contains(empty))
+        .map(|(key, _)| key)
+        .collect()
+}
+
 /// How many errands of this kind wait or are being carried out.
 pub(crate) fn errands(reeve: &Reeve, kind: &str) -> usize {
     let keys = rows(reeve, &format!("#{kind}:")).into_iter().map(|(key, _)| key);

@@ -4,6 +4,7 @@ mod cancel;
 mod close;
 mod configure;
 mod create;
+mod delete;
 mod events;
 mod fork;
 mod get;
@@ -20,6 +21,7 @@ pub const ROUTES: &[Route] = &[
     list::ROUTE,
     create::ROUTE,
     get::ROUTE,
+    delete::ROUTE,
     cancel::ROUTE,
     close::ROUTE,
     configure::ROUTE,

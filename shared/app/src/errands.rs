@@ -12,6 +12,7 @@ mod bar;
 mod disconnect;
 mod dismantle;
 mod dispatch;
+mod erase;
 mod expire;
 mod forget;
 mod look;
@@ -251,6 +252,7 @@ impl Errands<'_> {
             Errand::Resolve { bundle, round } => {
                 self.0.bundles().resolve(scope, bundle, round, held.attempt).await
             }
+            Errand::Erase { session } => self.erase(scope, session, held.attempt).await,
             Errand::Forget { session } => self.forget(scope, session).await,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::SessionId;
-use domain::event::Event;
+use domain::event::{Event, SESSION_DELETED};
 use futures::stream::{self, BoxStream, StreamExt};
 use store::event::Stretch;
 use store::{Cursor, Scope};
@@ -40,9 +40,8 @@ pub enum Told {
 const CHUNK: usize = 200;
 
 impl Events<'_> {
-    /// A page of the durable past behind `after`, or behind `cursor` where one is given. One read from the
-    /// beginning on, two at once from elsewhere; where nothing is found, another for whether the session
-    /// exists.
+    /// A page of the durable past behind `after`, or behind `cursor` where one is given. One read for whether
+    /// there is such a session; at the same time one from the beginning on, or two from elsewhere.
     pub async fn list(
         &self,
         caller: &Caller,
@@ -58,11 +57,13 @@ impl Events<'_> {
                 .and_then(|cursor| cursor.sk().parse().ok())
                 .ok_or(Error::Cursor)?,
         };
-        let Stretch { events, more, found, .. } =
-            store::event::read(self.0.table(), caller.scope, session, after, false, limit).await?;
-        if !found {
-            self.0.sessions().load(caller, session).await?;
-        }
+        let (there, read) = futures::future::join(
+            self.0.sessions().load(caller, session),
+            store::event::read(self.0.table(), caller.scope, session, after, false, limit),
+        )
+        .await;
+        there?;
+        let Stretch { events, more, .. } = read?;
         let next = events.last().filter(|_| more).map(|last| store::keys::seq(last.seq));
         Ok(Page {
             next_cursor: next.map(|seq| Cursor::behind(seq).to_string()),
@@ -70,8 +71,8 @@ impl Events<'_> {
         })
     }
 
-    /// The durable past behind `after`, then the present, with no gap and no double. Ends when the
-    /// feed does, or with an error. Reads the session once, then a chunk at a time, then nothing
+    /// The durable past behind `after`, then the present, with no gap and no double. Ends with the session,
+    /// when the feed does, or with an error. Reads the session once, then a chunk at a time, then nothing
     /// while the subscriber keeps up.
     pub async fn follow(
         &self,
@@ -88,6 +89,7 @@ impl Events<'_> {
             session,
             last: after,
             whole: false,
+            over: false,
             ready: VecDeque::new(),
             behind: true,
             present,
@@ -117,6 +119,8 @@ struct Follower {
     last: u64,
     /// Whether a batch is known to end with the last of `ready`, or at `last` where it is empty.
     whole: bool,
+    /// Whether the session has told its last event.
+    over: bool,
     ready: VecDeque<Event>,
     behind: bool,
     present: BoxStream<'static, Seen>,
@@ -125,8 +129,12 @@ struct Follower {
 impl Follower {
     async fn next(mut self) -> Result<Option<(Told, Self)>, Error> {
         loop {
+            if self.over {
+                return Ok(None);
+            }
             if let Some(event) = self.ready.pop_front() {
                 self.last = event.seq;
+                self.over = event.kind == SESSION_DELETED;
                 return Ok(Some((Told::Event(Arc::new(event)), self)));
             }
             if self.behind {
@@ -150,6 +158,7 @@ impl Follower {
                 Some(Seen::Event(event)) if event.seq <= self.last => {}
                 Some(Seen::Event(event)) if event.seq == self.last + 1 => {
                     (self.last, self.whole) = (event.seq, false);
+                    self.over = event.kind == SESSION_DELETED;
                     return Ok(Some((Told::Event(event), self)));
                 }
                 // Something was missed: the table has it.

@@ -29,8 +29,8 @@ impl Runs<'_> {
         Ok(RunView::from(&load_run(self.0, caller.scope, id).await?.value))
     }
 
-    /// A page of runs, of one session or of all. One read; where a session shows none, another for
-    /// whether it exists.
+    /// A page of runs, of one session or of all. One read, and at the same time one for whether there is
+    /// such a session.
     pub async fn list(
         &self,
         caller: &Caller,
@@ -43,12 +43,16 @@ impl Runs<'_> {
             }
             None => paging.query(keys::runs(caller.scope))?,
         };
-        let listed = document::list::<Run>(self.0.table(), query).await?;
-        if let Some(session) = session
-            && listed.items.is_empty()
-        {
-            self.0.sessions().load(caller, session).await?;
-        }
+        let there = async {
+            match session {
+                Some(session) => self.0.sessions().load(caller, session).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let (there, listed) =
+            futures::future::join(there, document::list::<Run>(self.0.table(), query)).await;
+        there?;
+        let listed = listed?;
         Ok(page(listed.items.iter().map(RunView::from), listed.next.as_ref()))
     }
 

@@ -1,4 +1,4 @@
-//! Sessions: open, read, prompt, cancel, fork, close.
+//! Sessions: open, read, prompt, cancel, fork, close, delete.
 
 mod fork;
 
@@ -53,7 +53,8 @@ impl Sessions<'_> {
             None => page.query(keys::sessions(caller.scope))?,
         };
         let listed = document::list::<Session>(self.0.table(), query).await?;
-        Ok(crate::agents::page(listed.items.iter().map(SessionView::from), listed.next.as_ref()))
+        let there = listed.items.iter().filter(|session| !session.deleting);
+        Ok(crate::agents::page(there.map(SessionView::from), listed.next.as_ref()))
     }
 
     /// One session. One read.
@@ -68,7 +69,8 @@ impl Sessions<'_> {
         id: SessionId,
     ) -> Result<Loaded<Session>, Error> {
         let key = keys::session(caller.scope, id);
-        document::get(self.0.table(), &key).await?.ok_or(Error::NotFound("session"))
+        let found = document::get::<Session>(self.0.table(), &key).await?;
+        found.filter(|session| !session.value.deleting).ok_or(Error::NotFound("session"))
     }
 
     /// Gives the session a prompt: at once where nothing is in flight, behind the others where
@@ -114,7 +116,7 @@ impl Sessions<'_> {
         once: Option<&Once>,
     ) -> Result<RunView, Error> {
         let app = self.0;
-        let mut turn = Turn::of(app, caller.scope, id).await?;
+        let mut turn = Turn::there(app, caller.scope, id).await?;
         let now = turn.now;
         let (agent, container) =
             app.agents().load_placed(caller, turn.session.agent, turn.place()).await?;
@@ -202,8 +204,11 @@ impl Sessions<'_> {
     ) -> Result<RunView, Error> {
         let app = self.0;
         let (mut turn, known) = match run {
-            None => (Turn::of(app, caller.scope, id).await?, None),
-            Some(run) => Turn::with_run(app, caller.scope, id, run).await?,
+            None => (Turn::there(app, caller.scope, id).await?, None),
+            Some(run) => {
+                let (turn, known) = Turn::with_run(app, caller.scope, id, run).await?;
+                (turn.unless_deleted()?, known)
+            }
         };
         let now = turn.now;
         let Some(target) = run.or(turn.session.active) else {
@@ -251,7 +256,7 @@ impl Sessions<'_> {
     ) -> Result<SessionView, Error> {
         retry_conflict(self.0, || async {
             let app = self.0;
-            let mut turn = Turn::of(app, caller.scope, id).await?;
+            let mut turn = Turn::there(app, caller.scope, id).await?;
             // What takes no prompts is set to nothing.
             SessionLifecycle::step(turn.session.state, SessionEvent::Prompt)?;
             let settings = new.over(&turn.session.setup.settings);
@@ -277,7 +282,7 @@ impl Sessions<'_> {
     pub async fn close(&self, caller: &Caller, id: SessionId) -> Result<SessionView, Error> {
         retry_conflict(self.0, || async {
             let app = self.0;
-            let mut turn = Turn::of(app, caller.scope, id).await?;
+            let mut turn = Turn::there(app, caller.scope, id).await?;
             let before = turn.session.state;
             turn.session.close(turn.now)?;
             if turn.session.state != before {
@@ -295,6 +300,28 @@ impl Sessions<'_> {
             let writes = turn.into_writes(app).await?;
             app.commit(caller, "session.close", id, writes, &view).await?;
             Ok(view)
+        })
+        .await
+    }
+
+    /// Deletes a session: from here on there is none. What it has in flight or in line is cancelled, and then
+    /// its runs, its events and itself are removed; where its agent runs and can, it forgets the
+    /// conversation, and nobody is woken for that. Its last event says so to whoever follows it. What was
+    /// audited stays. Reads the session; one commit.
+    pub async fn delete(&self, caller: &Caller, id: SessionId) -> Result<(), Error> {
+        retry_conflict(self.0, || async {
+            let app = self.0;
+            let mut turn = Turn::there(app, caller.scope, id).await?;
+            turn.session.deleting = true;
+            turn.session.updated_at = turn.now;
+            let mut at = turn.now;
+            if turn.session.active.is_none() {
+                turn.leave()?;
+                at = at.after(Turn::FAREWELL);
+            }
+            turn.errand_at(Errand::Erase { session: id }, at);
+            let writes = turn.into_writes(app).await?;
+            app.commit(caller, "session.delete", id, writes, &()).await
         })
         .await
     }

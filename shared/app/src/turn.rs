@@ -77,6 +77,16 @@ impl Turn {
         Ok(turn)
     }
 
+    /// Reads a session that somebody asks for, and nothing else.
+    pub(crate) async fn there(app: &App, scope: Scope, session: SessionId) -> Result<Self, Error> {
+        Self::of(app, scope, session).await?.unless_deleted()
+    }
+
+    /// The same, where it is a session to whoever asks.
+    pub(crate) fn unless_deleted(self) -> Result<Self, Error> {
+        if self.session.deleting { Err(Error::NotFound("session")) } else { Ok(self) }
+    }
+
     /// Reads a session, and nothing else.
     pub(crate) async fn of(app: &App, scope: Scope, session: SessionId) -> Result<Self, Error> {
         let key = keys::session(scope, session);
@@ -156,6 +166,20 @@ impl Turn {
         let value = value.apply(event, end, self.now)?;
         self.drafts.push(Draft::run_state(&value));
         Ok(Loaded { value, version })
+    }
+
+    /// How long who follows a deleted session has to hear its last event.
+    pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+
+    /// The session, which is deleted and has nothing in flight, ends with its last event.
+    pub(crate) fn leave(&mut self) -> Result<(), Error> {
+        let before = self.session.state;
+        self.session.close(self.now)?;
+        if self.session.state != before {
+            self.draft(Draft::session_state(self.session.state));
+        }
+        self.draft(Draft::session_deleted());
+        Ok(())
     }
 
     /// Writes something else along with the session.

@@ -126,6 +126,11 @@ pub enum Errand {
         /// Which attempt this is.
         round: u32,
     },
+    /// See that nothing is left of a deleted session.
+    Erase {
+        /// The session.
+        session: SessionId,
+    },
     /// Remove the events of a session that has been closed long enough.
     Forget {
         /// The session.
@@ -160,6 +165,7 @@ impl fmt::Display for Errand {
             Self::Reclaim { agent } => write!(f, "reclaim:{agent}"),
             Self::SyncRegistry { round } => write!(f, "sync_registry:{round}"),
             Self::Resolve { bundle, round } => write!(f, "resolve:{bundle}:{round}"),
+            Self::Erase { session } => write!(f, "erase:{session}"),
             Self::Forget { session } => write!(f, "forget:{session}"),
         }
     }

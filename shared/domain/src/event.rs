@@ -49,6 +49,8 @@ pub const WAITING_FOR_CAPACITY: &str = "waiting_for_capacity";
 pub const WAITING_FOR_WORKSPACE: &str = "waiting_for_workspace";
 /// A session moved.
 pub const SESSION_STATE: &str = "session_state";
+/// A session is deleted: its last event.
+pub const SESSION_DELETED: &str = "session_deleted";
 /// A container of the session's agent was given up.
 pub const CONTAINER_STATE: &str = "container_state";
 /// The agent asks whether it may.
@@ -76,11 +78,12 @@ pub const NOTICE: &str = "notice";
 
 /// The types that are ours. The shapes of their data are in the description of the stream; all others are
 /// ACP's.
-pub const OURS: [&str; 16] = [
+pub const OURS: [&str; 17] = [
     RUN_STATE,
     WAITING_FOR_CAPACITY,
     WAITING_FOR_WORKSPACE,
     SESSION_STATE,
+    SESSION_DELETED,
     CONTAINER_STATE,
     PERMISSION_REQUEST,
     PERMISSION_RESPONSE,
@@ -191,6 +194,12 @@ impl Draft {
     /// A session moved to `state`.
     pub fn session_state(state: SessionState) -> Self {
         Self { kind: SESSION_STATE.to_owned(), run: None, data: raw(&SessionMoved { state }) }
+    }
+
+    /// A session is deleted, and nothing comes after it.
+    pub fn session_deleted() -> Self {
+        let data = raw(&serde_json::Map::new());
+        Self { kind: SESSION_DELETED.to_owned(), run: None, data }
     }
 
     /// The container that runs the session's agent is in the state it is in, and why.

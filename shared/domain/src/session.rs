@@ -256,6 +256,10 @@ pub struct Session {
     /// until somebody looks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forks: Vec<SessionId>,
+    /// Whether somebody has deleted it. It is none any more to whoever asks, and stays until what it has
+    /// in flight has ended and what it kept is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleting: bool,
     /// When it was opened.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -376,6 +380,7 @@ impl Session {
             forked_from: Some(self.id),
             fork: self.acp_session.as_ref().map(said).or_else(|| self.fork.clone()),
             forks: Vec::new(),
+            deleting: false,
             created_at: now,
             updated_at: now,
             ..self.clone()
@@ -498,6 +503,7 @@ mod tests {
             forked_from: None,
             fork: None,
             forks: Vec::new(),
+            deleting: false,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         }

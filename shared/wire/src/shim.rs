@@ -408,15 +408,29 @@ pub enum Command {
         /// The answer.
         reply: Reply,
     },
-    /// Let go of a conversation: its session is closed. One that is not known is let go of already.
+    /// Let go of a conversation: its session is closed, or deleted. One that is not known is let go of
+    /// already.
     Close {
         /// The session.
         session: SessionId,
+        /// What the agent is to forget besides, where the session is deleted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forget: Option<Forgotten>,
     },
     /// Start or end an agent's process. Idempotent under `agent` and `asked`.
     Process(Box<ProcessCommand>),
     /// End every agent and exit.
     Stop,
+}
+
+/// A conversation of which an agent is to keep nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forgotten {
+    /// Whose it is.
+    pub agent: AgentId,
+    /// The agent's own id for it.
+    pub conversation: String,
 }
 
 /// What somebody wants of an agent's process.

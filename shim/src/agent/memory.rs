@@ -21,6 +21,14 @@ fn path(home: &Path, id: &str) -> Option<PathBuf> {
     ours.then(|| home.join(".reeve/sessions").join(format!("{id}.json")))
 }
 
+/// Forgets the session, if there is one.
+pub(super) fn forget(home: &Path, id: &str) {
+    if let Some(path) = path(home, id) {
+        // What is not there is forgotten already.
+        std::fs::remove_file(path).unwrap_or_default();
+    }
+}
+
 /// What the session held when it was saved.
 pub(super) fn load<T: DeserializeOwned>(home: &Path, id: &str) -> Result<T, Fault> {
     path(home, id)

@@ -222,6 +222,13 @@ impl Server {
                 self.sessions.borrow_mut().remove(&read::<InSession>(params)?.session_id);
                 Ok(json!({}))
             }
+            "session/delete" => {
+                self.cancel(params);
+                let session: InSession = read(params)?;
+                self.sessions.borrow_mut().remove(&session.session_id);
+                memory::forget(&self.settings.home, &session.session_id);
+                Ok(json!({}))
+            }
             "session/fork" if self.settings.forks() => {
                 let source: InSession = read(params)?;
                 let held: Value = memory::load(&self.settings.home, &source.session_id)?;

@@ -139,7 +139,7 @@ impl Settings {
     pub(super) fn capabilities(&self) -> Value {
         let mut sessions = match self.capabilities.as_deref() {
             Some("load" | "none") => json!({}),
-            Some(_) | None => json!({ "resume": {}, "close": {} }),
+            Some(_) | None => json!({ "resume": {}, "close": {}, "delete": {} }),
         };
         if self.forks() {
             sessions["fork"] = json!({});

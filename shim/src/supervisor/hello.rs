@@ -19,6 +19,7 @@ pub(super) struct Capabilities {
     pub(super) resume: bool,
     pub(super) fork: bool,
     pub(super) close: bool,
+    pub(super) delete: bool,
     /// All the ways to log in that it offers.
     pub(super) log_ins: Vec<AuthMethod>,
     /// The ways to log in that ask nobody, in the agent's order.
@@ -56,6 +57,7 @@ pub(super) fn read(
         resume: has(&can["sessionCapabilities"]["resume"]),
         fork: has(&can["sessionCapabilities"]["fork"]),
         close: has(&can["sessionCapabilities"]["close"]),
+        delete: has(&can["sessionCapabilities"]["delete"]),
         log_ins: AuthMethod::kept(methods.clone().filter_map(method)),
         ways_in: methods
             .filter(|method| asks_nobody(method, &knows))

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use agent_client_protocol_schema::ProtocolVersion;
 use agent_client_protocol_schema::v1::{
-    AuthenticateRequest, CloseSessionRequest, Implementation, InitializeRequest,
-    SessionId as AcpSessionId,
+    AuthenticateRequest, CloseSessionRequest, DeleteSessionRequest, Implementation,
+    InitializeRequest, SessionId as AcpSessionId,
 };
 use domain::AgentId;
 use domain::limits::Limits;
@@ -257,6 +257,13 @@ impl Instance {
         }
         self.ignore(acp_session);
         self.early.borrow_mut().retain(|(session, _)| session != acp_session);
+    }
+
+    /// Has the agent keep nothing of a conversation, where it can. One that it does not know is forgotten.
+    pub(super) async fn forget(&self, acp_session: &str, patience: Duration) {
+        let request = DeleteSessionRequest::new(AcpSessionId::new(acp_session));
+        // Who does not answer may keep it: nobody asks for it again.
+        drop(self.peer.call("session/delete", &request, Instant::now() + patience).await);
     }
 
     /// Ends it and everything it started, for `reason`.

@@ -38,7 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wire::shim::failure::{INTERRUPTED, WORKSPACE_UNAVAILABLE};
-use wire::shim::{Boot, Command, What};
+use wire::shim::{Boot, Command, Forgotten, What};
 
 use crate::keep::Keeper;
 use crate::link::{self, Over};
@@ -247,9 +247,12 @@ fn carry_out(
         Command::Stop => return true,
         Command::Process(command) => shared.obey(*command),
         // A worker ends with its queue, and lets go of the conversation.
-        Command::Close { session } => {
+        Command::Close { session, forget } => {
             if sessions.remove(&session).is_none() {
                 shared.drop_copy(session);
+            }
+            if let Some(Forgotten { agent, conversation }) = forget {
+                shared.forget(agent, conversation);
             }
         }
         Command::Cancel { session, run } => cancel(shared, session, run),

@@ -46,6 +46,18 @@ impl Shared {
         });
     }
 
+    /// Has an agent that lives and can forget a conversation do so.
+    pub(super) fn forget(self: &Rc<Self>, agent: AgentId, conversation: String) {
+        let able =
+            |one: &&Rc<super::Instance>| one.agent == agent && one.lives() && one.can().delete;
+        let Some(instance) = self.instances.borrow().iter().find(able).cloned() else { return };
+        let patience = self.timing.start;
+        tokio::task::spawn_local(async move {
+            let _busy = instance.hold();
+            instance.forget(&conversation, patience).await;
+        });
+    }
+
     async fn end_all_of(&self, agent: AgentId) {
         let of = |instance: &&Rc<_>| -> bool {
             let instance: &Rc<super::Instance> = instance;

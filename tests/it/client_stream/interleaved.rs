@@ -334,6 +334,7 @@ impl World {
             forked_from: None,
             fork: None,
             forks: Vec::new(),
+            deleting: false,
             created_at: now,
             updated_at: now,
         };

@@ -305,6 +305,11 @@ const folds = {
     timeline.said(`${title}. ${why}`, seq);
   },
 
+  session_deleted(timeline, event, data, seq) {
+    timeline.add("notice", event, { data: { severity: "error", title: "Session deleted", description: "Nothing of it is kept." } });
+    timeline.said("This session was deleted.", seq);
+  },
+
   session_state(timeline, event, data, seq) {
     timeline.closed = data.state === "completed";
     if (seq > timeline.history) timeline.state = string(data.state);

@@ -95,7 +95,10 @@ impl Containers<'_> {
         let mut sessions = Vec::with_capacity(keys.len());
         if !keys.is_empty() {
             for item in self.0.table().batch_get(&keys).await?.iter().flatten() {
-                sessions.push(SessionView::from(&document::read::<Session>(item)?.value));
+                let session = document::read::<Session>(item)?.value;
+                if !session.deleting {
+                    sessions.push(SessionView::from(&session));
+                }
             }
         }
         let agents = InstanceView::all(&container);

@@ -203,6 +203,7 @@ impl Containers<'_> {
                 forked_from: None,
                 fork: None,
                 forks: Vec::new(),
+                deleting: false,
                 created_at: now,
                 updated_at: now,
             };

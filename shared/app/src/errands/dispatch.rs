@@ -122,7 +122,7 @@ impl Errands<'_> {
         if container.connection.is_none() {
             return Ok(Outcome::Again(pace(attempt)));
         }
-        let close = Command::Close { session: session.id };
+        let close = Command::Close { session: session.id, forget: None };
         self.push(container.connection.as_deref(), vec![close]).await;
         Ok(Outcome::Done)
     }

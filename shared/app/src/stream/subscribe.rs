@@ -138,7 +138,10 @@ impl Stream<'_> {
             }
             Topic::Session(session) => {
                 let item = thing.ok_or(Error::NotFound("session"))?;
-                let Session { agent, .. } = document::read::<Session>(&item)?.value;
+                let Session { agent, deleting, .. } = document::read::<Session>(&item)?.value;
+                if deleting {
+                    return Err(Error::NotFound("session"));
+                }
                 let (after, whole) = if let Some(after) = after {
                     (after, false)
                 } else {
