@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use domain::admission::Place;
-use domain::agent::MAX_LABELS;
+use domain::agent::{Agent, MAX_LABELS};
 use domain::container::{
     Container, ContainerEvent, ContainerLifecycle, ContainerState, MAX_CAPACITY, Profile,
 };
@@ -331,9 +331,9 @@ impl Containers<'_> {
 
     /// Wants something of an agent's process. It is carried out as soon as its shim is there; where a
     /// process is wanted and the container rests, that is started, too. One read, and where the
-    /// container has to be started, those of [`wake`](Self::wake); where a process is wanted, another for
-    /// its agent, which the realm's policy may refuse; one commit. A stop ends what is in flight: without
-    /// `force` an instance with a run is refused.
+    /// container has to be started, those of [`wake`](Self::wake); one commit. A process that the realm's
+    /// policy refuses is not started. A stop ends what is in flight: without `force` an instance with a run
+    /// is refused.
     pub async fn direct(
         &self,
         caller: &Caller,
@@ -343,10 +343,17 @@ impl Containers<'_> {
     ) -> Result<InstanceView, Error> {
         retry_conflict(self.0, || async {
             let app = self.0;
-            let mut before = self.there(caller, id).await?;
+            let agent = AgentId::new(instance.ulid());
+            let (container, spec) = document::get_both::<Container, Agent>(
+                app.table(),
+                &keys::container(caller.scope, id),
+                &keys::agent(caller.scope, agent),
+            )
+            .await?;
+            let container = container.filter(|one| is_there(&one.value));
+            let mut before = container.ok_or(Error::NotFound("container"))?;
             let stored = before.value.clone();
             before.value.ask_anew();
-            let agent = AgentId::new(instance.ulid());
             let now = app.now();
             let runs = before.value.busy.values().filter(|&&of| of == agent).count();
             if runs > 0 && wish != Wish::Start && !force {
@@ -354,8 +361,8 @@ impl Containers<'_> {
             }
             let found = before.value.agents.get_mut(&agent).ok_or(Error::NotFound("instance"))?;
             if wish != Wish::Stop {
-                let agent = app.agents().load(caller, agent).await?;
-                check_policy(caller, &agent.value.spec)?;
+                let spec = spec.ok_or(Error::NotFound("instance"))?.value.spec;
+                check_policy(caller, &spec)?;
             }
             let asks = found.wish(wish, now)?;
             let view = InstanceView::new(id, agent, found);
