@@ -13,6 +13,7 @@
 //! | container   | `RLM#<rlm>#CTR`           | `<ctr>`              | `RLM#<rlm>#CTR#waiting`, or `#idle` | `<ms:013>#<ctr>` | get; commands of a shim; admission |
 //! | live        | `LIVE`                    | `<rlm>#<ctr>`        |                          |          | the sweep over what runs |
 //! | pooled      | `RLM#<rlm>#POOL#<class>`  | `<ctr>`              |                          |          | placing an agent |
+//! | newest      | `RLM#<rlm>#POOL#<class>`  | `newest`             |                          |          | placing an agent, with the pooled |
 //! | session     | `RLM#<rlm>#SES`           | `<ses>`              | `RLM#<rlm>#AGT#<agt>#SES`| `<ses>`  | get, list, list by agent |
 //! | run         | `RLM#<rlm>#RUN`           | `<run>`              | `RLM#<rlm>#SES#<ses>#RUN`| `<run>`  | get, list, list by session |
 //! | events      | `RLM#<rlm>#SES#<ses>#EVT` | `<first seq:020>`    |                          |          | page and tail by session |
@@ -174,6 +175,11 @@ pub fn live_containers() -> String {
 /// That a container takes agents of any session, and what it is like.
 pub fn pooled(scope: Scope, class: &str, id: ContainerId) -> Key {
     Key { pk: pool(scope, class), sk: id.to_string() }
+}
+
+/// That a container of one kind was just made. Sorts after all that are there.
+pub fn newest(scope: Scope, class: &str) -> Key {
+    Key { pk: pool(scope, class), sk: "newest".to_owned() }
 }
 
 /// The partition of a realm's containers of one kind that take agents of any session.
@@ -476,6 +482,7 @@ mod tests {
             ),
             format!("{:?}", live(scope, ContainerId::new(Ulid::from_parts(1, 7)))),
             format!("{:?}", pooled(scope, "c", ContainerId::new(Ulid::from_parts(1, 7)))),
+            format!("{:?}", newest(scope, "c")),
             format!("{:?}", session(scope, session_id)),
             format!("{:?}", session_index(scope, agent_id, session_id)),
             format!("{:?}", run(scope, run_id)),
