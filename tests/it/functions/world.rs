@@ -323,7 +323,8 @@ impl World {
         let (session, run) = (&ids["sessionId"], &ids["runId"]);
         let (shim, plan) = self.shim(ids["agentId"].parse().unwrap()).await;
         let say = async |text: Value| {
-            let answer = sockets::shim::frame(&self.app, shim, "sample", &text.to_string()).await;
+            let up = sockets::shim::read(shim, &text.to_string()).unwrap();
+            let answer = sockets::shim::handle(&self.app, shim, "sample", up).await;
             assert!(matches!(answer, Ok(sockets::shim::Answer::Say(_))), "{answer:?}");
         };
         let hello = json!({ "protocol": wire::shim::PROTOCOL, "container": plan.container,
