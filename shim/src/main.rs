@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     match arguments.next().as_ref().and_then(|verb| verb.to_str()) {
         Some(walls::WALL) => return code(walls::wall(arguments)),
         Some(walls::INIT) => return code(walls::init(arguments)),
+        Some(walls::ANOTHER) => return code(walls::another()),
         Some(_) | None => {}
     }
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {

@@ -416,6 +416,18 @@ async fn a_policy_holds_for_agents_that_were_there_before_it() {
     // What waited meanwhile does not reach it.
     let ended = client.ended(&second).await;
     assert_eq!((&ended["state"], &ended["code"]), (&json!("failed"), &json!("policy_refused")));
+    // Nor is its process started without a prompt, or anew.
+    let container = client.all("/v1/containers").await.remove(0)["id"].as_str().unwrap().to_owned();
+    let instance = client.get(&format!("/v1/containers/{container}/agents")).await;
+    let instance = instance.text("/items/0/id");
+    let instance = format!("/v1/containers/{container}/agents/{instance}");
+    let before = client.get(&instance).await.is(200);
+    for verb in ["start", "restart"] {
+        let refused = client.post(&format!("{instance}/{verb}"), Value::Null).await;
+        assert_eq!(refused.is(403)["code"], "policy_refused", "{verb}");
+    }
+    assert_eq!(client.get(&instance).await.is(200), before, "and nothing has changed");
+    client.post(&format!("{instance}/stop"), Value::Null).await.is(202);
     // It can still be renamed, and become what the policy allows.
     let path = format!("/v1/agents/{agent}");
     client.patch(&path, json!({ "name": "old" })).await.is(200);
@@ -496,4 +508,41 @@ async fn what_a_container_is_asked_to_be_it_is_or_is_refused() {
     // The realm lets it be idle for twenty minutes, who made it for a second.
     let stopped = async || detail(&client, &container).await["container"]["state"] == "stopped";
     at_last("it is stopped once it was idle for a second", stopped).await;
+}
+
+#[tokio::test]
+async fn an_agent_of_the_realm_gets_the_container_that_is_asked_for_or_none() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    let agent = client.agent().await;
+    let open = |profile: Value| json!({ "agentId": agent, "containerProfile": profile });
+    let refused = client.post("/v1/sessions", open(json!({ "image": "debian" }))).await;
+    assert_eq!(refused.is(422)["code"], "invalid_value");
+    assert!(client.all("/v1/containers").await.is_empty());
+
+    let small = json!({ "resourceLimits": { "pids": 24 }, "env": { "SIZE": "small" } });
+    let session = client.made("/v1/sessions", open(small.clone())).await;
+    let containers = client.all("/v1/containers").await;
+    assert_eq!((containers.len(), &containers[0]["profile"]["env"]), (1, &small["env"]));
+    assert_eq!(client.ask(&session, "!shell echo $SIZE").await, "small\n");
+    let bomb =
+        client.prompt(&session, "!shell for n in $(seq 40); do sleep 1000 & done; wait").await;
+    assert_eq!(client.ended(&bomb).await["code"], "process_limit");
+
+    // It stays in it: the same is nothing new, and another it does not become.
+    let same = client.made("/v1/sessions", open(small)).await;
+    assert_eq!(client.ask(&same, "!shell echo $SIZE").await, "small\n");
+    let other = client.post("/v1/sessions", open(json!({ "env": { "SIZE": "large" } }))).await;
+    assert_eq!(other.is(409)["code"], "state_refused");
+    let all = client.all("/v1/sessions").await;
+    assert_eq!((all.len(), client.all("/v1/containers").await.len()), (2, 1));
+
+    // Nor does a container that takes any agent.
+    let shared = client.made("/v1/containers", json!({})).await;
+    let described = json!({ "manualAgent": sample::manual(), "containerId": shared,
+        "containerProfile": { "env": { "SIZE": "large" } } });
+    assert_eq!(client.post("/v1/sessions", described).await.is(409)["code"], "state_refused");
+    client.delete(&format!("/v1/agents/{agent}")).await.is(204);
+    let gone = async || client.all("/v1/containers").await.len() == 1;
+    at_last("its container goes with it", gone).await;
 }

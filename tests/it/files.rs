@@ -3,6 +3,7 @@
 mod collect;
 mod history;
 mod hostile;
+mod import;
 mod rollback;
 mod sent;
 mod stored;
@@ -39,6 +40,30 @@ async fn paths(client: &Client, agent: &str) -> Vec<String> {
 async fn import(client: &Client, agent: &str, archive: Vec<u8>) -> Reply {
     let path = format!("/v1/agents/{agent}/files/import");
     client.send(client.request(Method::POST, &path).body(archive)).await
+}
+
+/// Enough files that to write them takes a while, and few enough to look at.
+const FILES: usize = 40;
+
+/// What says whether all that the agent sees is of one time: each line once.
+const LOOK: &str = "!shell cat part* | sort -u";
+
+/// An archive in which every file says so, each in a line of its own.
+fn all_saying(text: &str) -> Vec<u8> {
+    let line = format!("{text}\n");
+    let mut archive = tar::Builder::new(Vec::new());
+    for n in 0..FILES {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(line.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, format!("part{n:02}"), line.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// Makes every file say so.
+async fn write_all(client: &Client, agent: &str, text: &str) {
+    import(client, agent, all_saying(text)).await.is(200);
 }
 
 #[tokio::test]

@@ -21,7 +21,12 @@ pub(crate) const ROUTE: Route = Route::post(
 .summary("End the process of an instance and start another")
 .scope(Scope::AgentsWrite)
 .grants(&[Grant::TableRead, Grant::TableWrite])
-.problems(&[ProblemKind::AgentBusy, ProblemKind::StateRefused, ProblemKind::CapacityExhausted]);
+.problems(&[
+    ProblemKind::AgentBusy,
+    ProblemKind::StateRefused,
+    ProblemKind::PolicyRefused,
+    ProblemKind::CapacityExhausted,
+]);
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

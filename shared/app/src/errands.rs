@@ -23,6 +23,7 @@ mod start;
 mod stop;
 mod wake;
 mod watch;
+mod withhold;
 
 use std::time::Duration;
 

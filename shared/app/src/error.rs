@@ -66,6 +66,11 @@ pub enum Error {
     /// The agent is in a container for good.
     #[error("the agent is in {0}, and its workspace with it")]
     Placed(domain::ContainerId),
+    /// The agent is in a container for good, which is not like the profile that was asked for.
+    #[error(
+        "the agent is in {0}, which has another profile; `containerProfile` is for a new container"
+    )]
+    Shaped(domain::ContainerId),
     /// The container was made for one agent, which has to go first or with it.
     #[error("the container belongs to the agent {0}: delete that")]
     Owned(domain::AgentId),
@@ -95,9 +100,9 @@ pub enum Error {
     /// Runs work with it.
     #[error("the agent has {0} runs in flight; wait for their end or cancel them")]
     RunsInFlight(usize),
-    /// A rollback of it is being carried out.
-    #[error("the workspace is being rolled back; try again when it is done")]
-    BeingRolledBack,
+    /// A rollback of it, or an import into it, is being carried out.
+    #[error("the workspace is being rolled back or imported into; try again when that is done")]
+    BeingRenewed,
     /// More than one transfer moves.
     #[error("one file or archive has at most 500 MiB")]
     TransferTooLarge,
@@ -226,7 +231,7 @@ impl From<Error> for Problem {
             Error::NotForked(NotForked::Refused(_)) => K::StateRefused,
             Error::NotAFile(_) => K::NotAFile,
             Error::InTheWay(_) => K::InTheWay,
-            Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRolledBack => K::AgentBusy,
+            Error::WorkspaceInUse | Error::RunsInFlight(_) | Error::BeingRenewed => K::AgentBusy,
             Error::TransferTooLarge => K::TransferTooLarge,
             Error::WorkspaceTooLarge | Error::DiskFull(_) => K::WorkspaceTooLarge,
             Error::OutputSchema(_) => K::InvalidOutputSchema,
@@ -234,7 +239,9 @@ impl From<Error> for Problem {
             Error::Unmatched(_) => K::UnmatchedExports,
             Error::CapacityExhausted => K::CapacityExhausted,
             Error::Reclaimed(_) => K::AgentReclaimed,
-            Error::NotAsked | Error::Placed(_) | Error::Owned(_) => K::StateRefused,
+            Error::NotAsked | Error::Placed(_) | Error::Shaped(_) | Error::Owned(_) => {
+                K::StateRefused
+            }
             Error::Invalid { .. } => K::InvalidValue,
             Error::Parameter { .. } => K::InvalidParameter,
             Error::Cursor => K::InvalidCursor,

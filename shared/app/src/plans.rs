@@ -83,21 +83,24 @@ impl Plans<'_> {
         Ok(self.load(scope, plan.hash).await?.is_none().then(|| write(plan)))
     }
 
-    /// What an agent is started with that no run needs; none while its bundle is not ready. Reads the
-    /// bundle of one of the catalog.
+    /// What an agent is started with that no run needs; none while its bundle is not ready, or where the
+    /// realm's policy has come to refuse it. Reads the bundle of one of the catalog.
     pub(crate) async fn process(
         &self,
+        realm: &Realm,
         scope: Scope,
         agent: &Agent,
         profile: &Profile,
     ) -> Result<Option<AgentPlan>, Error> {
+        if realm.policy.refuses(&agent.spec).is_some() {
+            return Ok(None);
+        }
         let bundle = match &agent.spec.registry_agent {
             Some(_) => self.0.bundles().ready(scope, &agent.spec).await?,
             None => None,
         };
-        let policy = domain::realm::RealmPolicy::default();
         let plan =
-            ExecutionPlan::compile(agent.realm, policy, agent.id, &agent.spec, bundle.as_ref());
+            ExecutionPlan::compile(realm.id, realm.policy, agent.id, &agent.spec, bundle.as_ref());
         Ok(plan.ok().map(|plan| {
             let mut process = plan.process;
             process.inherit(Some(profile));

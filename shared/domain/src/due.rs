@@ -86,7 +86,7 @@ pub enum Errand {
         /// The run.
         run: RunId,
     },
-    /// See that a workspace becomes what a rollback has decided.
+    /// See that a workspace becomes what a rollback or an import has decided.
     Restore {
         /// The agent.
         agent: AgentId,

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::container::{Container, ContainerState};
 use crate::run::RunState;
 use crate::session::SessionState;
+use crate::workspace::Renewal;
 use crate::{ContainerId, RunId, Timestamp};
 
 /// One durable event of a session.
@@ -44,6 +45,8 @@ pub struct Draft {
 pub const RUN_STATE: &str = "run_state";
 /// A run waits until its realm may run another container, or its container does fewer runs.
 pub const WAITING_FOR_CAPACITY: &str = "waiting_for_capacity";
+/// A run waits until a rollback of its agent's workspace, or an import into it, is done.
+pub const WAITING_FOR_WORKSPACE: &str = "waiting_for_workspace";
 /// A session moved.
 pub const SESSION_STATE: &str = "session_state";
 /// A container of the session's agent was given up.
@@ -73,9 +76,10 @@ pub const NOTICE: &str = "notice";
 
 /// The types that are ours. The shapes of their data are in the description of the stream; all others are
 /// ACP's.
-pub const OURS: [&str; 15] = [
+pub const OURS: [&str; 16] = [
     RUN_STATE,
     WAITING_FOR_CAPACITY,
+    WAITING_FOR_WORKSPACE,
     SESSION_STATE,
     CONTAINER_STATE,
     PERMISSION_REQUEST,
@@ -108,6 +112,11 @@ struct Waiting {
     limit: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     max: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Withheld {
+    what: Renewal,
 }
 
 #[derive(Serialize)]
@@ -171,6 +180,12 @@ impl Draft {
     pub fn waiting_for_container(run: RunId, capacity: u32) -> Self {
         let data = raw(&Waiting { limit: "capacity", max: Some(capacity) });
         Self { kind: WAITING_FOR_CAPACITY.to_owned(), run: Some(run), data }
+    }
+
+    /// A run waits for the end of what is being done with the workspace of its agent.
+    pub fn waiting_for_workspace(run: RunId, what: Renewal) -> Self {
+        let data = raw(&Withheld { what });
+        Self { kind: WAITING_FOR_WORKSPACE.to_owned(), run: Some(run), data }
     }
 
     /// A session moved to `state`.

@@ -126,6 +126,8 @@ pub enum Reason {
     /// Its container does as many runs as it takes at once. The run starts when one of them ends, after
     /// those who have waited longer.
     ContainerFull,
+    /// The workspace of its agent is being rolled back or imported into. The run starts when that is done.
+    WaitingForWorkspace,
 }
 
 /// How a run ended.

@@ -21,7 +21,9 @@ use crate::container::{AgentName, ManualAgent};
 
 /// A session to be opened: with `agentId` or `manualAgent`.
 ///
-/// An agent of the realm is where it is, or gets a container of its own when it is first needed. One of
+/// An agent of the realm is where it is, or gets a container of its own when it is first needed, like
+/// `containerProfile` if that is given here; where it has one already that is like something else, the
+/// session is refused. One of
 /// the catalog, and one that is described here, is put into a container that takes agents of any
 /// session: `containerId`, or one like `containerProfile` that has room, running ones first, and a new
 /// one where there is none. The same description in the same container is the same agent.

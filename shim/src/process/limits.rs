@@ -2,9 +2,11 @@
 //!
 //! What holds here: a limit that is passed is seen within a look or two, and is named. What a kernel
 //! can stop by itself (open files, processes of one uid, the size of a file, a full `/tmp`) it has
-//! stopped before; the rest may be passed by as much as is taken between two looks.
+//! stopped before; the rest may be passed by as much as is taken between two looks. Processes may be
+//! refused before the limit is reached, too: see [`crowd`](super::crowd).
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use domain::limits::{Limit, Limits, Passed, Taken};
 use tokio::time::Instant;
 use wire::shim::failure;
 
+use super::crowd::Crowd;
 use super::memory::Killed;
 use super::tree::Kin;
 use super::walls::{Place, Scratch};
@@ -28,6 +31,38 @@ const DISK_SHARE: u32 = 20;
 /// The shortest time between two looks at the disk.
 const DISK: Duration = Duration::from_secs(1);
 
+/// A limit that an agent has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// It took all it may.
+    Passed(Passed),
+    /// It has so many processes, may have so many, and gets no more.
+    Crowded { has: u64, allowed: u64 },
+}
+
+impl Reached {
+    /// Which one.
+    pub(crate) fn limit(self) -> Limit {
+        match self {
+            Self::Passed(passed) => passed.limit,
+            Self::Crowded { .. } => Limit::Processes,
+        }
+    }
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed(passed) => passed.fmt(f),
+            Self::Crowded { has, allowed } => write!(
+                f,
+                "the agent has {has} of the {allowed} processes it may have, and the kernel goes on \
+                 refusing it more"
+            ),
+        }
+    }
+}
+
 /// One agent's limits, and what it had taken when it started.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -36,6 +71,7 @@ pub(crate) struct Watch {
     /// Where there is no scratch of its own: what all agents of the container write to.
     shared: Option<Shared>,
     killed: Killed,
+    crowd: Crowd,
     /// The process that had most memory when it was last looked at.
     largest: Option<i32>,
     before: Option<Taken>,
@@ -44,12 +80,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(place: &Place, shared: Option<Shared>, killed: Killed) -> Self {
+    pub(crate) fn new(place: &Place, shared: Option<Shared>, killed: Killed, crowd: Crowd) -> Self {
         Self {
             limits: place.limits,
             directories: [place.workspace.clone(), place.home.clone()],
             shared,
             killed,
+            crowd,
             largest: None,
             before: None,
             disk: Taken::default(),
@@ -57,8 +94,8 @@ impl Watch {
         }
     }
 
-    /// Returns when a limit is passed. `kin` are the agent's processes.
-    pub(crate) async fn passed(mut self, scratch: Option<&Scratch>, kin: &Kin) -> Passed {
+    /// Returns when a limit is reached. `kin` are the agent's processes.
+    pub(crate) async fn reached(mut self, scratch: Option<&Scratch>, kin: &Kin) -> Reached {
         loop {
             if Instant::now() >= self.next {
                 self.look_at_disk().await;
@@ -66,7 +103,7 @@ impl Watch {
             let family = kin.family();
             if self.lost_one(kin, &family) {
                 self.killed.told();
-                return out_of_memory(&self.limits);
+                return Reached::Passed(out_of_memory(&self.limits));
             }
             let scratch_full = scratch.is_some_and(Scratch::is_full)
                 || self.shared.as_ref().is_some_and(Shared::is_full_of_its);
@@ -74,7 +111,11 @@ impl Watch {
             self.largest = largest;
             let now = Taken { scratch_full, ..taken };
             if let Some(passed) = self.limits.passed(&now, &self.before.unwrap_or_default()) {
-                return passed;
+                return Reached::Passed(passed);
+            }
+            let has = now.processes;
+            if self.crowd.is_at_its_limit(has).await {
+                return Reached::Crowded { has, allowed: self.limits.processes };
             }
             pass(LOOK).await;
         }

@@ -39,6 +39,7 @@ use super::{Shared, bundle, spawn};
 use crate::acp::line::{Lines, Stop};
 use crate::acp::message::{self, Fault, Incoming, METHOD_NOT_FOUND};
 use crate::acp::peer::{CallError, Peer};
+use crate::process::crowd::Crowd;
 use crate::process::limits::{self, Watch};
 use crate::process::memory::Killed;
 use crate::process::tree::Kin;
@@ -48,6 +49,8 @@ use crate::process::walls::{self, Place, Scratch, Witness};
 const NOISE: u32 = 1000;
 /// What is kept of what an agent writes that is no message.
 const SAID: usize = 4096;
+/// How many bytes of it, at most, a failure ends with.
+const LAST_BYTES: usize = 800;
 /// Updates of sessions that are not known yet, and their bytes: an agent may be faster than its own
 /// answer.
 const EARLY: usize = 64;
@@ -155,7 +158,8 @@ impl Instance {
         tokio::task::spawn_local(Rc::clone(&instance).drain(stderr));
         let reading = tokio::task::spawn_local(Rc::clone(&instance).read(stdout));
         tokio::task::spawn_local(Rc::clone(&instance).outlive(child, reading));
-        let watch = Watch::new(&place, instance.shared.clone(), shared.killed.clone());
+        let crowd = Crowd::new(&place, &instance.kin, &shared.refused);
+        let watch = Watch::new(&place, instance.shared.clone(), shared.killed.clone(), crowd);
         tokio::task::spawn_local(Rc::clone(&instance).guard(watch, scratch));
         tokio::task::spawn_local(Rc::clone(&instance).greet(shared.timing.start));
         tokio::task::spawn_local(Rc::clone(&instance).told(Rc::downgrade(shared)));
@@ -278,14 +282,14 @@ impl Instance {
         }
     }
 
-    /// Ends it when it passes a limit, and lets go of what was made for it when it has ended.
+    /// Ends it when it comes to a limit, and lets go of what was made for it when it has ended.
     async fn guard(self: Rc<Self>, watch: Watch, scratch: Option<Scratch>) {
         let mut ended = self.ended.subscribe();
-        let passed = tokio::select! {
+        let reached = tokio::select! {
             _ = ended.wait_for(|ended| *ended) => return,
-            passed = watch.passed(scratch.as_ref(), &self.kin) => passed,
+            reached = watch.reached(scratch.as_ref(), &self.kin) => reached,
         };
-        let reason = Failure::new(limits::code(passed.limit), passed.to_string());
+        let reason = Failure::new(limits::code(reached.limit()), reached.to_string());
         self.reason.borrow_mut().get_or_insert(reason);
         self.kin.kill_at_once().await;
         drop(ended.wait_for(|ended| *ended).await);
@@ -297,7 +301,8 @@ impl Instance {
             .client_capabilities(elicitation::offered(self.plan.elicitations));
         let answer = self.peer.call("initialize", &hello, Instant::now() + patience).await;
         let mut ready = match answer {
-            Ok(result) => hello::read(&result, |name| self.variables.contains(OsStr::new(name))),
+            Ok(result) => hello::read(&result, |name| self.variables.contains(OsStr::new(name)))
+                .map_err(|why| self.broken(why.code, &why.detail)),
             Err(error) => Err(self.failed("initialize", error, patience)),
         };
         if let (Ok(can), Some(method)) = (&mut ready, &self.plan.auth_method) {
@@ -330,9 +335,25 @@ impl Instance {
             CallError::Closed => self.reason(),
             CallError::Late => {
                 let seconds = patience.as_secs_f32();
-                Failure::new(failure::AGENT_SILENT, format!("no answer to {method} in {seconds} s"))
+                self.broken(failure::AGENT_SILENT, &format!("no answer to {method} in {seconds} s"))
             }
         }
+    }
+
+    /// A failure that is its doing, with the end of what it has said beside its messages.
+    pub(super) fn broken(&self, code: &'static str, why: &str) -> Failure {
+        let said = self.last_words();
+        let separator = if said.is_empty() { "" } else { ": " };
+        Failure::new(code, format!("{why}{separator}{said}"))
+    }
+
+    /// The end of what it has written to its standard error, and of what was no message on its standard
+    /// output. Its end tells more than its beginning, and a detail has a limit.
+    fn last_words(&self) -> String {
+        let said = self.said.borrow().iter().copied().collect::<Vec<u8>>();
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        let from = said.ceil_char_boundary(said.len().saturating_sub(LAST_BYTES));
+        said[from..].to_owned()
     }
 
     /// Tells when it is ready, and when it has ended.
@@ -379,13 +400,9 @@ impl Instance {
     }
 
     fn exited(&self, status: Option<ExitStatus>) -> Failure {
-        let said = self.said.borrow().iter().copied().collect::<Vec<u8>>();
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
         let how = status.map_or_else(|| "exit status unknown".to_owned(), |how| how.to_string());
-        // Its end tells more than its beginning, and a detail has a limit.
-        let from = said.ceil_char_boundary(said.len().saturating_sub(800));
         if status.and_then(|status| status.code()) == Some(walls::UNAVAILABLE) {
-            return Failure::new(failure::AGENT_UNAVAILABLE, &said[from..]);
+            return Failure::new(failure::AGENT_UNAVAILABLE, self.last_words());
         }
         // A stage says it by its code.
         let killed = status.is_some_and(|how| how.signal() == Some(9) || how.code() == Some(137));
@@ -394,8 +411,7 @@ impl Instance {
             let passed = limits::out_of_memory(&self.limits);
             return Failure::new(limits::code(passed.limit), passed.to_string());
         }
-        let separator = if said.is_empty() { "" } else { ": " };
-        Failure::new(failure::AGENT_EXITED, format!("{how}{separator}{}", &said[from..]))
+        self.broken(failure::AGENT_EXITED, &how)
     }
 
     async fn drain(self: Rc<Self>, mut stderr: impl AsyncRead + Unpin) {
@@ -448,7 +464,7 @@ impl Instance {
 
     fn give_up(self: &Rc<Self>, why: &str) {
         let instance = Rc::clone(self);
-        let reason = Failure::new(failure::AGENT_PROTOCOL, why);
+        let reason = self.broken(failure::AGENT_PROTOCOL, why);
         tokio::task::spawn_local(async move { instance.kill(reason).await });
     }
 

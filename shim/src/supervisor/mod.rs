@@ -42,6 +42,7 @@ use wire::shim::{Boot, Command, What};
 
 use crate::keep::Keeper;
 use crate::link::{self, Over};
+use crate::process::crowd::Refused;
 use crate::process::memory::Killed;
 use crate::process::{Children, reaper};
 use crate::report::Outbox;
@@ -92,6 +93,7 @@ struct Shared {
     keeper: Keeper,
     children: Children,
     killed: Killed,
+    refused: Refused,
     runs: RefCell<Runs>,
     instances: RefCell<Vec<Rc<Instance>>>,
     /// The plan of each agent's last prompt: an idle instance of another one is of no use any more.
@@ -170,6 +172,7 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
     let killed = Killed::watch(&boot);
     let shared = Rc::new(Shared {
         killed,
+        refused: Refused::default(),
         boot,
         timing,
         outbox,

@@ -202,7 +202,7 @@ impl Session {
             Ok(Ok(call)) => call,
             Ok(Err(_)) if used && instance.left() => return Err(Undone(instance.reason())),
             Ok(Err(_)) => return Ok(instance.reason().into_ended()),
-            Err(_) => return Ok(silent("session/prompt").into_ended()),
+            Err(_) => return Ok(silent(&instance, "session/prompt").into_ended()),
         };
         self.stream.started(&acp, &exchange.text, can_fork);
         let mut deadline = exchange.deadline(prompt);
@@ -396,7 +396,7 @@ impl Session {
             Err(CallError::Fault(fault)) => return Err(refused(&fault).offering(&can.log_ins)),
             Err(CallError::Closed) => return Err(instance.reason()),
             Err(CallError::Late) => {
-                let reason = silent(method);
+                let reason = silent(instance, method);
                 instance.kill(reason.clone()).await;
                 return Err(reason);
             }
@@ -406,7 +406,7 @@ impl Session {
             .filter(|created| created.session_id.len() <= ACP_SESSION)
             .ok_or_else(|| {
                 let why = format!("{method} was answered without an id");
-                Failure::new(failure::AGENT_PROTOCOL, why)
+                instance.broken(failure::AGENT_PROTOCOL, &why)
             })?;
         Ok((created.session_id, result))
     }
@@ -487,8 +487,8 @@ fn ended(
     }
 }
 
-fn silent(method: &str) -> Failure {
-    Failure::new(failure::AGENT_SILENT, format!("no answer to {method} in time"))
+fn silent(instance: &Instance, method: &str) -> Failure {
+    instance.broken(failure::AGENT_SILENT, &format!("no answer to {method} in time"))
 }
 
 fn stopped(why: Stopping) -> Ended {

@@ -5,7 +5,7 @@ use domain::plan::AgentPlan;
 use serde_json::json;
 
 use crate::given::{cancel, echo, prompt, prompt_to};
-use crate::plane::Plane;
+use crate::plane::{Plane, Setup};
 
 fn with(name: &str, value: &str) -> AgentPlan {
     AgentPlan { env: [(name.to_owned(), value.to_owned())].into(), ..echo() }
@@ -186,6 +186,37 @@ async fn an_agent_that_ends_says_why_wherever_it_said_it() {
         assert_eq!(ended.code.as_deref(), Some("agent_exited"), "{script}: {ended:?}");
         let detail = ended.detail.unwrap();
         assert!(detail.contains("no longer maintained"), "{script}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_get_as_far_as_a_conversation_says_what_it_last_said() {
+    let said = "!mutter 300\n!raw \u{1b}[31mcannot reach the licence server\u{7}";
+    for (moment, script, code, why) in [
+        ("start", "!ignorecancel", "agent_silent", "no answer to initialize"),
+        ("initialize", "!ignorecancel", "agent_silent", "no answer to initialize"),
+        ("session/new", "!ignorecancel", "agent_silent", "no answer to session/new"),
+        ("start", "!garbage 2000\n!ignorecancel", "agent_protocol", "no messages"),
+        ("session/new", "!longline 9000000\n!ignorecancel", "agent_protocol", "8 MiB"),
+        ("initialize", r#"!raw {"jsonrpc":"2.0","id":0,"result":{}}"#, "agent_protocol", "version"),
+        ("start", "!exit 3", "agent_exited", "exit status: 3"),
+    ] {
+        let case = format!("{moment}: {script}");
+        let silent = code == "agent_silent";
+        let arguments = if silent { vec!["--start-timeout-ms", "2000"] } else { vec![] };
+        let mut plane = Plane::with(Setup { arguments, ..Setup::default() }).await;
+        let scripts = json!({ moment: format!("{said}\n{script}") }).to_string();
+        plane.command(prompt_to(with("ECHO_SCRIPTS", &scripts), 1, 1, "hello")).await;
+        let ended = plane.ended(1, 1).await;
+        assert_eq!(ended.code.as_deref(), Some(code), "{case}: {ended:?}");
+        let detail = ended.detail.unwrap();
+        assert!(detail.contains(why), "{case}: {detail}");
+        let garbage = script.starts_with("!garbage");
+        assert!(garbage || detail.contains("cannot reach the licence server"), "{case}: {detail}");
+        let last = if garbage { "garbage 99" } else { "mmmm" };
+        assert!(detail.contains(last), "{case}: {detail}");
+        let clean = detail.len() <= 1000 && !detail.chars().any(char::is_control);
+        assert!(clean, "{case}: {detail:?}");
     }
 }
 

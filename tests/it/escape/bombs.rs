@@ -1,6 +1,7 @@
 //! Agents that take all they can get. The run fails and says which limit it was; the agent's next run
 //! works, and nobody else has noticed.
 
+use serde_json::json;
 use tests::reeve::Options;
 
 use super::{Home, World, shell};
@@ -20,12 +21,32 @@ macro_rules! bombs {
             async fn $name() {
                 super::set_off(super::Home::Sandbox, $script, $code, $told).await;
             })*
+
+            #[tokio::test]
+            async fn processes_where_others_have_theirs() {
+                super::crowd(super::Home::Sandbox).await;
+            }
+
+            #[tokio::test]
+            async fn who_is_near_a_limit_goes_on() {
+                super::stay_near(super::Home::Sandbox).await;
+            }
         }
         mod docker {
             $(#[tokio::test]
             async fn $name() {
                 super::set_off(super::Home::Docker, $script, $code, $told).await;
             })*
+
+            #[tokio::test]
+            async fn processes_where_others_have_theirs() {
+                super::crowd(super::Home::Docker).await;
+            }
+
+            #[tokio::test]
+            async fn who_is_near_a_limit_goes_on() {
+                super::stay_near(super::Home::Docker).await;
+            }
         }
     };
 }
@@ -48,6 +69,73 @@ async fn set_off(home: Home, script: &str, code: &str, words: &str) {
     world.reeve.stop().await;
 }
 
+/// Leaves so many processes behind that do nothing.
+fn sleepers(number: u32) -> String {
+    format!(
+        "for n in {{1..{number}}}; do sleep 4321 </dev/null >/dev/null 2>&1 & echo $! >>sleepers; done
+         echo started"
+    )
+}
+
+/// How many of them live.
+const SLEEPERS: &str = "for p in $(cat sleepers); do kill -0 $p 2>&- && echo lives; done | wc -l";
+
+/// Starts one process after the other, while the agent is looked at some ten times.
+const BUSY: &str = "for n in {1..20}; do timeout 0.1 sleep 1; done; echo done";
+
+/// A bomb beside agents who keep within their limit and leave it less than its own: the kernel refuses it,
+/// before anybody has passed a limit that is watched.
+async fn crowd(home: Home) {
+    let mut world = World::open(home, limited()).await;
+    let client = world.client.clone();
+    let container = client.made("/v1/containers", json!({ "capacity": 4 })).await;
+    let install = format!("/v1/containers/{container}/agents");
+    // By whatever there is less of: the container's processes, or those of a uid that all agents have.
+    let own = rustix::process::geteuid().is_root();
+    let quiet = if own { 2 } else { 1 };
+    let mut sessions = Vec::new();
+    for _ in 0..=quiet {
+        let agent = client.agent().await;
+        client.post(&install, json!({ "agentId": agent })).await.is(201);
+        sessions.push(client.session(&agent).await);
+    }
+    let bomb = sessions.pop().unwrap();
+    for session in &sessions {
+        assert_eq!(client.ask(session, &shell(&sleepers(70))).await, "started\n");
+        // Seen to get on well before the bomb goes off.
+        assert_eq!(client.ask(session, &shell(BUSY)).await, "done\n");
+    }
+    let script = "perl -e 'for (;;) { my $p = fork; sleep 4321 if defined $p && !$p; \
+                  select undef, undef, undef, 0.01 unless defined $p }'";
+    let run = client.prompt(&bomb, &shell(script)).await;
+    let ended = client.ended(&run).await;
+    assert_eq!(ended["code"], "process_limit", "{ended:#}");
+    let told = ended["detail"].as_str().unwrap();
+    assert!(told.contains("96 processes"), "{told}");
+    let detail = client.get(&format!("/v1/containers/{container}")).await.is(200);
+    let shares = !own || detail["walls"]["limits"]["processes"] == "kernel";
+    assert_eq!(told.contains("goes on refusing it more"), shares, "{told}");
+    let past = client.past(&bomb).await;
+    assert!(past.iter().any(|event| event["data"]["code"] == "process_limit"), "an event names it");
+    for session in &sessions {
+        let left = client.ask(session, &shell(SLEEPERS)).await;
+        assert_eq!(left, "70\n", "the others have theirs: {ended:#}");
+    }
+    assert_eq!(client.ask(&bomb, "!say again").await, "again");
+    world.reeve.stop().await;
+}
+
+/// Nearly all that may be had, for longer than a bomb has: nobody refuses anything.
+async fn stay_near(home: Home) {
+    let mut world = World::open(home, limited()).await;
+    assert_eq!(world.run(&sleepers(80)).await, "started\n");
+    for _ in 0..3 {
+        assert_eq!(world.run(BUSY).await, "done\n");
+    }
+    assert_eq!(world.run(SLEEPERS).await, "80\n");
+    world.reeve.stop().await;
+}
+
 bombs! {
     memory: "perl -e '$all .= \"x\" x 1e6 while 1'" =>
         "memory_limit", "402653184 bytes of memory";
@@ -58,6 +146,10 @@ bombs! {
         "process_limit", "96 processes";
     processes_that_leave: "perl -e 'use POSIX; for (;;) { if (!fork) { setsid; fork && exit; \
         $SIG{TERM} = \"IGNORE\"; sleep 1000 } select undef, undef, undef, 0.001 }'" =>
+        "process_limit", "96 processes";
+    processes_of_a_shell: ":(){ :|:& };: ; sleep 1000" =>
+        "process_limit", "96 processes";
+    processes_that_wait: "for n in {1..200}; do sleep 1000 & done; wait" =>
         "process_limit", "96 processes";
     open_files: "perl -e 'while (open my $file, \"<\", \"/dev/null\") { push @all, $file } sleep 1000'" =>
         "file_limit", "256 open files";

@@ -6,26 +6,7 @@ use tests::given::at_last;
 use tests::http::Client;
 use tests::reeve::{Options, Reeve};
 
-use super::{get, import, paths};
-
-/// Enough files that a rollback takes a while, and few enough to look at.
-const FILES: usize = 40;
-
-/// What says whether all that the agent sees is of one time: each line once.
-const LOOK: &str = "!shell cat part* | sort -u";
-
-/// Makes every file say so, each in a line of its own.
-async fn write_all(client: &Client, agent: &str, text: &str) {
-    let line = format!("{text}\n");
-    let mut archive = tar::Builder::new(Vec::new());
-    for n in 0..FILES {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(line.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, format!("part{n:02}"), line.as_bytes()).unwrap();
-    }
-    import(client, agent, archive.into_inner().unwrap()).await.is(200);
-}
+use super::{FILES, LOOK, get, paths, write_all};
 
 async fn snapshot(client: &Client, agent: &str) -> String {
     client.made(&format!("/v1/agents/{agent}/snapshots"), Value::Null).await
@@ -142,10 +123,11 @@ async fn killed_at_any_step_a_rollback_has_not_begun_or_is_finished() {
         let history = client.all(&list).await;
         let causes: Vec<_> = history.iter().map(|one| one["cause"].as_str().unwrap()).collect();
         if begun {
-            assert_eq!(causes[..3], ["asked", "before_rollback", "rollback"], "{step}");
-            let before = history[1]["id"].as_str().unwrap();
+            let expected = ["import", "asked", "import", "before_rollback", "rollback"];
+            assert_eq!(causes[..5], expected, "{step}");
+            let before = history[3]["id"].as_str().unwrap();
             let now = snapshot(&client, &agent).await;
-            assert_eq!(history[2]["id"], now, "{step}: it is what was decided");
+            assert_eq!(history[4]["id"], now, "{step}: it is what was decided");
             let again = client.post_once(&path, "once", Value::Null).await.unwrap().is(201);
             assert_eq!(again["id"], now, "{step}: the answer is the first one");
             client.post(&back(&agent, before), Value::Null).await.is(201);

@@ -272,7 +272,7 @@ export class SessionView extends Component {
             ${[...this.waiting.values()].map(
               (run) => html`
                 <article class="row user waiting" key=${run.id}>
-                  <h3 class="who">You <span class="tag">${timeline.runs.get(run.id)?.waits ? "waits for room" : this.waiting.size > 1 || this.busy ? "queued" : "sent"}</span>
+                  <h3 class="who">You <span class="tag">${waits(timeline.runs.get(run.id)) ?? (this.waiting.size > 1 || this.busy ? "queued" : "sent")}</span>
                     ${writes && run.state === "queued" && html`<button class="quiet" disabled=${withdrawing} onClick=${() => this.withdraw(run)}>Withdraw</button>`}
                   </h3>
                   <div class="plain">${run.prompt}</div>
@@ -296,6 +296,12 @@ export class SessionView extends Component {
         </footer>
       </div>`;
   }
+}
+
+/** What a run waits for that has not begun, in words. */
+function waits(run) {
+  if (!run?.waits) return null;
+  return run.waits === "workspace" ? "waits for the files" : "waits for room";
 }
 
 function Tokens({ usage, context }) {

@@ -293,6 +293,11 @@ const folds = {
     timeline.said("Waits until there is room to run.", seq);
   },
 
+  waiting_for_workspace(timeline, event, data, seq) {
+    timeline.run(event.runId).waits = "workspace";
+    timeline.said("Waits until the files are in place.", seq);
+  },
+
   container_state(timeline, event, data, seq) {
     const why = string(data.detail) || string(data.code);
     const title = `Container ${string(data.state)}`;

@@ -25,7 +25,7 @@ use wire::container::{
 use wire::session::SessionView;
 
 use super::Containers;
-use crate::agents::{Paging, page};
+use crate::agents::{Paging, check_policy, page};
 use crate::caller::hexadecimal;
 use crate::commit::retry_conflict;
 use crate::{Caller, Error};
@@ -328,8 +328,9 @@ impl Containers<'_> {
 
     /// Wants something of an agent's process. It is carried out as soon as its shim is there; where a
     /// process is wanted and the container rests, that is started, too. One read, and where the
-    /// container has to be started, those of [`wake`](Self::wake); one commit. A stop ends what is in
-    /// flight: without `force` an instance with a run is refused.
+    /// container has to be started, those of [`wake`](Self::wake); where a process is wanted, another for
+    /// its agent, which the realm's policy may refuse; one commit. A stop ends what is in flight: without
+    /// `force` an instance with a run is refused.
     pub async fn direct(
         &self,
         caller: &Caller,
@@ -349,6 +350,10 @@ impl Containers<'_> {
                 return Err(Error::AgentBusy(runs));
             }
             let found = before.value.agents.get_mut(&agent).ok_or(Error::NotFound("instance"))?;
+            if wish != Wish::Stop {
+                let agent = app.agents().load(caller, agent).await?;
+                check_policy(caller, &agent.value.spec)?;
+            }
             let asks = found.wish(wish, now)?;
             let view = InstanceView::new(id, agent, found);
             let action = match wish {

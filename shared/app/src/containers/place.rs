@@ -172,6 +172,10 @@ impl Containers<'_> {
         let none = BTreeMap::new();
         let described = described(caller, new.manual_agent.as_ref(), new.agent_id.as_ref(), &none)?;
         is_ours(new.platform)?;
+        if let Some((field, detail)) = new.container_profile.as_ref().and_then(Profile::broken_rule)
+        {
+            return Err(Error::Invalid { field, detail });
+        }
         self.obtainable(caller, described.as_ref()).await?;
         retry_conflict(self.0, || async {
             let (agent, container, mut writes) = match &described {
@@ -242,7 +246,8 @@ impl Containers<'_> {
         }
     }
 
-    /// An agent of the realm, where it is.
+    /// An agent of the realm, where it is. Where it is to be in a container that is like something, that
+    /// is made for it if it has none; one read more.
     async fn ours(
         &self,
         caller: &Caller,
@@ -251,7 +256,7 @@ impl Containers<'_> {
         let Some(AgentName::Ours(id)) = new.agent_id else { return Err(nobody()) };
         let agent = self.0.agents().load(caller, id).await?;
         // An agent that is deleted at this moment would leave the session behind.
-        let writes = self.0.agents().hold(caller, &agent)?;
+        let mut writes = self.0.agents().hold(caller, &agent)?;
         let place = agent.value.container.unwrap_or_else(|| crate::turn::container_id(id));
         if new.container_id.is_some_and(|asked| asked != place) {
             return match agent.value.container {
@@ -261,6 +266,20 @@ impl Containers<'_> {
                     detail: "is of a container that the agent has not been put into".to_owned(),
                 }),
             };
+        }
+        if let Some(profile) = &new.container_profile {
+            match self.load(caller.scope, place).await? {
+                Some(container) => is_like(&container.value, Some(profile))?,
+                // As the first prompt would make it.
+                None => {
+                    let (app, now) = (self.0, self.0.now());
+                    let seats = app.admission().seats(caller.scope, caller.realm.limits).await?;
+                    seats.one_more()?;
+                    let plain = Container::requested(place, caller.realm(), now);
+                    let own = Container { profile: profile.clone(), ..plain };
+                    writes.extend(store::container::write(None, &own, seats.bounds(), now));
+                }
+            }
         }
         Ok((id, agent.value.container, writes))
     }
@@ -273,12 +292,10 @@ impl Containers<'_> {
         new: &NewSession,
         described: &Described,
     ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
-        if let Some((field, detail)) = new.container_profile.as_ref().and_then(Profile::broken_rule)
-        {
-            return Err(Error::Invalid { field, detail });
-        }
         let container = if let Some(id) = new.container_id {
-            self.there(caller, id).await?
+            let container = self.there(caller, id).await?;
+            is_like(&container.value, new.container_profile.as_ref())?;
+            container
         } else {
             let profile = new.container_profile.clone().unwrap_or_default();
             let class = super::manage::class(&profile);
@@ -357,6 +374,14 @@ fn is_ours(platform: Option<Platform>) -> Result<(), Error> {
     }
     let detail = format!("must be {ours} or left out: agents run on nothing else here");
     Err(Error::Invalid { field: "platform", detail })
+}
+
+/// Fails where a container is not like what was asked for: a profile never changes.
+fn is_like(container: &Container, asked: Option<&Profile>) -> Result<(), Error> {
+    match asked {
+        Some(asked) if *asked != container.profile => Err(Error::Shaped(container.id)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn nobody() -> Error {

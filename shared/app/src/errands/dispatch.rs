@@ -100,6 +100,11 @@ impl Errands<'_> {
             let mut own = container.value;
             own.busy.retain(|&busy, _| busy == id);
             let commands = app.commands(scope, &own).await?;
+            let goes =
+                |one: &Command| matches!(one, Command::Prompt(prompt) if prompt.run == run.id);
+            if run.state == RunState::Dispatching && !commands.iter().any(goes) {
+                self.tell_withheld(scope, id, &run).await?;
+            }
             self.push(own.connection.as_deref(), commands).await;
         }
         // Confirmed by the shim's report, or by what becomes of the container.

@@ -47,7 +47,7 @@ impl Files<'_> {
                 return Ok(());
             }
             if history.value.restoring.is_some() {
-                return Err(Error::BeingRolledBack);
+                return Err(Error::BeingRenewed);
             }
             if self.collect_some(scope, &history).await? {
                 return Ok(());

@@ -43,7 +43,7 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// Fails while a rollback of the workspace is being carried out. Gives way to who removes blobs that
+    /// Fails while a rollback or an import is being carried out. Gives way to who removes blobs that
     /// nobody names: what is put at this moment may be one of them.
     pub(super) fn is_settled(&self, now: Timestamp) -> Result<(), Error> {
         settled(self.history.as_ref())?;
@@ -94,7 +94,7 @@ impl Files<'_> {
 
     /// Makes `edits`, in order of paths: in the directory, where it is here, and otherwise in a snapshot
     /// that is added, which is refused while a container may have the workspace. Refused, too, while the
-    /// workspace is being rolled back, and where it would be all that an agent may have on disk. Wakes a
+    /// workspace is being rolled back or imported into, and where it would be all that an agent may have on disk. Wakes a
     /// paused or archived agent, and starts nothing. One read, one commit; another read and commit for
     /// one that slept.
     pub(super) async fn change<T: Serialize + Copy + Sync>(
@@ -154,7 +154,7 @@ impl Files<'_> {
 
     /// Fails where the workspace would be all that an agent may have on disk, or more: its next run would
     /// end at the first byte it writes. Walks what is there, where anything is put.
-    async fn has_room(
+    pub(super) async fn has_room(
         &self,
         id: AgentId,
         edits: &BTreeMap<WorkspacePath, Edit>,
@@ -190,8 +190,24 @@ impl Files<'_> {
         }
         whole.is_settled(self.0.now())?;
         let before = self.latest(caller.scope, id, whole.history.as_ref()).await?;
+        let after = self.edited(caller.scope, &before, edits).await?;
+        let (states, why) = ((&before, &after), (Cause::Edit, None));
+        let Recorded { mut writes, .. } =
+            self.record(caller.scope, &whole, states, why, &caller.realm.limits).await?;
+        writes.push(whole.check_container(caller.scope));
+        self.0.commit(caller, name, id, writes, &answer).await?;
+        Ok((answer, whole.agent.value))
+    }
+
+    /// A workspace that holds `before`, with `edits` made, their bytes in packs.
+    pub(super) async fn edited(
+        &self,
+        scope: Scope,
+        before: &Manifest,
+        edits: &BTreeMap<WorkspacePath, Edit>,
+    ) -> Result<Manifest, Error> {
         let mut after = before.clone();
-        let mut packer = Packer::new(self.0, caller.scope, &before);
+        let mut packer = Packer::new(self.0, scope, before);
         for (path, edit) in edits {
             let node = match edit {
                 Edit::Gone => {
@@ -211,12 +227,7 @@ impl Files<'_> {
             after.entries.insert(path.clone(), Entry { node, stamp: None });
         }
         packer.place(&mut after).await?;
-        let (states, why) = ((&before, &after), (Cause::Edit, None));
-        let Recorded { mut writes, .. } =
-            self.record(caller.scope, &whole, states, why, &caller.realm.limits).await?;
-        writes.push(whole.check_container(caller.scope));
-        self.0.commit(caller, name, id, writes, &answer).await?;
-        Ok((answer, whole.agent.value))
+        Ok(after)
     }
 }
 
@@ -234,7 +245,7 @@ fn remove(manifest: &mut Manifest, path: &WorkspacePath) -> Result<(), Error> {
 
 fn settled(history: Option<&Loaded<History>>) -> Result<(), Error> {
     let restoring = history.is_some_and(|history| history.value.restoring.is_some());
-    if restoring { Err(Error::BeingRolledBack) } else { Ok(()) }
+    if restoring { Err(Error::BeingRenewed) } else { Ok(()) }
 }
 
 /// Makes room at `path` and makes the directories above it.

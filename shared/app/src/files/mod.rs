@@ -20,8 +20,11 @@
 //! - Where an agent's directories lie in a container that keeps none, its shim sends what became of them
 //!   when a run ends and when it stops, and fetches it at the next start (`remote`).
 //! - A reclaimed agent has no workspace: every operation says so.
-//! - Where the workspace is only its latest snapshot, putting, removing and importing add a snapshot,
-//!   and are refused while a container may have the workspace: it would not see them.
+//! - Where the workspace is only its latest snapshot, putting and removing add a snapshot, too, and all
+//!   three are refused while a container may have the workspace: it would not see them.
+//! - A run sees all of a rollback or an import, or nothing (`renew`): they are refused while one is in
+//!   flight, and while they go on prompts wait. A file that is put or removed is so at once, and may be
+//!   beside a run.
 //!
 //! Deliberately absent: a git repository of ours. History, diffs and rollback need none, work with no
 //! `git` on the machine, and never read an agent's own `.git`, which is files like any other.
@@ -42,6 +45,7 @@ mod read;
 mod record;
 mod remote;
 mod remove;
+mod renew;
 mod rollback;
 mod snapshot;
 mod source;

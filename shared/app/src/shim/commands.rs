@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::agent::Agent;
 use domain::container::{Container, ContainerState};
 use domain::instance::Wish;
+use domain::realm::Realm;
 use domain::run::{Run, RunState};
 use domain::session::{Session, SessionState};
 use domain::workspace::History;
@@ -19,7 +20,7 @@ impl App {
     /// All that is pending for a container: derived from the state of its sessions, so it can be
     /// asked for and sent any number of times. Reads the container, its sessions, their runs and
     /// the plans of those: four round trips, however many sessions, and one for each session that is copied for others;
-    /// on one machine another, for whose workspace is being rolled back.
+    /// on one machine another, for whose workspace is being rolled back or imported into.
     pub async fn pending(&self, shim: ShimCaller) -> Result<Vec<Command>, Error> {
         match self.start_of(shim).await? {
             Some(container) => self.commands(shim.scope, &container.value).await,
@@ -53,7 +54,7 @@ impl App {
         let planned: Vec<_> = planned.into_iter().map(|hash| keys::plan(scope, hash)).collect();
         let planned = self.read_all::<Stored>(&planned).await?;
         let plans: BTreeMap<_, _> = planned.into_iter().map(|one| (one.hash, one.plan)).collect();
-        // A workspace that is being rolled back is nobody's to work in. Who prompted before it began
+        // A workspace that is being rolled back or imported into is nobody's to work in. Who prompted before it began
         // would have kept it from beginning; who did later is seen with it.
         let mut restoring = BTreeSet::new();
         if self.ports.workspaces.are_here() {
@@ -66,9 +67,16 @@ impl App {
         let starts = wished.iter().filter(|(_, one)| one.wish != Some(Wish::Stop));
         let ids: Vec<_> = starts.map(|(id, _)| keys::agent(scope, **id)).collect();
         let mut starts = BTreeMap::new();
-        for agent in self.read_all::<Agent>(&ids).await? {
-            if let Some(process) = self.plans().process(scope, &agent, &container.profile).await? {
-                starts.insert(agent.id, process);
+        if !ids.is_empty()
+            && let Some(realm) = document::get::<Realm>(self.table(), &keys::realm(scope)).await?
+        {
+            for agent in self.read_all::<Agent>(&ids).await? {
+                let profile = &container.profile;
+                if let Some(process) =
+                    self.plans().process(&realm.value, scope, &agent, profile).await?
+                {
+                    starts.insert(agent.id, process);
+                }
             }
         }
         let mut commands = Vec::new();

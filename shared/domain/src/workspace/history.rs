@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Snapshot;
+use super::{Cause, Snapshot};
 use crate::{AgentId, Digest, KeyId, RealmId, Timestamp};
 
 /// How long a blob is left alone that no snapshot names: whoever has put it may be about to say what it
@@ -24,7 +24,7 @@ pub struct History {
     /// The manifest of the agent's home as it was last, where no directory keeps it. It has no history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<Digest>,
-    /// The rollback that made the latest snapshot, until the directory is what that says.
+    /// The rollback or import that made the latest snapshot, until the directory is what that says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoring: Option<Restoring>,
     /// How many snapshots there are.
@@ -38,11 +38,35 @@ pub struct History {
     pub collecting_until: Option<Timestamp>,
 }
 
-/// A rollback that was decided and is being carried out. While it is, nothing else changes the
-/// directory or looks for a snapshot in it, and no prompt is given to the agent.
+/// How a workspace becomes something else as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    /// It becomes what an earlier snapshot says, and nothing else is left.
+    #[default]
+    Rollback,
+    /// Files come into it. What else is there stays, also where it changes meanwhile.
+    Import,
+}
+
+impl Renewal {
+    /// What the snapshots are for of what was there before, where that has none, and of what is to be.
+    pub const fn causes(self) -> (Cause, Cause) {
+        match self {
+            Self::Rollback => (Cause::BeforeRollback, Cause::Rollback),
+            Self::Import => (Cause::BeforeImport, Cause::Import),
+        }
+    }
+}
+
+/// A rollback or an import that was decided and is being carried out. While it is, nothing else changes
+/// the directory or looks for a snapshot in it, and no prompt is given to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Restoring {
+    /// Which of them.
+    #[serde(default)]
+    pub what: Renewal,
     /// The key of whoever asked for it.
     pub by: KeyId,
     /// When they did.

@@ -20,7 +20,7 @@ use strum::IntoStaticStr;
 use crate::{AgentId, Digest, RealmId, RunId, SnapshotId, Timestamp};
 
 pub use claim::{Claim, Flaw};
-pub use history::{History, Restoring, UNNAMED, surplus};
+pub use history::{History, Renewal, Restoring, UNNAMED, surplus};
 pub use look::{Found, Kind, Part, Walk};
 pub use manifest::{Change, Changed, Entry, Extent, LeftOut, Manifest, Node, Status, changes};
 pub use pack::Pack;
@@ -54,12 +54,16 @@ pub enum Cause {
     Stop,
     /// Somebody asked for it.
     Asked,
-    /// Somebody put, removed or imported files while no container had the workspace.
+    /// Somebody put or removed files, or imported some, while no container had the workspace.
     Edit,
     /// What was there was about to be rolled back.
     BeforeRollback,
     /// The workspace was made what an earlier snapshot says.
     Rollback,
+    /// Files were about to be imported into what was there.
+    BeforeImport,
+    /// Files were imported.
+    Import,
 }
 
 /// A workspace as it was once. Never changes.

@@ -12,6 +12,7 @@
 //! A program of one thread stands between shim and agent: this one, started again as
 //! `shim wall PROGRAM…` ([`stage`]), so that nothing has to be done between fork and exec.
 
+mod another;
 mod doorway;
 mod filter;
 mod found;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use wire::shim::{Boot, Egress, uid_of};
 
+pub(crate) use another::{ANOTHER, another, is_granted};
 pub(crate) use doorway::ADDRESS as DOORWAY;
 pub(crate) use found::Witness;
 pub(crate) use scratch::Scratch;

@@ -39,15 +39,17 @@ pub(crate) fn init(arguments: impl Iterator<Item = OsString>) -> i32 {
     finish(read().and_then(|spec| super::init::run(&spec, arguments)))
 }
 
-fn finish(outcome: Result<i32, Failure>) -> i32 {
+/// The code of a stage; why it failed is said.
+pub(super) fn finish(outcome: Result<i32, Failure>) -> i32 {
     outcome.unwrap_or_else(|(what, error)| {
         note(&format!("{what}: {error}"));
         UNAVAILABLE
     })
 }
 
+/// What a stage is told.
 #[expect(clippy::disallowed_methods, reason = "this is where a process starts")]
-fn read() -> Result<Spec, Failure> {
+pub(super) fn read() -> Result<Spec, Failure> {
     let text = std::env::var(VARIABLE).map_err(io::Error::other);
     let spec = text.and_then(|text| serde_json::from_str(&text).map_err(io::Error::from));
     spec.map_err(at("what to start"))
