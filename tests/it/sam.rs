@@ -185,6 +185,7 @@ fn of_grant(grant: Grant) -> &'static [&'static str] {
         Grant::Push => &["execute-api:ManageConnections"],
         Grant::BlobRead => &["s3:GetObject", "s3:ListBucket", "kms:Decrypt"],
         Grant::BlobWrite => &["s3:DeleteObject", "s3:PutObject", "kms:GenerateDataKey"],
+        Grant::Outgoing => &["s3:GetObject", "s3:PutObject", "kms:Decrypt", "kms:GenerateDataKey"],
         Grant::Feed | Grant::WorkspaceRead | Grant::WorkspaceWrite | Grant::Outside => &[],
     }
 }

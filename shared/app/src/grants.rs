@@ -45,6 +45,9 @@ pub enum Grant {
     WorkspaceWrite,
     /// Servers outside, and bundles made of what they have.
     Outside,
+    /// Answering with more than the platform passes on at once. One machine passes on anything; in the
+    /// cloud the answer is left where who asked is sent to.
+    Outgoing,
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod config;
 mod fault;
 mod feed;
 mod nudges;
+pub mod outgoing;
 pub mod push;
 mod secret;
 pub mod table;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::Access;
+use app::Grant;
 use gate::Trigger;
 use serde_json::{Map, Value, json};
 
@@ -87,7 +88,8 @@ pub(crate) fn stacks() -> BTreeMap<&'static str, Value> {
             },
             // What the HTTP API waits for, less the way there and back.
             timeout: 29,
-            memory: 256,
+            // Of a processor it gets as much as of memory, and bytes are packed, hashed and encrypted.
+            memory: if route.grants.contains(&Grant::Outgoing) { 1024 } else { 256 },
             invoked: Invoked::Route {
                 method: route.verb.as_str().to_uppercase(),
                 path: route.path,
