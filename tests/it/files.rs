@@ -6,6 +6,7 @@ mod hostile;
 mod rollback;
 mod sent;
 mod stored;
+mod uploads;
 
 use std::path::PathBuf;
 

@@ -194,7 +194,7 @@ fn key(whose: Shelf, id: BlobId) -> String {
     format!("{}{id}", prefix(whose))
 }
 
-fn status<E: ProvideErrorMetadata>(
+pub(crate) fn status<E: ProvideErrorMetadata>(
     error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
 ) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())

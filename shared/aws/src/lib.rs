@@ -13,6 +13,7 @@ pub mod outgoing;
 pub mod push;
 mod secret;
 pub mod table;
+pub mod uploads;
 pub mod vault;
 
 pub use config::{Capacity, Environment, EnvironmentError, Sdk};
