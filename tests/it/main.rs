@@ -51,4 +51,5 @@ mod table;
 mod templates;
 mod tick;
 mod tidy;
+mod uploads;
 mod vault;

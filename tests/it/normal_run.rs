@@ -138,6 +138,7 @@ async fn a_normal_run_takes_few_units() {
         workspaces: Arc::new(app::ports::Elsewhere),
         fetch: Arc::new(app::ports::NoFetch),
         bundles: Arc::new(app::ports::NoBundles),
+        uploads: Arc::new(app::ports::NoUploads),
         clock: clock.clone(),
         ids: Arc::new(OsIds::default()),
     };

@@ -26,6 +26,7 @@
 //! | bundle      | `RLM#<rlm>#BND`           | `<digest asked for>` |                          |          | get, list |
 //! | made bundle | `RLM#<rlm>#BNC`           | `<digest of content>`|                          |          | get |
 //! | plan        | `RLM#<rlm>#PLN`           | `<hash>`             |                          |          | get |
+//! | upload      | `RLM#<rlm>#UPL`           | `<upl>`              |                          |          | what takes it |
 //! | ticket      | `TKT#<wt>`                | `TICKET`             |                          |          | opening a stream |
 //! | connection  | `CON#<connection>`        | `CONNECTION`         | `RLM#<rlm>#CON`          | `<key>#<connection>` | every frame; a key's end |
 //! | subscription| `RLM#<rlm>#TOP#<topic>`   | `SUB#<sub>`          |                          |          | fan-out |
@@ -40,7 +41,7 @@ use domain::id::Ulid;
 use domain::text::{LabelKey, LabelValue, RegistryId};
 use domain::{
     AgentId, AuditId, ContainerId, Digest, KeyId, RealmId, RunId, SessionId, SnapshotId,
-    SubscriptionId, TemplateId, TicketId, Timestamp, Topic,
+    SubscriptionId, TemplateId, TicketId, Timestamp, Topic, UploadId,
 };
 
 use crate::{Index, Key};
@@ -354,6 +355,11 @@ pub fn plan(scope: Scope, hash: Digest) -> Key {
     Key { pk: format!("RLM#{}#PLN", scope.0), sk: hash.to_string() }
 }
 
+/// An upload.
+pub fn upload(scope: Scope, id: UploadId) -> Key {
+    Key { pk: format!("RLM#{}#UPL", scope.0), sk: id.to_string() }
+}
+
 /// A ticket: found before its realm is known.
 pub fn ticket(id: TicketId) -> Key {
     Key { pk: format!("TKT#{id}"), sk: "TICKET".to_owned() }
@@ -498,6 +504,7 @@ mod tests {
             format!("{:?}", bundle(scope, Digest::new([1; 32]))),
             format!("{:?}", made_bundle(scope, Digest::new([2; 32]))),
             format!("{:?}", plan(scope, Digest::new([3; 32]))),
+            format!("{:?}", upload(scope, UploadId::new(Ulid::from_parts(1, 13)))),
             format!("{:?}", ticket(TicketId::new(Ulid::from_parts(1, 10)))),
             format!("{:?}", connection("L0SM9cOFvHcCIhw=")),
             format!("{:?}", connection_index(scope, key_id, "L0SM9cOFvHcCIhw=")),
