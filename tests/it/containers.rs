@@ -1,7 +1,7 @@
 //! Containers that callers make: several agents and sessions in one, their processes, and what becomes
 //! of a container that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -206,6 +206,27 @@ async fn as_many_as_may_be_are_made_however_many_are_asked_for_at_once() {
         *answers.entry(reply.status).or_insert(0) += 1;
     }
     assert_eq!(answers, BTreeMap::from([(201, 20), (429, 80)]));
+}
+
+#[tokio::test]
+async fn one_is_made_for_all_who_need_one_like_it_at_once() {
+    let reeve = Reeve::start(Options::default()).await;
+    let client = reeve.client();
+    // Three agents, which each somebody else describes, too.
+    let asked = (0..60).map(|at| {
+        let mut manual = sample::manual();
+        manual["name"] = json!(format!("described {}", at % 3));
+        client.post("/v1/sessions", json!({ "manualAgent": manual }))
+    });
+    let mut agents = BTreeSet::new();
+    for reply in futures::future::join_all(asked).await {
+        agents.insert(reply.is(201)["agentId"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(agents.len(), 3);
+    let all = client.all("/v1/containers").await;
+    assert_eq!(all.len(), 1, "{all:#?}");
+    let there = all[0]["agentIds"].as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+    assert_eq!(there.map(str::to_owned).collect::<BTreeSet<_>>(), agents);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What a user does, from the key to the end of the agent: one suite, two platforms. A scenario
 //! that is added here is run on both.
 
+mod large;
 mod scenarios;
 
 tests::on_each_platform! {
@@ -18,6 +19,7 @@ tests::on_each_platform! {
     scenarios::a_deleted_agent_is_gone_with_all_it_had,
     scenarios::the_same_request_has_one_answer,
     scenarios::a_long_prompt_arrives_whole,
+    large::what_no_request_brings_goes_in_and_comes_out_byte_for_byte,
 }
 
 /// What only an image holds: agents of other makers.

@@ -7,6 +7,7 @@ mod import;
 mod rollback;
 mod sent;
 mod stored;
+mod uploads;
 
 use std::path::PathBuf;
 

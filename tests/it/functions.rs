@@ -14,8 +14,9 @@ use std::time::Duration;
 use base64::Engine;
 use gate::Route;
 use serde_json::{Value, json};
+use tests::fault_proxy::{Fault, FaultProxy, Held};
 use tests::http::PATIENCE;
-use tests::sample::Ids;
+use tests::sample::{self, Ids};
 use tokio::time::timeout;
 
 use runtime_api::{Answer, Function, TRACE};
@@ -216,6 +217,88 @@ async fn no_page_is_larger_than_lambda_passes_on() {
     }
     assert_eq!(seen, 32);
     assert!(pages > 1, "{pages}");
+}
+
+/// A file that is larger than Lambda passes on, in the workspace of an agent; its bytes.
+async fn large(world: &World, ids: &Ids) -> Vec<u8> {
+    let content: Vec<u8> = (0..=250).cycle().take(7_000_000).collect();
+    world.put_file(&ids["agentId"], sample::FILE, &content).await;
+    content
+}
+
+#[tokio::test]
+async fn what_lambda_does_not_pass_on_is_left_where_who_asked_is_sent() {
+    let world = World::start().await;
+    for (id, form, more) in [
+        ("files.get", "application/octet-stream", 0..1),
+        ("files.export", "application/x-tar", 512..100_000),
+    ] {
+        let ids = world.everything_for(&route(id)).await;
+        let content = large(&world, &ids).await;
+        let function = function(&world, &route(id)).await;
+        let (status, headers, body) = function.invoke(&world.sample(id, &ids)).await.http();
+        assert_eq!((status, body.as_str()), (303, ""), "{id}: {}", function.log());
+        assert_eq!(headers["cache-control"], "no-store");
+        let address = headers["location"].as_str().unwrap();
+        assert!(
+            address.contains("/outgoing/") && address.contains("X-Amz-Expires=600"),
+            "{address}"
+        );
+        // Whoever has the address needs no key.
+        let http = tests::http::connector();
+        let left = http.get(address).send().await.unwrap();
+        assert_eq!(
+            (left.status().as_u16(), &left.headers()["content-type"]),
+            (200, &form.parse().unwrap())
+        );
+        let disposition = left.headers()["content-disposition"].to_str().unwrap().to_owned();
+        assert!(disposition.starts_with("attachment; filename*=UTF-8''"), "{disposition}");
+        let left = left.bytes().await.unwrap();
+        assert!(more.contains(&(left.len() - content.len())), "{id}: {}", left.len());
+        assert!(left.windows(content.len()).any(|part| part == content), "{id}");
+        let mended = address.replace("X-Amz-Expires=600", "X-Amz-Expires=6000");
+        assert_eq!(http.get(mended).send().await.unwrap().status(), 403, "an address is signed");
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_is_too_large_is_not_left_but_asked_for_in_parts() {
+    let world = World::start().await;
+    let ids = world.everything_for(&route("files.get")).await;
+    let content = large(&world, &ids).await;
+    let function = function(&world, &route("files.get")).await;
+    let mut event: Value = serde_json::from_str(&world.sample("files.get", &ids)).unwrap();
+    event["headers"]["range"] = json!("bytes=1000000-6999999");
+    let (status, _, body) = function.invoke(&event.to_string()).await.http();
+    let problem: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &problem["code"]), (413, &json!("transfer_too_large")));
+    event["headers"]["range"] = json!("bytes=1000000-1000099");
+    let (status, headers, body) = function.invoke(&event.to_string()).await.http();
+    assert_eq!((status, &headers["content-range"]), (206, &json!("bytes 1000000-1000099/7000000")));
+    let body = base64::engine::general_purpose::STANDARD.decode(body).unwrap();
+    assert_eq!(body, content[1_000_000..1_000_100]);
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_to_be_left_is_given_up_in_time() {
+    let world = World::start().await;
+    let ids = world.everything_for(&route("files.get")).await;
+    large(&world, &ids).await;
+    let proxy = FaultProxy::start(world.emulator.endpoint()).await;
+    let mut environment = world.environment();
+    environment.retain(|(name, _)| *name != "AWS_ENDPOINT_URL");
+    environment.push(("AWS_ENDPOINT_URL", proxy.endpoint()));
+    let function = Function::start("files", "files.get", &environment).await;
+    let bucket = environment.iter().find(|(name, _)| *name == "REEVE_BUCKET").unwrap();
+    let held = Held::default();
+    proxy.fault(&format!("/{}/outgoing/", bucket.1), Fault::Hold(held.clone()), usize::MAX);
+    let event = world.sample("files.get", &ids);
+    let answer = function.invoke_within(&event, Duration::from_secs(4)).await;
+    held.came(1).await;
+    let (status, headers, body) = answer.http();
+    let problem: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &problem["code"]), (413, &json!("transfer_too_large")), "{body}");
+    assert_eq!(problem["instance"], headers["x-request-id"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use app::ports::{Clock, Ids};
+use app::ports::{Clock, Ids, Uploads};
 use app::{App, Ports, Settings};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -15,6 +15,7 @@ use domain::{AgentId, ContainerId, KeyId, RealmId};
 use embedded::feed::LocalFeed;
 use embedded::push::LocalPush;
 use embedded::sqlite::SqliteTable;
+use embedded::uploads::FileUploads;
 use gate::{Gate, Route};
 use host::{OsIds, SystemClock};
 use serde_json::{Value, json};
@@ -62,16 +63,22 @@ pub(crate) const SIGNING_KEY: [u8; 32] = [7; 32];
 /// The use cases over a table, with nothing else behind them.
 pub(crate) fn app_over(table: Arc<dyn Table>, clock: Arc<dyn Clock>) -> App {
     let blobs = Arc::new(Memory::at(clock.clone()));
-    app_with(table, clock, blobs)
+    app_with(table, clock, blobs, Arc::new(app::ports::NoUploads))
 }
 
-fn app_with(table: Arc<dyn Table>, clock: Arc<dyn Clock>, blobs: Arc<Memory>) -> App {
+fn app_with(
+    table: Arc<dyn Table>,
+    clock: Arc<dyn Clock>,
+    blobs: Arc<Memory>,
+    uploads: Arc<dyn Uploads>,
+) -> App {
     let ports = Ports {
         table,
         compute: Arc::<Nowhere>::default(),
         push: Arc::new(LocalPush::default()),
         feed: Arc::new(LocalFeed::default()),
         blobs,
+        uploads,
         workspaces: Arc::new(app::ports::Elsewhere),
         fetch: Arc::new(app::ports::NoFetch),
         bundles: Arc::new(app::ports::NoBundles),
@@ -120,7 +127,9 @@ impl InProcess {
         let table = Arc::new(Counting { inner, reads, commits });
         let ulid = OsIds::default().ulid(clock.now());
         let blobs = Arc::new(Memory::at(clock.clone()));
-        let app = app_with(table.clone(), clock, blobs.clone());
+        let uploads = dir.path().join("uploads");
+        let uploads = FileUploads::open(uploads, "http://here/", clock.clone()).unwrap();
+        let app = app_with(table.clone(), clock, blobs.clone(), Arc::new(uploads));
         let key = PresentedKey::spell(KeyId::new(ulid), "a-secret-of-a-test");
         let realm = app.realms().bootstrap(&key.parse().unwrap()).await.unwrap();
         let router = api::router(&routes::routes(), &Gate::new(app.clone()));

@@ -52,4 +52,5 @@ mod table;
 mod templates;
 mod tick;
 mod tidy;
+mod uploads;
 mod vault;

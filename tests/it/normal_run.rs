@@ -114,8 +114,8 @@ impl Table for Told {
 async fn say(app: &App, shim: ShimCaller, up: Value) {
     let known = app.stream().peer("one").await.unwrap();
     assert!(matches!(known, Some(app::stream::Peer::Shim(_))), "{up}");
-    let answer = sockets::shim::frame(app, shim, "one", &up.to_string()).await;
-    assert!(!matches!(answer.unwrap(), sockets::shim::Answer::Close), "{up}");
+    let up = sockets::shim::read(shim, &up.to_string()).unwrap();
+    sockets::shim::handle(app, shim, "one", up).await.unwrap();
 }
 
 #[tokio::test]
@@ -138,6 +138,7 @@ async fn a_normal_run_takes_few_units() {
         workspaces: Arc::new(app::ports::Elsewhere),
         fetch: Arc::new(app::ports::NoFetch),
         bundles: Arc::new(app::ports::NoBundles),
+        uploads: Arc::new(app::ports::NoUploads),
         clock: clock.clone(),
         ids: Arc::new(OsIds::default()),
     };

@@ -185,6 +185,9 @@ fn of_grant(grant: Grant) -> &'static [&'static str] {
         Grant::Push => &["execute-api:ManageConnections"],
         Grant::BlobRead => &["s3:GetObject", "s3:ListBucket", "kms:Decrypt"],
         Grant::BlobWrite => &["s3:DeleteObject", "s3:PutObject", "kms:GenerateDataKey"],
+        Grant::Outgoing => &["s3:GetObject", "s3:PutObject", "kms:Decrypt", "kms:GenerateDataKey"],
+        Grant::UploadOpen => &["s3:PutObject", "kms:GenerateDataKey"],
+        Grant::UploadTake => &["s3:GetObject", "s3:ListBucket", "kms:Decrypt"],
         Grant::Feed | Grant::WorkspaceRead | Grant::WorkspaceWrite | Grant::Outside => &[],
     }
 }
@@ -270,6 +273,40 @@ fn no_policy_is_wider_than_what_the_function_declares() {
     assert_eq!(wide, expected);
     // Others end tasks: who gets hold of one of them gets no machine, and no role with it.
     assert_eq!(start, ["workers.scheduler"]);
+}
+
+/// Whoever is sent to the bucket goes there with the rights of the function that sent them: these, and
+/// no more than there.
+#[test]
+fn who_sends_clients_to_the_bucket_may_do_there_what_they_are_sent_for() {
+    let (mut of_outgoing, mut of_incoming) = (BTreeMap::new(), BTreeMap::new());
+    let stacks = stacks();
+    for (stack, name, properties) in functions(&stacks) {
+        let id = properties["Handler"].as_str().unwrap();
+        for statement in statements(stack, name) {
+            let resource = statement["Resource"]["Fn::Sub"].as_str().unwrap_or_default();
+            let Some((_, place)) = resource.split_once(":s3:::${Bucket}") else { continue };
+            let before = match place {
+                "/outgoing/*" => of_outgoing.insert(id, actions(statement)),
+                "/incoming/*" => of_incoming.insert(id, actions(statement)),
+                "" => {
+                    assert_eq!(actions(statement), ["s3:ListBucket"], "{id}");
+                    None
+                }
+                _ => {
+                    assert_eq!(place, "/blobs/*", "{id}");
+                    None
+                }
+            };
+            assert_eq!(before, None, "{id}");
+        }
+    }
+    let leave = || vec!["s3:GetObject", "s3:PutObject"];
+    let left = [("files.archive", leave()), ("files.export", leave()), ("files.get", leave())];
+    assert_eq!(of_outgoing, BTreeMap::from(left));
+    let (put, take) = (|| vec!["s3:PutObject"], || vec!["s3:GetObject"]);
+    let taken = [("files.import", take()), ("files.put", take()), ("files.upload", put())];
+    assert_eq!(of_incoming, BTreeMap::from(taken));
 }
 
 /// Behind no API nothing throttles: whoever follows events holds an execution for minutes, and an

@@ -36,12 +36,6 @@ pub(crate) fn events(reeve: &Reeve, session: &str) -> Vec<String> {
         .collect()
 }
 
-/// How many errands of this kind wait or are being carried out.
-pub(crate) fn errands(reeve: &Reeve, kind: &str) -> usize {
-    let keys = rows(reeve, &format!("#{kind}:")).into_iter().map(|(key, _)| key);
-    keys.filter(|key| key.starts_with("DUE#")).count()
-}
-
 /// How many containers of a realm have room to run, as it is counted; and its containers, as they were
 /// at the same moment.
 pub(crate) fn running(reeve: &Reeve, realm: &str) -> (i64, Vec<Value>) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{interval, timeout};
 
 use crate::asyncapi;
-use crate::http::{Client, Event, PATIENCE};
+use crate::http::{Client, Event, PATIENCE, connector};
 use crate::reeve::Reeve;
 
 impl Reeve {
@@ -45,6 +45,16 @@ impl Client {
         let path = format!("/v1/agents/{agent}/files/raw?path={path}");
         let request = self.request(reqwest::Method::PUT, &path).body(content.to_vec());
         self.send(request).await.is(204);
+    }
+
+    /// Announces these bytes and puts them where they are to go, without a key; the id of the upload.
+    pub async fn upload(&self, content: &[u8]) -> String {
+        let announced = self.post("/v1/uploads", json!({ "size": content.len() })).await;
+        assert_eq!(announced.status, 201, "{:#}", announced.body);
+        let put = connector().put(announced.text("/url")).body(content.to_vec());
+        let put = put.timeout(PATIENCE).send().await.expect("somebody takes it");
+        assert_eq!(put.status(), 200, "{}", put.text().await.unwrap_or_default());
+        announced.text("/id")
     }
 
     /// A session with that agent; its id.

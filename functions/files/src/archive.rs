@@ -16,7 +16,7 @@ pub(crate) const ROUTE: Route =
     Route::get("files.archive", "/v1/agents/{agentId}/files/archive", handler!(archive))
         .summary("Take the files of an agent along, as a zip archive")
         .scope(Scope::AgentsRead)
-        .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead])
+        .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead, Grant::Outgoing])
         .problems(&[
             ProblemKind::AgentReclaimed,
             ProblemKind::TransferTooLarge,
@@ -40,6 +40,7 @@ impl Output for Zip {
     fn describe(operation: &mut Operation<'_>) {
         let bytes = json!({ "type": "string", "format": "binary" });
         operation.reply_as(200, "application/zip", &bytes);
+        operation.elsewhere();
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) const ROUTE: Route =
     Route::get("files.export", "/v1/agents/{agentId}/files/export", handler!(export))
         .summary("Take some files of an agent along, as a tar archive, or say which those would be")
         .scope(Scope::AgentsRead)
-        .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead])
+        .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead, Grant::Outgoing])
         .problems(&[
             ProblemKind::AgentReclaimed,
             ProblemKind::InvalidValue,

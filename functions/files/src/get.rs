@@ -15,7 +15,7 @@ pub(crate) const ROUTE: Route =
     Route::get("files.get", "/v1/agents/{agentId}/files/raw", handler!(get))
         .summary("Get a file of an agent, or a part of it")
         .scope(Scope::AgentsRead)
-        .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead])
+        .grants(&[Grant::TableRead, Grant::BlobRead, Grant::WorkspaceRead, Grant::Outgoing])
         .problems(&[ProblemKind::AgentReclaimed, ProblemKind::NotAFile]);
 
 #[derive(Deserialize, JsonSchema)]

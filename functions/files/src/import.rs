@@ -1,10 +1,10 @@
 //! `POST /v1/agents/{agentId}/files/import`
 
-use api::{Failure, Found, Ids, Upload, handler};
+use api::{Failure, Found, Ids, Params, Upload, handler};
 use app::Grant;
 use axum::extract::State;
-use domain::AgentId;
 use domain::workspace::MAX_TRANSFER;
+use domain::{AgentId, UploadId};
 use gate::{Caller, Gate, Route, incoming};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,13 +23,16 @@ pub(crate) const ROUTE: Route =
             Grant::BlobWrite,
             Grant::WorkspaceRead,
             Grant::WorkspaceWrite,
+            Grant::UploadTake,
         ])
         .problems(&[
             ProblemKind::AgentBusy,
             ProblemKind::AgentReclaimed,
             ProblemKind::InTheWay,
             ProblemKind::InvalidArchive,
+            ProblemKind::NoSuchUpload,
             ProblemKind::TransferTooLarge,
+            ProblemKind::UploadIncomplete,
             ProblemKind::WorkspaceTooLarge,
         ])
         .upload(MAX_TRANSFER);
@@ -40,11 +43,23 @@ struct Path {
     agent_id: AgentId,
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wanted {
+    /// The upload that is taken in place of a body.
+    #[serde(default)]
+    upload: Option<UploadId>,
+}
+
 async fn import(
     State(app): State<Gate>,
     api::Caller(caller): Caller,
     Ids(Path { agent_id }): Ids<Path>,
+    Params(Wanted { upload }): Params<Wanted>,
     archive: Upload,
 ) -> Result<Found<Imported>, Failure> {
-    Ok(Found(app.files().import(&caller, agent_id, &incoming(archive)).await?))
+    let (caller, archive) = app.uploads().content(caller, upload, incoming(archive)).await?;
+    let imported = app.files().import(&caller, agent_id, &archive).await?;
+    app.uploads().taken(&caller).await;
+    Ok(Found(imported))
 }

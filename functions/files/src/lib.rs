@@ -13,6 +13,7 @@ mod remove;
 mod rollback;
 mod show;
 mod snapshot;
+mod upload;
 
 use gate::Route;
 
@@ -30,4 +31,5 @@ pub const ROUTES: &[Route] = &[
     show::ROUTE,
     diff::ROUTE,
     rollback::ROUTE,
+    upload::ROUTE,
 ];

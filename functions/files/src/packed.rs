@@ -16,6 +16,7 @@ impl Output for Packed {
         operation.reply::<ExportManifest>(200);
         let bytes = json!({ "type": "string", "format": "binary" });
         operation.reply_as(200, "application/x-tar", &bytes);
+        operation.elsewhere();
     }
 }
 

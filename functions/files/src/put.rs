@@ -3,8 +3,8 @@
 use api::{Failure, Ids, NoContent, Params, Upload, handler};
 use app::Grant;
 use axum::extract::State;
-use domain::AgentId;
 use domain::workspace::{MAX_FILE, WorkspacePath};
+use domain::{AgentId, UploadId};
 use gate::{Caller, Gate, Route, incoming};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,12 +22,15 @@ pub(crate) const ROUTE: Route =
             Grant::BlobWrite,
             Grant::WorkspaceRead,
             Grant::WorkspaceWrite,
+            Grant::UploadTake,
         ])
         .problems(&[
             ProblemKind::AgentBusy,
             ProblemKind::AgentReclaimed,
             ProblemKind::InTheWay,
+            ProblemKind::NoSuchUpload,
             ProblemKind::TransferTooLarge,
+            ProblemKind::UploadIncomplete,
             ProblemKind::WorkspaceTooLarge,
         ])
         .upload(MAX_FILE);
@@ -45,16 +48,21 @@ struct Place {
     /// Whether it may be executed; not, where it is left out.
     #[serde(default)]
     executable: Option<bool>,
+    /// The upload that is taken in place of a body.
+    #[serde(default)]
+    upload: Option<UploadId>,
 }
 
 async fn put(
     State(app): State<Gate>,
     api::Caller(caller): Caller,
     Ids(Path { agent_id }): Ids<Path>,
-    Params(Place { path, executable }): Params<Place>,
+    Params(Place { path, executable, upload }): Params<Place>,
     content: Upload,
 ) -> Result<NoContent, Failure> {
     let executable = executable.unwrap_or_default();
-    app.files().put(&caller, agent_id, &path, executable, &incoming(content)).await?;
+    let (caller, content) = app.uploads().content(caller, upload, incoming(content)).await?;
+    app.files().put(&caller, agent_id, &path, executable, &content).await?;
+    app.uploads().taken(&caller).await;
     Ok(NoContent)
 }

@@ -14,22 +14,25 @@ pub enum Answer {
     Quiet,
     /// Send this and close.
     Dismiss(Down),
-    /// Close: the frame is not one of the protocol.
-    Close,
 }
 
-/// Handles one text frame of a shim. An error means that nothing happened: close the connection,
-/// and the shim comes back and says it again.
-pub async fn frame(
+/// What a text frame of a shim says. None where it is not one of the protocol: close the connection.
+pub fn read(shim: ShimCaller, text: &str) -> Option<Up> {
+    let up = serde_json::from_str(text).ok();
+    if up.is_none() {
+        tracing::warn!(%shim, "a frame is not one of the protocol");
+    }
+    up
+}
+
+/// Handles what a shim says. An error means that nothing happened: close the connection, and the shim
+/// comes back and says it again. What it asks ([`Up::Ask`]) may be handled beside what it says next.
+pub async fn handle(
     app: &App,
     shim: ShimCaller,
     connection: &str,
-    text: &str,
+    up: Up,
 ) -> Result<Answer, Error> {
-    let Ok(up) = serde_json::from_str::<Up>(text) else {
-        tracing::warn!(%shim, "a frame is not one of the protocol");
-        return Ok(Answer::Close);
-    };
     Ok(match up {
         Up::Hello(hello) => match app.shim_connected(shim, &hello, connection).await? {
             Ok(()) => Answer::Say(Down::Commands(app.pending(shim).await?)),

@@ -7,12 +7,13 @@ use std::time::Duration;
 use api::Access;
 use app::ports::{
     BlobError, BlobId, Blobs, Compute, ComputeError, Elsewhere, Feed, Gone, LiveEvent, NoBundles,
-    NoFetch, Observed, Push, Seen, Shelf, Shelved,
+    NoFetch, NoUploads, Observed, Push, Seen, Shelf, Shelved,
 };
 use app::{App, Grant, Ports, Settings};
 use aws::blobs::Bucket;
 use aws::compute::Ecs;
 use aws::push::Connections;
+use aws::uploads::BucketUploads;
 use aws::{Capacity, DynamoTable, Environment, PolledFeed, Secret};
 use domain::plan::ContainerPlan;
 use domain::{AgentId, ContainerId, RealmId, SessionId};
@@ -99,6 +100,10 @@ pub(crate) async fn app(process: &Process, wanted: &Wanted) -> Result<App, Error
         blobs: match sdk(&[Grant::BlobRead, Grant::BlobWrite])? {
             Some(sdk) => Arc::new(Bucket::new(sdk, environment)?),
             None => Arc::new(Ungranted),
+        },
+        uploads: match sdk(&[Grant::UploadOpen, Grant::UploadTake])? {
+            Some(sdk) => Arc::new(BucketUploads::new(sdk, environment)?),
+            None => Arc::new(NoUploads),
         },
         // While a container has a workspace, only its shim can reach it.
         workspaces: Arc::new(Elsewhere),

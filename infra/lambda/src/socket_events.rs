@@ -139,14 +139,17 @@ async fn shim_frame(
     shim: ShimCaller,
     text: &str,
 ) -> Result<(), app::Error> {
-    match sockets::shim::frame(app, shim, connection, text).await? {
+    let Some(up) = sockets::shim::read(shim, text) else {
+        push.close(connection).await;
+        return Ok(());
+    };
+    match sockets::shim::handle(app, shim, connection, up).await? {
         Answer::Quiet => {}
         Answer::Say(down) => say(push, connection, &down).await?,
         Answer::Dismiss(down) => {
             say(push, connection, &down).await?;
             push.close(connection).await;
         }
-        Answer::Close => push.close(connection).await,
     }
     Ok(())
 }

@@ -8,12 +8,14 @@ use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use embedded::uploads::FileUploads;
 use gate::Gate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower::util::MapRequest;
 
 use crate::console;
 use crate::stream_socket::{self, Streams};
+use crate::uploads;
 
 #[derive(Clone)]
 struct Machine {
@@ -22,11 +24,17 @@ struct Machine {
 }
 
 /// Everything that is served on the address.
-pub(crate) fn router(app: &App, streams: Streams, metrics: PrometheusHandle) -> Router {
+pub(crate) fn router(
+    app: &App,
+    streams: Streams,
+    uploads: FileUploads,
+    metrics: PrometheusHandle,
+) -> Router {
     let machine = Machine { app: app.clone(), metrics };
     let routes = api::router(&routes::routes(), &Gate::new(app.clone()))
         .merge(console::routes())
         .merge(stream_socket::routes(app.clone(), streams))
+        .merge(uploads::routes(uploads))
         .merge(
             Router::new()
                 .route("/healthz", get(healthz))

@@ -20,10 +20,12 @@ use axum::routing::get;
 use domain::ContainerId;
 use embedded::push::{LocalPush, Peer};
 use embedded::sandbox::Place;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use sockets::shim::Answer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wire::shim::{Down, MAX_FRAME};
+use wire::shim::{Down, MAX_FRAME, Up};
 
 /// What the sandbox tells about its sockets.
 #[derive(Debug)]
@@ -119,14 +121,19 @@ async fn hold(line: Line, shim: ShimCaller, mut socket: WebSocket) {
     let connection = format!("{}.{number}", std::process::id());
     let (frames, mut waiting) = mpsc::channel(WAITING);
     line.push.register(connection.clone(), Peer::Shim, frames);
+    let handle = |up| sockets::shim::handle(&line.app, shim, &connection, up);
+    // What is looked at for one run must not hold up what others say.
+    let mut asked = FuturesUnordered::new();
     loop {
-        tokio::select! {
+        let answer = tokio::select! {
             pushed = waiting.recv() => {
                 let Some(frame) = pushed else { break };
                 if socket.send(Message::Text(frame.into())).await.is_err() {
                     break;
                 }
+                continue;
             }
+            Some(answer) = asked.next() => answer,
             received = socket.recv() => {
                 let Some(Ok(message)) = received else { break };
                 let text = match message {
@@ -134,26 +141,34 @@ async fn hold(line: Line, shim: ShimCaller, mut socket: WebSocket) {
                     Message::Ping(_) | Message::Pong(_) => continue,
                     Message::Binary(_) | Message::Close(_) => break,
                 };
-                match sockets::shim::frame(&line.app, shim, &connection, &text).await {
-                    Ok(Answer::Quiet) => {}
-                    Ok(Answer::Say(down)) => {
-                        if !say(&mut socket, &down).await {
-                            break;
-                        }
+                match sockets::shim::read(shim, &text) {
+                    Some(up @ Up::Ask(_)) => {
+                        asked.push(handle(up));
+                        continue;
                     }
-                    Ok(Answer::Dismiss(down)) => {
-                        say(&mut socket, &down).await;
-                        break;
-                    }
-                    Ok(Answer::Close) => break,
-                    Err(error) => {
-                        tracing::warn!(%shim, %error, "a shim's connection is closed");
-                        break;
-                    }
+                    Some(up) => handle(up).await,
+                    None => break,
                 }
+            }
+        };
+        match answer {
+            Ok(Answer::Quiet) => {}
+            Ok(Answer::Say(down)) => {
+                if !say(&mut socket, &down).await {
+                    break;
+                }
+            }
+            Ok(Answer::Dismiss(down)) => {
+                say(&mut socket, &down).await;
+                break;
+            }
+            Err(error) => {
+                tracing::warn!(%shim, %error, "a shim's connection is closed");
+                break;
             }
         }
     }
+    drop(asked);
     line.push.unregister(&connection);
     let bye = CloseFrame { code: axum::extract::ws::close_code::NORMAL, reason: "".into() };
     // The other side may be gone already.

@@ -15,6 +15,7 @@ mod installation;
 mod scheduler;
 mod stream_socket;
 mod up;
+mod uploads;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ use app::ports::Clock;
 use domain::Timestamp;
 use embedded::feed::Nudge;
 use embedded::sqlite::SqliteTable;
+use embedded::uploads::FileUploads;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,8 +53,16 @@ pub(crate) async fn run(
 }
 
 /// Removes what has expired, until `stop`.
-pub(crate) async fn sweep(table: Arc<SqliteTable>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+pub(crate) async fn sweep(
+    table: Arc<SqliteTable>,
+    uploads: FileUploads,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
     loop {
+        if let Err(error) = uploads.sweep() {
+            tracing::warn!(%error, "a sweep of uploads failed");
+        }
         match table.sweep_expired(SWEEP.1).await {
             // There may be more.
             Ok(removed) if removed == SWEEP.1 => continue,

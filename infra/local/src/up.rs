@@ -19,6 +19,7 @@ use embedded::feed::{LocalFeed, Nudge};
 use embedded::lock::{ClaimError, DataDir};
 use embedded::push::LocalPush;
 use embedded::sqlite::{OpenError, SqliteTable};
+use embedded::uploads::FileUploads;
 use embedded::workspaces::FileWorkspaces;
 use host::fetch::HttpFetch;
 use host::{OsIds, SystemClock};
@@ -37,7 +38,9 @@ use crate::compute::{self, Chosen};
 use crate::config::{Config, ConfigError, Current};
 use crate::egress_socket::Socket;
 use crate::stream_socket::{Changes, Streams};
-use crate::{api_gateway, demo, downloads, egress_socket, installation, scheduler, stream_socket};
+use crate::{
+    api_gateway, demo, downloads, egress_socket, installation, scheduler, stream_socket, uploads,
+};
 
 /// Why it does not start, or did not stop as it should.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +138,8 @@ pub(crate) async fn up(
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let serving = CancellationToken::new();
     let server = running.tasks.spawn({
-        let router = api_gateway::router(&app, running.streams.clone(), metrics);
+        let router =
+            api_gateway::router(&app, running.streams.clone(), running.uploads.clone(), metrics);
         let serving = serving.clone();
         async move {
             axum::serve(listener, router).with_graceful_shutdown(serving.cancelled_owned()).await
@@ -201,6 +205,7 @@ fn reread(current: &mut Current) {
 struct Machine {
     app: App,
     table: Arc<SqliteTable>,
+    uploads: FileUploads,
     push: Arc<LocalPush>,
     nudge: Arc<Nudge>,
     changes: Changes,
@@ -231,6 +236,12 @@ impl Machine {
         let (compute, sockets, exits) = compute::open(options, data).map_err(UpError::Compute)?;
         let signing_key = installation::signing_key(data.path(), &*ids).map_err(file)?;
         let stream_url = format!("ws://{address}{}", stream_socket::PATH);
+        let uploads = FileUploads::open(
+            data.path().join("uploads"),
+            format!("http://{address}{}", uploads::PATH),
+            Arc::clone(&clock),
+        );
+        let uploads = uploads.map_err(file)?;
         let sources = options.sources();
         let reach = downloads::reach(options, &sources, variable);
         let fetch = Arc::new(HttpFetch::new(reach).map_err(UpError::Tls)?);
@@ -250,6 +261,7 @@ impl Machine {
             push: Arc::clone(&push) as Arc<dyn Push>,
             feed: feed as Arc<dyn Feed>,
             blobs: Arc::new(FileBlobs::open(data.path().join("blobs")).map_err(file)?),
+            uploads: Arc::new(uploads.clone()),
             workspaces: Arc::new(FileWorkspaces::new(data.path(), Arc::clone(&clock))),
             fetch,
             bundles: Arc::new(bundles.map_err(file)?),
@@ -257,13 +269,24 @@ impl Machine {
             ids: Arc::clone(&ids),
         };
         let app = App::new(ports, settings);
-        Ok(Self { app, table, push, nudge, changes, compute, clock, ids, sockets, exits })
+        Ok(Self { app, table, uploads, push, nudge, changes, compute, clock, ids, sockets, exits })
     }
 
     /// Takes over what an earlier process left, and begins to carry out what is due.
     async fn start(self, egress: Router) -> Result<Running, UpError> {
-        let Self { app, table, push, nudge, changes, compute, clock, ids, sockets, mut exits } =
-            self;
+        let Self {
+            app,
+            table,
+            uploads,
+            push,
+            nudge,
+            changes,
+            compute,
+            clock,
+            ids,
+            sockets,
+            mut exits,
+        } = self;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(changes.publish(app.clone(), stop.clone()));
         let streams =
@@ -297,9 +320,10 @@ impl Machine {
             errands.clone(),
             rest.clone(),
         ));
-        tasks.spawn(scheduler::sweep(table, Arc::clone(&clock), stop.clone()));
+        let sweep = scheduler::sweep(table, uploads.clone(), Arc::clone(&clock), stop.clone());
+        tasks.spawn(sweep);
         tasks.spawn(scheduler::reconcile(app.clone(), clock, stop.clone()));
-        Ok(Running { app, streams, scheduler, rest, errands, tasks, stop })
+        Ok(Running { app, streams, uploads, scheduler, rest, errands, tasks, stop })
     }
 }
 
@@ -307,6 +331,7 @@ impl Machine {
 struct Running {
     app: App,
     streams: Streams,
+    uploads: FileUploads,
     scheduler: JoinHandle<()>,
     rest: CancellationToken,
     errands: TaskTracker,

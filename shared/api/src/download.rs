@@ -91,6 +91,7 @@ impl Output for Download {
         let bytes = json!({ "type": "string", "format": "binary" });
         operation.reply_as(200, "application/octet-stream", &bytes);
         operation.reply_as(206, "application/octet-stream", &bytes);
+        operation.elsewhere();
         operation.empty_reply(304);
         operation.problem(ProblemKind::RangeNotSatisfiable);
     }

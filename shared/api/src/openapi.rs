@@ -87,6 +87,20 @@ impl Operation<'_> {
         self.replies.insert(status.to_string(), json!({ "description": reason(status) }));
     }
 
+    /// It may answer that what is too large for an answer can be fetched at another address.
+    pub fn elsewhere(&mut self) {
+        let location = "Where the answer is, for some minutes and without a key.";
+        self.replies.insert(
+            "303".to_owned(),
+            json!({
+                "description": reason(303),
+                "headers": { "Location": {
+                    "description": location, "schema": { "type": "string", "format": "uri" },
+                } },
+            }),
+        );
+    }
+
     /// It may answer with a problem.
     pub fn problem(&mut self, kind: ProblemKind) {
         self.problems.insert(kind);

@@ -9,6 +9,7 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use domain::key::{ApiKey, PresentedKey, Scope as KeyScope};
 use domain::realm::{Realm, RealmState};
+use domain::upload::Upload;
 use domain::{KeyId, RealmId};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,7 @@ pub struct Caller {
     // None for who came with something else than the key itself.
     presented: Option<PresentedKey>,
     once: Option<Once>,
+    taking: Option<Loaded<Upload>>,
 }
 
 impl fmt::Debug for Caller {
@@ -60,6 +62,22 @@ impl Caller {
     #[must_use]
     pub fn once(self, once: Once) -> Self {
         Self { once: Some(once), ..self }
+    }
+
+    /// The same caller, whose next commit takes this upload.
+    #[must_use]
+    pub(crate) fn taking(self, upload: Loaded<Upload>) -> Self {
+        Self { taking: Some(upload), ..self }
+    }
+
+    /// The upload that its next commit takes, or its last has taken.
+    pub(crate) fn takes(&self) -> Option<&Upload> {
+        self.taking.as_ref().map(|upload| &upload.value)
+    }
+
+    /// What takes it.
+    pub(crate) fn take(&self) -> Option<store::Write> {
+        self.taking.as_ref().map(document::delete)
     }
 
     pub(crate) fn may(&self, scope: KeyScope) -> bool {
@@ -174,7 +192,8 @@ impl App {
             RealmState::Active => {}
             RealmState::Suspended => return Err(Error::RealmSuspended),
         }
-        Ok(Caller { key: key.id, scope, realm, scopes: key.scopes, presented, once: None })
+        let (key, scopes) = (key.id, key.scopes);
+        Ok(Caller { key, scope, realm, scopes, presented, once: None, taking: None })
     }
 
     /// Whether the caller's key and realm still work. Two reads. Where the table does not answer, it

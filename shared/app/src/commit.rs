@@ -47,7 +47,7 @@ impl App {
     }
 
     /// Commits what a caller's command decided: `writes`, the audit entry that says so, and the
-    /// answer, for when the same request comes again. `name` is the audit entry's action.
+    /// answer, for when the same request comes again; takes the upload that the caller brings. `name` is the audit entry's action.
     pub(crate) async fn commit<T: Serialize>(
         &self,
         caller: &Caller,
@@ -67,12 +67,21 @@ impl App {
         };
         writes.push(document::put(&entry, Expect::Absent));
         let body = serde_json::to_vec(answer).map_err(|_| Error::Bug("an answer serialises"))?;
-        let first = caller.answer(self, &body)?;
-        let at = writes.len();
-        writes.extend(first);
+        let mut add = |write: Option<Write>| {
+            let at = write.is_some().then_some(writes.len());
+            writes.extend(write);
+            at
+        };
+        let (first, taken) = (add(caller.answer(self, &body)?), add(caller.take()));
         match self.table().commit(Commit { name, writes }).await {
             // Only the same request, carried out at the same moment, writes that item.
-            Err(store::Error::Conflict(conflict)) if conflict.index == at => Err(Error::InProgress),
+            Err(store::Error::Conflict(lost)) if Some(lost.index) == first => {
+                Err(Error::InProgress)
+            }
+            // Somebody else has taken it since it was read.
+            Err(store::Error::Conflict(lost)) if Some(lost.index) == taken => {
+                Err(Error::NoSuchUpload)
+            }
             done => Ok(done?),
         }
     }

@@ -225,7 +225,7 @@ impl Errands<'_> {
             Errand::Quell => self.quell(scope).await,
             Errand::Disconnect { key } => self.disconnect(scope, key, held.attempt).await,
             Errand::Snapshot { agent, run } => {
-                self.0.files().after_run(scope, agent, run).await?;
+                self.0.files().after_loss(scope, agent, run).await?;
                 Ok(Outcome::Done)
             }
             Errand::Restore { agent } => {

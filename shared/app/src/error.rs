@@ -6,7 +6,7 @@ use domain::key::Scope;
 use domain::session::{NotForked, NotQueued};
 use wire::{Problem, ProblemKind};
 
-use crate::ports::{BlobError, ComputeError, WorkspaceError};
+use crate::ports::{BlobError, ComputeError, UploadError, WorkspaceError};
 
 /// Why a use case did not do it. Nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,12 @@ pub enum Error {
     /// There is no such thing in the caller's realm.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// There is no such upload in the caller's realm.
+    #[error("there is no such upload: it was taken, or has expired, or never was")]
+    NoSuchUpload,
+    /// The bytes of the upload are not there, or not as many as were announced.
+    #[error("the upload has not been put: it has {0} bytes, which go to its `url` first")]
+    UploadIncomplete(u64),
     /// There is no working key.
     #[error("{0}")]
     Unauthenticated(&'static str),
@@ -192,6 +198,12 @@ impl From<BlobError> for Error {
     }
 }
 
+impl From<UploadError> for Error {
+    fn from(UploadError(source): UploadError) -> Self {
+        Self::Unavailable(source)
+    }
+}
+
 impl From<NotQueued> for Error {
     fn from(error: NotQueued) -> Self {
         match error {
@@ -215,6 +227,8 @@ impl From<Error> for Problem {
         use ProblemKind as K;
         let kind = match &error {
             Error::NotFound(_) => K::NotFound,
+            Error::NoSuchUpload => K::NoSuchUpload,
+            Error::UploadIncomplete(_) => K::UploadIncomplete,
             Error::Unauthenticated(_) => K::Unauthenticated,
             Error::ScopeMissing(_) => K::ScopeMissing,
             Error::RealmSuspended => K::RealmSuspended,

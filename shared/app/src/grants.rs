@@ -7,16 +7,18 @@ use std::sync::Arc;
 use domain::Digest;
 use domain::bundle::{Content, Pinned};
 use domain::plan::ContainerPlan;
+use domain::upload::Upload;
 use domain::workspace::WorkspacePath;
 use domain::{AgentId, ContainerId, RealmId, SessionId};
 use futures::stream::{self, BoxStream, StreamExt};
 use store::{Commit, Error, Item, Key, Page, Query, Table};
 
 use crate::Ports;
+use crate::files::Incoming;
 use crate::ports::{
-    BlobError, BlobId, Blobs, Bundles, Compute, ComputeError, Feed, Fetch, FetchError,
+    Address, BlobError, BlobId, Blobs, Bundles, Compute, ComputeError, Feed, Fetch, FetchError,
     FetchRequest, Fetched, Gone, KeptContent, LiveEvent, MakeError, Observed, Opened, Part, Push,
-    Put, Seen, Shelf, Shelved, Walk, WorkspaceError, Workspaces,
+    Put, Seen, Shelf, Shelved, UploadError, Uploads, Walk, WorkspaceError, Workspaces,
 };
 
 /// One thing a route may touch. In the cloud each becomes a statement of the function's policy.
@@ -45,6 +47,13 @@ pub enum Grant {
     WorkspaceWrite,
     /// Servers outside, and bundles made of what they have.
     Outside,
+    /// Answering with more than the platform passes on at once. One machine passes on anything; in the
+    /// cloud the answer is left where who asked is sent to.
+    Outgoing,
+    /// Saying where uploads are put.
+    UploadOpen,
+    /// What has been put there.
+    UploadTake,
 }
 
 #[derive(Debug)]
@@ -72,6 +81,7 @@ pub(crate) fn narrow(ports: &Ports, grants: &'static [Grant]) -> Ports {
         push: Arc::new(Granted { inner: Arc::clone(&ports.push), grants }),
         feed: Arc::new(Granted { inner: Arc::clone(&ports.feed), grants }),
         blobs: Arc::new(Granted { inner: Arc::clone(&ports.blobs), grants }),
+        uploads: Arc::new(Granted { inner: Arc::clone(&ports.uploads), grants }),
         workspaces: Arc::new(Granted { inner: Arc::clone(&ports.workspaces), grants }),
         fetch: Arc::new(Granted { inner: Arc::clone(&ports.fetch), grants }),
         bundles: Arc::new(Granted { inner: Arc::clone(&ports.bundles), grants }),
@@ -249,6 +259,27 @@ impl Blobs for Granted<Arc<dyn Blobs>> {
         limit: usize,
     ) -> Result<Vec<Shelved>, BlobError> {
         self.blobs(Grant::BlobRead)?.list(whose, after, limit).await
+    }
+}
+
+impl Granted<Arc<dyn Uploads>> {
+    fn uploads(&self, grant: Grant) -> Result<&dyn Uploads, UploadError> {
+        if self.allows(grant) { Ok(&*self.inner) } else { Err(UploadError(UNDECLARED.into())) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Uploads for Granted<Arc<dyn Uploads>> {
+    async fn address(&self, upload: &Upload) -> Result<Address, UploadError> {
+        self.uploads(Grant::UploadOpen)?.address(upload).await
+    }
+
+    async fn content(&self, upload: &Upload) -> Result<Option<Incoming>, UploadError> {
+        self.uploads(Grant::UploadTake)?.content(upload).await
+    }
+
+    async fn forget(&self, upload: &Upload) -> Result<(), UploadError> {
+        self.uploads(Grant::UploadTake)?.forget(upload).await
     }
 }
 

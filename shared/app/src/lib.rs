@@ -33,6 +33,7 @@ pub mod shim;
 pub mod stream;
 pub mod templates;
 mod turn;
+mod uploads;
 mod workspaces;
 
 use std::fmt;
@@ -49,7 +50,7 @@ use store::Table;
 pub use caller::{Caller, Once};
 pub use error::Error;
 pub use grants::Grant;
-use ports::{Blobs, Bundles, Clock, Compute, Feed, Fetch, Ids, Push, Workspaces};
+use ports::{Blobs, Bundles, Clock, Compute, Feed, Fetch, Ids, Push, Uploads, Workspaces};
 
 /// What a platform gives the use cases.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct Ports {
     pub feed: Arc<dyn Feed>,
     /// Where what is large is kept.
     pub blobs: Arc<dyn Blobs>,
+    /// Where bytes wait for the request they are for.
+    pub uploads: Arc<dyn Uploads>,
     /// The directories that agents work in.
     pub workspaces: Arc<dyn Workspaces>,
     /// Servers outside.

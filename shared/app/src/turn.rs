@@ -21,14 +21,14 @@ use domain::due::{Due, Errand};
 use domain::event::Draft;
 use domain::instance::{AuthMethod, InstanceEvent};
 use domain::reconcile::Failures;
-use domain::run::{End, Reason, Run, RunEvent, Usage};
+use domain::run::{End, Reason, Run, RunEvent};
 use domain::session::Session;
 use domain::{ContainerId, DueId, RunId, SessionId, Timestamp};
 use store::container::Bounds;
 use store::document::{self, Loaded};
 use store::event::Tail;
 use store::{Expect, Scope, Write, keys};
-use wire::shim::failure;
+use wire::shim::{Ended, failure};
 
 use crate::admission::Seats;
 use crate::ports::Ids;
@@ -304,18 +304,19 @@ impl Turn {
     }
 
     /// Ends the run in flight, and begins the next one where one waits. Reads the container and the
-    /// next run where it needs them.
+    /// next run where it needs them. `told` is what its shim says of the end, where it does: it has had
+    /// kept before what the run left.
     pub(crate) async fn finish(
         &mut self,
         app: &App,
         run: Loaded<Run>,
         event: RunEvent,
         end: End,
-        usage: Option<Usage>,
+        told: Option<&Ended>,
     ) -> Result<(), Error> {
         let expect = run.expect();
         let mut ended = self.step(run, event, Some(end.clone()))?;
-        ended.value.usage = usage;
+        ended.value.usage = told.and_then(|told| told.usage);
         if let Some(deadline) = ended.value.deadline
             && self.now < deadline
         {
@@ -324,7 +325,7 @@ impl Turn {
         }
         let place = self.place();
         let agent = ended.value.agent;
-        if app.ports.workspaces.are_here() {
+        if told.is_none() && app.ports.workspaces.are_here() {
             self.errand(Errand::Snapshot { agent, run: ended.value.id });
         }
         self.keep(ended.value, expect);

@@ -41,17 +41,7 @@ pub struct Bucket {
 impl Bucket {
     /// Blobs in the bucket that `environment` names.
     pub fn new(sdk: &Sdk, environment: &Environment) -> Result<Self, EnvironmentError> {
-        let retries = RetryConfig::standard()
-            .with_max_attempts(ATTEMPTS)
-            .with_initial_backoff(FIRST_BACKOFF)
-            .with_max_backoff(MAX_BACKOFF);
-        let timeouts = TimeoutConfig::builder()
-            .operation_timeout(DEADLINE)
-            .operation_attempt_timeout(DEADLINE / 2)
-            .build();
-        let config = aws_sdk_s3::config::Builder::from(sdk.config())
-            .retry_config(retries)
-            .timeout_config(timeouts)
+        let config = config(sdk)
             // What is read is compared with its name here: once is enough.
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();
@@ -183,6 +173,19 @@ impl Blobs for Bucket {
     }
 }
 
+/// How calls about objects are made: with patience, as an object is more than a row.
+pub(crate) fn config(sdk: &Sdk) -> aws_sdk_s3::config::Builder {
+    let retries = RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS)
+        .with_initial_backoff(FIRST_BACKOFF)
+        .with_max_backoff(MAX_BACKOFF);
+    let timeouts = TimeoutConfig::builder()
+        .operation_timeout(DEADLINE)
+        .operation_attempt_timeout(DEADLINE / 2)
+        .build();
+    aws_sdk_s3::config::Builder::from(sdk.config()).retry_config(retries).timeout_config(timeouts)
+}
+
 fn prefix(whose: Shelf) -> String {
     format!("blobs/{}/{}/", whose.realm(), whose.agent())
 }
@@ -191,7 +194,7 @@ fn key(whose: Shelf, id: BlobId) -> String {
     format!("{}{id}", prefix(whose))
 }
 
-fn status<E: ProvideErrorMetadata>(
+pub(crate) fn status<E: ProvideErrorMetadata>(
     error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
 ) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())

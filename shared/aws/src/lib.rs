@@ -9,9 +9,11 @@ mod config;
 mod fault;
 mod feed;
 mod nudges;
+pub mod outgoing;
 pub mod push;
 mod secret;
 pub mod table;
+pub mod uploads;
 pub mod vault;
 
 pub use config::{Capacity, Environment, EnvironmentError, Sdk};

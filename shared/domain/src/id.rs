@@ -120,6 +120,8 @@ ids! {
     SnapshotId = "snp_";
     /// One subscription of one connection.
     SubscriptionId = "sub_";
+    /// Bytes that come before the request they are for.
+    UploadId = "upl_";
     /// One HTTP request, as it appears in logs and problems.
     RequestId = "req_";
 }

@@ -34,13 +34,14 @@ pub mod template;
 pub mod text;
 pub mod time;
 pub mod topic;
+pub mod upload;
 pub mod walls;
 pub mod workspace;
 
 pub use digest::Digest;
 pub use id::{
     AgentId, AuditId, ContainerId, DueId, InstanceId, KeyId, RealmId, RequestId, RunId, SessionId,
-    SnapshotId, SubscriptionId, TemplateId, TicketId,
+    SnapshotId, SubscriptionId, TemplateId, TicketId, UploadId,
 };
 pub use machine::{Machine, Refused};
 pub use time::Timestamp;

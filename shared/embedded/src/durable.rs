@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How the name of a file begins that is not one yet.
 const UNFINISHED: &str = ".unfinished-";
@@ -19,10 +19,7 @@ pub(crate) fn directory(path: &Path) -> io::Result<()> {
 /// whole, it is in `aside`, a directory of the same file system.
 pub(crate) fn replace(aside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (dir, name) = parts(path)?;
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let unfinished = format!("{UNFINISHED}{name}-{:016x}", u64::from_be_bytes(random));
-    let unfinished = aside.join(unfinished);
+    let unfinished = self::aside(aside, name)?;
     let written = write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
     if written.is_err() {
         // Why it failed matters more than what is left, which `clear` takes away.
@@ -30,6 +27,13 @@ pub(crate) fn replace(aside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()>
     }
     written?;
     sync(dir)
+}
+
+/// Where in `dir` nobody else writes, for what is to be renamed to `name`.
+pub(crate) fn aside(dir: &Path, name: &str) -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(dir.join(format!("{UNFINISHED}{name}-{:016x}", u64::from_be_bytes(random))))
 }
 
 /// Removes a file. One that is not there is removed already.

@@ -16,5 +16,6 @@ pub mod lock;
 pub mod push;
 pub mod sandbox;
 pub mod sqlite;
+pub mod uploads;
 pub mod vault;
 pub mod workspaces;

@@ -13,6 +13,7 @@
 //! | container   | `RLM#<rlm>#CTR`           | `<ctr>`              | `RLM#<rlm>#CTR#waiting`, or `#idle` | `<ms:013>#<ctr>` | get; commands of a shim; admission |
 //! | live        | `LIVE`                    | `<rlm>#<ctr>`        |                          |          | the sweep over what runs |
 //! | pooled      | `RLM#<rlm>#POOL#<class>`  | `<ctr>`              |                          |          | placing an agent |
+//! | newest      | `RLM#<rlm>#POOL#<class>`  | `newest`             |                          |          | placing an agent, with the pooled |
 //! | session     | `RLM#<rlm>#SES`           | `<ses>`              | `RLM#<rlm>#AGT#<agt>#SES`| `<ses>`  | get, list, list by agent |
 //! | run         | `RLM#<rlm>#RUN`           | `<run>`              | `RLM#<rlm>#SES#<ses>#RUN`| `<run>`  | get, list, list by session |
 //! | events      | `RLM#<rlm>#SES#<ses>#EVT` | `<first seq:020>`    |                          |          | page and tail by session |
@@ -25,6 +26,7 @@
 //! | bundle      | `RLM#<rlm>#BND`           | `<digest asked for>` |                          |          | get, list |
 //! | made bundle | `RLM#<rlm>#BNC`           | `<digest of content>`|                          |          | get |
 //! | plan        | `RLM#<rlm>#PLN`           | `<hash>`             |                          |          | get |
+//! | upload      | `RLM#<rlm>#UPL`           | `<upl>`              |                          |          | what takes it |
 //! | ticket      | `TKT#<wt>`                | `TICKET`             |                          |          | opening a stream |
 //! | connection  | `CON#<connection>`        | `CONNECTION`         | `RLM#<rlm>#CON`          | `<key>#<connection>` | every frame; a key's end |
 //! | subscription| `RLM#<rlm>#TOP#<topic>`   | `SUB#<sub>`          |                          |          | fan-out |
@@ -39,7 +41,7 @@ use domain::id::Ulid;
 use domain::text::{LabelKey, LabelValue, RegistryId};
 use domain::{
     AgentId, AuditId, ContainerId, Digest, KeyId, RealmId, RunId, SessionId, SnapshotId,
-    SubscriptionId, TemplateId, TicketId, Timestamp, Topic,
+    SubscriptionId, TemplateId, TicketId, Timestamp, Topic, UploadId,
 };
 
 use crate::{Index, Key};
@@ -174,6 +176,11 @@ pub fn live_containers() -> String {
 /// That a container takes agents of any session, and what it is like.
 pub fn pooled(scope: Scope, class: &str, id: ContainerId) -> Key {
     Key { pk: pool(scope, class), sk: id.to_string() }
+}
+
+/// That a container of one kind was just made. Sorts after all that are there.
+pub fn newest(scope: Scope, class: &str) -> Key {
+    Key { pk: pool(scope, class), sk: "newest".to_owned() }
 }
 
 /// The partition of a realm's containers of one kind that take agents of any session.
@@ -348,6 +355,11 @@ pub fn plan(scope: Scope, hash: Digest) -> Key {
     Key { pk: format!("RLM#{}#PLN", scope.0), sk: hash.to_string() }
 }
 
+/// An upload.
+pub fn upload(scope: Scope, id: UploadId) -> Key {
+    Key { pk: format!("RLM#{}#UPL", scope.0), sk: id.to_string() }
+}
+
 /// A ticket: found before its realm is known.
 pub fn ticket(id: TicketId) -> Key {
     Key { pk: format!("TKT#{id}"), sk: "TICKET".to_owned() }
@@ -476,6 +488,7 @@ mod tests {
             ),
             format!("{:?}", live(scope, ContainerId::new(Ulid::from_parts(1, 7)))),
             format!("{:?}", pooled(scope, "c", ContainerId::new(Ulid::from_parts(1, 7)))),
+            format!("{:?}", newest(scope, "c")),
             format!("{:?}", session(scope, session_id)),
             format!("{:?}", session_index(scope, agent_id, session_id)),
             format!("{:?}", run(scope, run_id)),
@@ -491,6 +504,7 @@ mod tests {
             format!("{:?}", bundle(scope, Digest::new([1; 32]))),
             format!("{:?}", made_bundle(scope, Digest::new([2; 32]))),
             format!("{:?}", plan(scope, Digest::new([3; 32]))),
+            format!("{:?}", upload(scope, UploadId::new(Ulid::from_parts(1, 13)))),
             format!("{:?}", ticket(TicketId::new(Ulid::from_parts(1, 10)))),
             format!("{:?}", connection("L0SM9cOFvHcCIhw=")),
             format!("{:?}", connection_index(scope, key_id, "L0SM9cOFvHcCIhw=")),

@@ -30,6 +30,7 @@ pub mod subscription;
 mod table;
 pub mod template;
 pub mod ticket;
+pub mod upload;
 pub mod workspace;
 
 pub use document::{Loaded, Malformed};

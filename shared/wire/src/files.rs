@@ -1,7 +1,9 @@
 //! The files of an agent, and the history of its workspace.
 
+use std::collections::BTreeMap;
+
 use domain::workspace::{Cause, Changed, LeftOut, Snapshot, Status, WorkspacePath};
-use domain::{AgentId, RunId, SnapshotId, Timestamp};
+use domain::{AgentId, RunId, SnapshotId, Timestamp, UploadId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,31 @@ pub struct FileView {
     pub modified_at: Option<Timestamp>,
     /// What a link says; null for what is none.
     pub target: Option<String>,
+}
+
+/// Bytes that are to come before the request they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewUpload {
+    /// How many they are, no more and no less: at most 524288000.
+    #[schemars(range(min = 0, max = 524_288_000))]
+    pub size: u64,
+}
+
+/// An upload that was just announced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UploadView {
+    /// What names it as `upload` where the bytes are taken.
+    pub id: UploadId,
+    /// Where the bytes are put. Opens that to whoever has it, and wants no API key.
+    pub url: String,
+    /// The method with which they are put: `PUT`.
+    pub method: String,
+    /// The headers that have to be sent with them, beside `Content-Length`.
+    pub headers: BTreeMap<String, String>,
+    /// When they can neither be put nor taken any more.
+    pub expires_at: Timestamp,
 }
 
 /// What an import has written.

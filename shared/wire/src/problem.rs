@@ -40,6 +40,8 @@ pub enum ProblemKind {
     RealmSuspended,
     /// There is no such thing in this realm.
     NotFound,
+    /// There is no such upload in this realm: it was taken, or has expired, or never was.
+    NoSuchUpload,
     /// There is no such operation.
     NoSuchRoute,
     /// The path exists, the method does not.
@@ -82,6 +84,8 @@ pub enum ProblemKind {
     NotAFile,
     /// Something is in the way of what should go there.
     InTheWay,
+    /// The upload's bytes are not there, or not as many as were announced.
+    UploadIncomplete,
     /// More than one transfer moves.
     TransferTooLarge,
     /// The workspace has more than a snapshot holds, or would have all that an agent may have on disk.
@@ -112,7 +116,7 @@ impl ProblemKind {
             | Self::InvalidOutputSchema => 400,
             Self::Unauthenticated => 401,
             Self::ScopeMissing | Self::RealmSuspended | Self::PolicyRefused => 403,
-            Self::NotFound | Self::NoSuchRoute => 404,
+            Self::NotFound | Self::NoSuchUpload | Self::NoSuchRoute => 404,
             Self::AgentReclaimed => 410,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
@@ -123,6 +127,7 @@ impl ProblemKind {
             | Self::ForkUnsupported
             | Self::NotAFile
             | Self::InTheWay
+            | Self::UploadIncomplete
             | Self::IdempotencyInProgress => 409,
             Self::VersionMismatch => 412,
             Self::BodyTooLarge | Self::TransferTooLarge | Self::WorkspaceTooLarge => 413,
@@ -152,6 +157,7 @@ impl ProblemKind {
             Self::ScopeMissing => "The API key may not do this",
             Self::RealmSuspended => "The realm is suspended",
             Self::NotFound => "There is no such thing",
+            Self::NoSuchUpload => "There is no such upload",
             Self::NoSuchRoute => "There is no such operation",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::StateRefused => "It is not in a state for that",
@@ -173,6 +179,7 @@ impl ProblemKind {
             Self::PolicyRefused => "The realm's policy does not let it",
             Self::NotAFile => "It is not a file",
             Self::InTheWay => "Something is in the way",
+            Self::UploadIncomplete => "The upload is not complete",
             Self::TransferTooLarge => "It is more than one transfer moves",
             Self::WorkspaceTooLarge => "The workspace has more than it may",
             Self::InvalidOutputSchema => "The schema cannot judge an answer",

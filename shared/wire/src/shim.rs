@@ -65,7 +65,7 @@ pub enum Up {
     /// What became of an agent's process. Said again on every connection, of every agent there is one
     /// of.
     Process(Process),
-    /// A question about directories that the container does not keep.
+    /// A question about an agent's directories.
     Ask(keep::Ask),
     /// Still here.
     Heartbeat,

@@ -1,9 +1,10 @@
-//! The directories of agents, where the container does not keep them.
+//! What agents leave in their directories.
 //!
-//! What holds here: an agent's directories are fetched before its first process starts, and once;
-//! what became of them is sent when a run has ended, before that is told, and when the shim is asked
-//! to stop. So whatever is known of a run includes what it left. One of an agent's sendings is under
-//! way at a time. Where directories stay ([`wire::shim::Boot::fresh`]), none of this happens.
+//! What holds here: where the container does not keep them ([`wire::shim::Boot::fresh`]), an agent's
+//! directories are fetched before its first process starts, and once; what became of them is sent when a
+//! run has ended, before that is told, and when the shim is asked to stop. One of an agent's sendings is
+//! under way at a time. Where they stay, the control plane is asked to look at them before the end of a
+//! run is told. So in both homes whatever is known of a run includes what it left.
 //!
 //! Deliberately absent: sending what agents do between runs, until something ends or stops.
 
@@ -104,16 +105,19 @@ impl Keeper {
         Ok(())
     }
 
-    /// Sends what became of the directories of an agent.
-    pub(crate) async fn send(
-        &self,
-        boot: &Boot,
-        agent: AgentId,
-        run: Option<RunId>,
-    ) -> Result<(), Unkept> {
-        if !boot.fresh {
-            return Ok(());
+    /// Has kept what a run has left in the directories of its agent.
+    pub(crate) async fn keep(&self, boot: &Boot, agent: AgentId, run: RunId) -> Result<(), Unkept> {
+        if boot.fresh {
+            return self.send(boot, agent, Some(run)).await;
         }
+        match self.ask(agent, Wanted::Look(run)).await? {
+            Answer::Kept(_) => Ok(()),
+            Answer::Bytes(_) | Answer::Put(_) | Answer::Refused(_) => Err(unexpected()),
+        }
+    }
+
+    /// Sends what became of the directories of an agent.
+    async fn send(&self, boot: &Boot, agent: AgentId, run: Option<RunId>) -> Result<(), Unkept> {
         let slot = self.slot(agent);
         let mut known = slot.lock().await;
         // What was never fetched has not been touched.
@@ -142,6 +146,9 @@ impl Keeper {
 
     /// Sends what became of the directories of all agents, before everything ends.
     pub(crate) async fn send_all(&self, boot: &Boot) {
+        if !boot.fresh {
+            return;
+        }
         let agents: Vec<_> = self.agents.borrow().keys().copied().collect();
         for agent in agents {
             if let Err(why) = self.send(boot, agent, None).await {

@@ -141,9 +141,8 @@ impl Session {
         if self.shared.stopping.get() {
             return;
         }
-        let (boot, run) = (&self.shared.boot, Some(prompt.run));
-        let sending = self.shared.keeper.send(boot, prompt.agent_id, run);
-        let why = match timeout(KEEPING, sending).await {
+        let keeping = self.shared.keeper.keep(&self.shared.boot, prompt.agent_id, prompt.run);
+        let why = match timeout(KEEPING, keeping).await {
             Ok(Ok(())) => return,
             Ok(Err(why)) => why.to_string(),
             Err(_) => "it took too long".to_owned(),

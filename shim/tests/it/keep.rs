@@ -1,5 +1,5 @@
 //! An agent's directories where the container keeps none: they are fetched, and what became of them is
-//! sent.
+//! sent. And where it keeps them: they are looked at.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -115,4 +115,20 @@ async fn a_link_leads_nowhere_and_what_is_too_large_is_said() {
     assert_eq!(store.manifest()["left_out_count"], json!(2));
     assert!(!store.holds(b"s3cret"));
     assert!(store.longest() <= MAX_PIECE);
+}
+
+#[tokio::test]
+async fn directories_that_stay_are_looked_at_before_the_end_of_a_run_is_told() {
+    let mut plane = Plane::start().await;
+    plane.command(prompt(1, 1, "!write kept text")).await;
+    plane.completed(1, 1).await;
+    let [(run, told)] = plane.looked[..] else { panic!("looked at {:?}", plane.looked) };
+    assert_eq!(run, plane.of(1).last().unwrap()["run"].as_str().unwrap().parse().unwrap());
+    assert!(told < plane.of(1).len(), "the end is told after it");
+    plane.blind = true;
+    plane.command(prompt(1, 2, "!write kept more")).await;
+    plane.completed(1, 2).await;
+    let updates = plane.updates(1, 2, "workspace_not_kept");
+    assert_eq!(updates.len(), 1, "{updates:?}");
+    assert_eq!(updates[0]["reason"], "it could not be looked at");
 }

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use domain::RunId;
 use domain::limits::Limits;
 use futures::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
@@ -25,7 +26,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use wire::shim::keep::{Ask, Told};
+use wire::shim::keep::{Answer, Ask, Kept, Refusal, Told, Wanted};
 use wire::shim::{BOOT_VARIABLE, Boot, Command, Down, Egress, Ended, MAX_FRAME, Outcome, Walls};
 
 use crate::given::{container, run, session};
@@ -53,6 +54,10 @@ pub(crate) struct Plane {
     pub(crate) acking: bool,
     /// What is kept of the directories of the agent, where the container keeps none.
     pub(crate) store: Option<Store>,
+    /// The runs after which it was asked to look at directories that stay, with how much was told before.
+    pub(crate) looked: Vec<(RunId, usize)>,
+    /// Whether it cannot look.
+    pub(crate) blind: bool,
     _serving: JoinSet<()>,
 }
 
@@ -290,6 +295,8 @@ impl Plane {
             live: Vec::new(),
             acking: true,
             store: setup.store,
+            looked: Vec::new(),
+            blind: false,
             _serving: serving,
         }
     }
@@ -343,7 +350,15 @@ impl Plane {
     pub(crate) async fn take(&mut self, frame: Value) {
         if let Some(ask) = frame.get("ask") {
             let ask: Ask = serde_json::from_value(ask.clone()).unwrap();
-            let answer = self.store.as_mut().expect("nothing is to be kept").answer(&ask.what);
+            let answer = match (&mut self.store, &ask.what) {
+                (Some(store), what) => store.answer(what),
+                (None, _) if self.blind => Answer::Refused(Refusal::Unread),
+                (None, Wanted::Look(run)) => {
+                    self.looked.push((*run, self.events.values().map(Vec::len).sum()));
+                    Answer::Kept(Kept::default())
+                }
+                (None, what) => panic!("nothing is to be kept: {what:?}"),
+            };
             return self.send(&Down::Told(Told { number: ask.number, answer })).await;
         }
         if let Some(live) = frame.get("live") {

@@ -42,6 +42,7 @@ impl Store {
                 self.kept.snapshot = Some(SnapshotId::new(Ulid::from_parts(1, self.snapshots)));
                 Answer::Kept(self.kept.clone())
             }
+            Wanted::Look(_) => panic!("nothing stays"),
         }
     }
 

@@ -7,6 +7,7 @@ use app::ports::{Clock, Ids as _};
 use app::shim::ShimCaller;
 use app::{App, Ports, Settings};
 use aws::blobs::Bucket;
+use aws::uploads::BucketUploads;
 use aws::{DynamoTable, Sdk};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -73,6 +74,7 @@ impl World {
             workspaces: Arc::new(app::ports::Elsewhere),
             fetch: Arc::new(app::ports::NoFetch),
             bundles: Arc::new(app::ports::NoBundles),
+            uploads: Arc::new(BucketUploads::new(&Sdk::new(&told).unwrap(), &told).unwrap()),
             clock: clock.clone(),
             ids,
         };
@@ -174,6 +176,17 @@ impl World {
     /// Does what needs no body.
     pub(crate) async fn post(&self, path: &str) {
         self.send("POST", path, Value::Null).await;
+    }
+
+    /// Puts a file into the workspace of an agent.
+    pub(crate) async fn put_file(&self, agent: &str, path: &str, content: &[u8]) {
+        let request = Request::builder()
+            .method("PUT")
+            .uri(format!("/v1/agents/{agent}/files/raw?path={path}"))
+            .header("authorization", format!("Bearer {}", self.key))
+            .body(Body::from(content.to_vec()));
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), 204);
     }
 
     /// Stores so many events of a session, each with this text.
@@ -323,7 +336,8 @@ impl World {
         let (session, run) = (&ids["sessionId"], &ids["runId"]);
         let (shim, plan) = self.shim(ids["agentId"].parse().unwrap()).await;
         let say = async |text: Value| {
-            let answer = sockets::shim::frame(&self.app, shim, "sample", &text.to_string()).await;
+            let up = sockets::shim::read(shim, &text.to_string()).unwrap();
+            let answer = sockets::shim::handle(&self.app, shim, "sample", up).await;
             assert!(matches!(answer, Ok(sockets::shim::Answer::Say(_))), "{answer:?}");
         };
         let hello = json!({ "protocol": wire::shim::PROTOCOL, "container": plan.container,

@@ -64,7 +64,8 @@ impl World {
         let Some(connection) = &shim.connection else { return false };
         let caller = self.app.authenticate_shim(Some(&shim.token)).unwrap();
         let text = serde_json::to_string(up).unwrap();
-        match sockets::shim::frame(&self.app, caller, connection, &text).await {
+        let up = sockets::shim::read(caller, &text).unwrap();
+        match sockets::shim::handle(&self.app, caller, connection, up).await {
             Ok(Answer::Say(down) | Answer::Dismiss(down)) => {
                 // Of a later start, nothing is heard here.
                 let same = self.shim(id).is_some_and(|now| now.observed == shim.observed);
@@ -74,7 +75,7 @@ impl World {
                 true
             }
             Ok(Answer::Quiet) => true,
-            Ok(Answer::Close) | Err(_) => false,
+            Err(_) => false,
         }
     }
 

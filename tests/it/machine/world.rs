@@ -59,6 +59,7 @@ impl World {
             workspaces: Arc::new(app::ports::Elsewhere),
             fetch: Arc::new(app::ports::NoFetch),
             bundles: Arc::new(app::ports::NoBundles),
+            uploads: Arc::new(app::ports::NoUploads),
             clock: Arc::clone(&clock) as _,
             ids: Arc::clone(&ids) as _,
         };

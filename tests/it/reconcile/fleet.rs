@@ -115,6 +115,7 @@ impl World {
             workspaces: Arc::new(app::ports::Elsewhere),
             fetch: Arc::new(app::ports::NoFetch),
             bundles: Arc::new(app::ports::NoBundles),
+            uploads: Arc::new(app::ports::NoUploads),
             clock: clock.clone(),
             ids: ids.clone(),
         };

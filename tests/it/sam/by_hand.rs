@@ -118,6 +118,17 @@ fn what_is_deleted_of_the_bucket_leaves_no_marker() {
     assert_eq!(rules[0]["Prefix"], Value::Null, "wherever it was");
 }
 
+#[test]
+fn what_passes_through_the_bucket_is_there_for_a_day() {
+    let template = template("state.yaml");
+    let rules = &properties(&template, "Bucket")["LifecycleConfiguration"]["Rules"];
+    for prefix in ["outgoing/", "incoming/"] {
+        let rule = rules.as_array().unwrap().iter().find(|rule| rule["Prefix"] == prefix).unwrap();
+        assert_eq!((&rule["Status"], &rule["ExpirationInDays"]), (&json!("Enabled"), &json!(1)));
+        assert_eq!(rule["NoncurrentVersionExpiration"], json!({ "NoncurrentDays": 1 }));
+    }
+}
+
 /// A budget that counts a tag which nothing carries counts nothing, and says so to nobody.
 #[test]
 fn everything_carries_the_tag_that_the_budget_counts() {

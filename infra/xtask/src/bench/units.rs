@@ -9,7 +9,7 @@ use super::Result;
 use super::figure::{Figure, Target};
 
 /// The test, and what stands behind the figure in the line that it prints.
-const TEST: &str = "normal_run::a_normal_run_takes_few_write_units";
+const TEST: &str = "normal_run::a_normal_run_takes_few_units";
 const FIGURE: &str = " write units for a normal run";
 
 /// Runs the test, with the features of every other.

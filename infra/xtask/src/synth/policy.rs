@@ -51,7 +51,11 @@ impl Authority {
                 | Grant::WorkspaceRead
                 | Grant::WorkspaceWrite
                 | Grant::Outside => {}
-                Grant::BlobRead | Grant::BlobWrite => {
+                Grant::BlobRead
+                | Grant::BlobWrite
+                | Grant::Outgoing
+                | Grant::UploadOpen
+                | Grant::UploadTake => {
                     set.push(("REEVE_BUCKET", json!({ "Ref": "Bucket" })));
                 }
                 Grant::ComputeStart | Grant::ComputeStop => set.extend([
@@ -112,6 +116,9 @@ impl Authority {
                 | Grant::Outside => {}
                 Grant::BlobRead => out.extend(read_blobs()),
                 Grant::BlobWrite => out.extend(write_blobs()),
+                Grant::Outgoing => out.extend(leave_answers()),
+                Grant::UploadOpen => out.extend(open_uploads()),
+                Grant::UploadTake => out.extend(take_uploads()),
                 Grant::ComputeStart => out.extend(start_tasks()),
                 Grant::ComputeStop => out.extend(stop_tasks()),
                 Grant::Push => {
@@ -181,6 +188,32 @@ fn write_blobs() -> [Value; 2] {
     [
         allow("WriteBlobs", &["s3:DeleteObject", "s3:PutObject"], &blobs("/blobs/*")),
         key("WriteBlobsKey", "s3", &["kms:GenerateDataKey"]),
+    ]
+}
+
+/// The action that puts is also that of every step of putting in parts. What is fetched from there is
+/// fetched with these rights, by whoever was given its address.
+fn leave_answers() -> [Value; 2] {
+    [
+        allow("LeaveAnswers", &["s3:GetObject", "s3:PutObject"], &blobs("/outgoing/*")),
+        key("LeaveAnswersKey", "s3", &["kms:Decrypt", "kms:GenerateDataKey"]),
+    ]
+}
+
+/// What is put there is put with these rights, by whoever was given its address.
+fn open_uploads() -> [Value; 2] {
+    [
+        allow("OpenUploads", &["s3:PutObject"], &blobs("/incoming/*")),
+        key("OpenUploadsKey", "s3", &["kms:GenerateDataKey"]),
+    ]
+}
+
+fn take_uploads() -> [Value; 3] {
+    [
+        allow("TakeUploads", &["s3:GetObject"], &blobs("/incoming/*")),
+        // Without it, S3 does not say of an object that it is not there.
+        allow("MissUploads", &["s3:ListBucket"], &blobs("")),
+        key("TakeUploadsKey", "s3", &["kms:Decrypt"]),
     ]
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::Access;
+use app::Grant;
 use gate::Trigger;
 use serde_json::{Map, Value, json};
 
@@ -87,7 +88,7 @@ pub(crate) fn stacks() -> BTreeMap<&'static str, Value> {
             },
             // What the HTTP API waits for, less the way there and back.
             timeout: 29,
-            memory: 256,
+            memory: if route.grants.iter().any(moves_much) { 1024 } else { 256 },
             invoked: Invoked::Route {
                 method: route.verb.as_str().to_uppercase(),
                 path: route.path,
@@ -115,6 +116,12 @@ pub(crate) fn stacks() -> BTreeMap<&'static str, Value> {
         .into_iter()
         .map(|(artifact, functions)| (artifact, stack(artifact, &functions)))
         .collect()
+}
+
+/// Whether it comes with more bytes than a request or an answer has: they are packed, hashed and
+/// encrypted, and a function has as much of a processor as of memory.
+const fn moves_much(grant: &Grant) -> bool {
+    matches!(grant, Grant::Outgoing | Grant::UploadTake)
 }
 
 fn stack(artifact: &str, functions: &[Function]) -> Value {

@@ -21,8 +21,9 @@ use domain::{AgentId, ContainerId, SessionId};
 use sha2::{Digest, Sha256};
 use store::container::Bounds;
 use store::document::{self, Loaded};
+use store::pool::Pool;
 use store::realm::{Counter, count};
-use store::{Direction, Expect, Query, Range, Write, keys};
+use store::{Expect, Write, keys};
 use wire::container::{AgentName, InstallAgent, InstanceView, ManualAgent, NewContainer};
 use wire::registry::NewRegistryAgent;
 use wire::session::{NewSession, SessionView};
@@ -33,9 +34,6 @@ use crate::caller::hexadecimal;
 use crate::commit::retry_conflict;
 use crate::registry::MAX_OWN;
 use crate::{App, Caller, Error};
-
-/// The most containers that are looked at for one agent.
-const LOOKED_AT: usize = 20;
 
 /// An agent that is to be made, as somebody described it.
 struct Described {
@@ -298,30 +296,15 @@ impl Containers<'_> {
         let container = if let Some(id) = new.container_id {
             let container = self.there(caller, id).await?;
             is_like(&container.value, new.container_profile.as_ref())?;
-            Some(container)
+            container
         } else {
             let profile = new.container_profile.clone().unwrap_or_default();
-            self.choose(caller, &profile, &described.made_of).await?
-        };
-        let Some(container) = container else {
-            let seats = self.0.admission().seats(caller.scope, caller.realm.limits).await?;
-            seats.one_more()?;
-            let new = NewContainer {
-                profile: new.container_profile.clone().unwrap_or_default(),
-                metadata: Labels::new(),
-                capacity: CAPACITY,
-                pinned: false,
-            };
-            let container = Container { for_agents: true, ..self.pooled(caller, &new)? };
-            let container = Loaded { value: container, version: 0 };
-            let (agent, mut writes) = self.made(caller, described, &container).await?;
-            let mut next = container.value;
-            let now = self.0.now();
-            let made_of = Some(described.made_of.clone());
-            next.agents.insert(agent.id, Instance::installed(made_of, now));
-            writes.extend(store::container::write(None, &next, seats.bounds(), now));
-            writes.extend(store::pool::join(&next));
-            return Ok((agent.id, Some(next.id), writes));
+            let class = super::manage::class(&profile);
+            let pool = Pool::read(self.0.table(), caller.scope, &class).await?;
+            match self.choose(caller, &pool, &profile, &described.made_of).await? {
+                Some(container) => container,
+                None => return self.first(caller, pool, profile, described).await,
+            }
         };
         let id = container.value.id;
         if let Some(agent) = container.value.made_of(&described.made_of) {
@@ -340,27 +323,42 @@ impl Containers<'_> {
         Ok((agent.id, Some(id), writes))
     }
 
-    /// The best container like `profile` for an agent that is made of this. Two reads.
+    /// A described agent, in a container that is made for it because `pool` has none that takes it.
+    async fn first(
+        &self,
+        caller: &Caller,
+        pool: Pool,
+        profile: Profile,
+        described: &Described,
+    ) -> Result<(AgentId, Option<ContainerId>, Vec<Write>), Error> {
+        let seats = self.0.admission().seats(caller.scope, caller.realm.limits).await?;
+        seats.one_more()?;
+        let new =
+            NewContainer { profile, metadata: Labels::new(), capacity: CAPACITY, pinned: false };
+        let container = Container { for_agents: true, ..self.pooled(caller, &new)? };
+        let container = Loaded { value: container, version: 0 };
+        let (agent, mut writes) = self.made(caller, described, &container).await?;
+        let mut next = container.value;
+        let now = self.0.now();
+        next.agents.insert(agent.id, Instance::installed(Some(described.made_of.clone()), now));
+        writes.extend(store::container::write(None, &next, seats.bounds(), now));
+        writes.extend(pool.join_first(&next, now));
+        Ok((agent.id, Some(next.id), writes))
+    }
+
+    /// The best container of `pool` for an agent that is made of this. One read, where there are any.
     async fn choose(
         &self,
         caller: &Caller,
+        pool: &Pool,
         profile: &Profile,
         made_of: &str,
     ) -> Result<Option<Loaded<Container>>, Error> {
-        let query = Query {
-            pk: keys::pool(caller.scope, &super::manage::class(profile)),
-            on_index: false,
-            range: Range::Prefix(String::new()),
-            direction: Direction::Descending,
-            after: None,
-            limit: LOOKED_AT,
-        };
-        let marks = self.0.table().query(query).await?.items;
-        let ids = marks.iter().filter_map(|mark| mark.key.sk.parse().ok());
-        let keys: Vec<_> = ids.map(|id| keys::container(caller.scope, id)).collect();
-        if keys.is_empty() {
+        if pool.containers.is_empty() {
             return Ok(None);
         }
+        let key = |&id: &ContainerId| keys::container(caller.scope, id);
+        let keys: Vec<_> = pool.containers.iter().map(key).collect();
         let found = self.0.table().batch_get(&keys).await?;
         let found = found.iter().flatten().map(document::read::<Container>);
         let all = found.collect::<Result<Vec<_>, _>>()?;

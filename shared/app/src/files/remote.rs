@@ -1,4 +1,5 @@
-//! Keep directories that lie in a container which keeps none, as its shim asks.
+//! Keep what is in an agent's directories, as the shim of its container asks: what it sends of them, where
+//! they lie in a container that keeps none, and otherwise what is found in them.
 //!
 //! What holds here
 //! - A shim is believed which start of which container it is, and nothing else. It asks about the
@@ -77,7 +78,7 @@ impl From<Flaw> for No {
 
 impl App {
     /// Answers what a shim asks about an agent's directories. One read; to keep what became of them,
-    /// one more, one commit, and of blobs what is new.
+    /// one more, one commit, and of blobs what is new. To look at directories costs what they hold.
     pub async fn shim_asked(&self, shim: ShimCaller, ask: &Ask) -> Result<Answer, Error> {
         let files = self.files();
         let answer = match &ask.what {
@@ -90,6 +91,7 @@ impl App {
                 })
                 .await?
             }
+            Wanted::Look(run) => files.look(shim, ask.agent, *run).await,
             Wanted::Latest | Wanted::Read(_) | Wanted::Put(_) => {
                 files.look_up(shim, ask.agent, &ask.what).await
             }
@@ -133,12 +135,30 @@ impl Files<'_> {
                 }
                 Answer::Put(blobs.put(owner, pack).await?.into())
             }
-            Wanted::Latest | Wanted::Keep(_) => {
+            Wanted::Latest | Wanted::Keep(_) | Wanted::Look(_) => {
                 let history = whole.history.as_ref().map(|history| &history.value);
                 let history = history.map(|history| (&history.latest, history.home));
                 Answer::Kept(self.kept(owner, history).await?)
             }
         })
+    }
+
+    /// Looks at what a run has left where it lies. Who asks waits with the run's end for it, so what does
+    /// not work is not tried again.
+    async fn look(&self, shim: ShimCaller, agent: AgentId, run: RunId) -> Result<Answer, No> {
+        if !self.0.ports.workspaces.are_here() {
+            return Err(Refusal::Unfit.into());
+        }
+        self.of_shim(shim, agent).await?;
+        let run = self.run_of(shim.scope(), agent, Some(run)).await?.ok_or(Refusal::Stale)?;
+        match self.after_run(shim.scope(), agent, run).await {
+            Ok(snapshot) => Ok(Answer::Kept(Kept { snapshot, ..Kept::default() })),
+            Err(Error::WorkspaceTooLarge) => Err(Refusal::TooLarge.into()),
+            Err(error) => {
+                tracing::warn!(%shim, agent.id = %agent, %error, "a workspace was not looked at");
+                Err(Refusal::Unread.into())
+            }
+        }
     }
 
     /// An agent that is in the container of this shim, while its start is the present one.

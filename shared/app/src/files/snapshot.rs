@@ -3,7 +3,7 @@
 use domain::event::Draft;
 use domain::realm::{Realm, RealmLimits};
 use domain::workspace::{Cause, Manifest, Snapshot};
-use domain::{AgentId, RunId};
+use domain::{AgentId, RunId, SnapshotId};
 use store::{Scope, document, keys};
 use wire::files::SnapshotView;
 
@@ -45,30 +45,42 @@ impl Files<'_> {
         .await
     }
 
-    /// Makes a snapshot of how a run has left the workspace, where it has changed it. For the worker.
-    pub(crate) async fn after_run(
+    /// Makes a snapshot of how a run has left the workspace, where it has changed it. The latest, then.
+    pub(super) async fn after_run(
+        &self,
+        scope: Scope,
+        agent: AgentId,
+        run: RunId,
+    ) -> Result<Option<SnapshotId>, Error> {
+        let _turn = self.0.ports.workspaces.turn(agent).await;
+        retry_conflict(self.0, || async {
+            let taken = self.take(scope, agent).await?;
+            taken.whole.is_settled(self.0.now())?;
+            if !taken.is_news() {
+                return Ok(taken.whole.history.map(|history| history.value.latest.id));
+            }
+            let (why, limits) = ((Cause::Run, Some(run)), self.limits(scope).await?);
+            let (snapshot, writes) = self.keep(scope, &taken, why, &limits).await?;
+            self.0.commit_own("snapshot.after_run", writes).await?;
+            Ok(Some(snapshot.id))
+        })
+        .await
+    }
+
+    /// Makes a snapshot of how a run has left the workspace whose shim has not lived to ask for it. For
+    /// the worker.
+    pub(crate) async fn after_loss(
         &self,
         scope: Scope,
         agent: AgentId,
         run: RunId,
     ) -> Result<(), Error> {
-        let _turn = self.0.ports.workspaces.turn(agent).await;
-        let taken = retry_conflict(self.0, || async {
-            let taken = self.take(scope, agent).await?;
-            taken.whole.is_settled(self.0.now())?;
-            if !taken.is_news() {
-                return Ok(());
-            }
-            let (why, limits) = ((Cause::Run, Some(run)), self.limits(scope).await?);
-            let (_, writes) = self.keep(scope, &taken, why, &limits).await?;
-            self.0.commit_own("snapshot.after_run", writes).await
-        });
-        match taken.await {
+        match self.after_run(scope, agent, run).await {
             // Another try would find as much.
             Err(error @ Error::WorkspaceTooLarge) => self.tell_not_kept(scope, run, &error).await,
             // It had one more run than time.
             Err(Error::Reclaimed(_)) => Ok(()),
-            done => done,
+            done => done.map(drop),
         }
     }
 

@@ -107,7 +107,7 @@ impl App {
                 (What::Ended(ended), Some(id)) => {
                     if let Some(run) = flight.take(self, &turn, id).await? {
                         let (event, end) = ending(ended, &run.value.output, turn.session.state);
-                        turn.finish(self, run, event, end, ended.usage).await?;
+                        turn.finish(self, run, event, end, Some(ended)).await?;
                         turn.offers_login(&ended.auth_methods);
                         turn.is_well();
                     }

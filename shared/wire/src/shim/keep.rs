@@ -1,4 +1,5 @@
-//! What a shim asks about an agent's directories where its container does not keep them.
+//! What a shim asks about an agent's directories: where its container does not keep them, to keep them,
+//! and otherwise to look at what a run has left in them.
 //!
 //! What holds here
 //! - Each question has a number, and its answer has the same. A question may be asked again, also on
@@ -38,6 +39,9 @@ pub enum Wanted {
     Put(String),
     /// To keep what became of them: [`Answer::Kept`]. Its packs are there already.
     Keep(Box<Sent>),
+    /// To look at what a run has left, where directories stay: [`Answer::Kept`], of which the snapshot is
+    /// said alone.
+    Look(RunId),
 }
 
 /// What became of an agent's directories.
@@ -111,9 +115,15 @@ pub enum Refusal {
     #[error("there is no such blob")]
     NoSuchBlob,
     /// It holds more than may be kept.
-    #[error("there is more than may be kept")]
+    #[error(
+        "there is more than is kept of an agent; of its workspace, `maxWorkspaceFiles` and \
+         `maxWorkspaceBytes` of the realm say how much"
+    )]
     TooLarge,
     /// It is not what it says it is.
     #[error("what was sent does not fit together")]
     Unfit,
+    /// It cannot be read.
+    #[error("it could not be looked at")]
+    Unread,
 }
