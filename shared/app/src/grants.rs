@@ -16,7 +16,7 @@ use store::{Commit, Error, Item, Key, Page, Query, Table};
 use crate::Ports;
 use crate::files::Incoming;
 use crate::ports::{
-    Address, BlobError, BlobId, Blobs, Bundles, Compute, ComputeError, Feed, Fetch, FetchError,
+    BlobError, BlobId, Blobs, Bundles, Compute, ComputeError, Feed, Fetch, FetchError,
     FetchRequest, Fetched, Gone, KeptContent, LiveEvent, MakeError, Observed, Opened, Part, Push,
     Put, Seen, Shelf, Shelved, UploadError, Uploads, Walk, WorkspaceError, Workspaces,
 };
@@ -270,7 +270,7 @@ impl Granted<Arc<dyn Uploads>> {
 
 #[async_trait::async_trait]
 impl Uploads for Granted<Arc<dyn Uploads>> {
-    async fn address(&self, upload: &Upload) -> Result<Address, UploadError> {
+    async fn address(&self, upload: &Upload) -> Result<String, UploadError> {
         self.uploads(Grant::UploadOpen)?.address(upload).await
     }
 

@@ -21,7 +21,7 @@ pub use crate::outside::{
     NoFetch,
 };
 pub use crate::secrets::SecretValue;
-pub use crate::uploads::{Address, NoUploads, UploadError, Uploads};
+pub use crate::uploads::{NoUploads, UploadError, Uploads};
 pub use crate::workspaces::{
     Elsewhere, Found, Kind, Opened, Part, Pieces, Put, Walk, WorkspaceError, Workspaces,
 };

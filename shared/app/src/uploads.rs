@@ -7,7 +7,6 @@
 //!   fails leaves it there for another try.
 //! - After an hour it can neither be put nor taken, and the platform removes what was put by itself.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use domain::UploadId;
@@ -20,15 +19,6 @@ use wire::files::UploadView;
 use crate::files::Incoming;
 use crate::{App, Caller, Error};
 
-/// Where an upload is put.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// An http(s) URL that opens this to whoever has it.
-    pub url: String,
-    /// The headers that have to be sent with the bytes, beside their length.
-    pub headers: BTreeMap<String, String>,
-}
-
 /// The platform did not do it this time.
 #[derive(Debug, thiserror::Error)]
 #[error("uploads are not there right now: {0}")]
@@ -37,9 +27,10 @@ pub struct UploadError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 /// Where bytes wait for the request they are for.
 #[async_trait::async_trait]
 pub trait Uploads: Send + Sync + fmt::Debug {
-    /// Where exactly the bytes of `upload` can be put by `PUT` until it expires. They can be put again
-    /// until they are taken: the last counts.
-    async fn address(&self, upload: &Upload) -> Result<Address, UploadError>;
+    /// A URL at which exactly the bytes of `upload` can be put by `PUT` until it expires: by whoever has
+    /// it, with no header but those that every client sends. They can be put again until they are taken:
+    /// the last counts.
+    async fn address(&self, upload: &Upload) -> Result<String, UploadError>;
 
     /// What was put there; nothing, where nothing was.
     async fn content(&self, upload: &Upload) -> Result<Option<Incoming>, UploadError>;
@@ -55,7 +46,7 @@ pub struct NoUploads;
 
 #[async_trait::async_trait]
 impl Uploads for NoUploads {
-    async fn address(&self, _: &Upload) -> Result<Address, UploadError> {
+    async fn address(&self, _: &Upload) -> Result<String, UploadError> {
         Err(UploadError("there is no place for any".into()))
     }
 
@@ -87,9 +78,9 @@ impl Announced<'_> {
         }
         let now = self.0.now();
         let upload = Upload::new(UploadId::new(self.0.ulid(now)), caller.realm(), size, now);
-        let Address { url, headers } = self.0.ports.uploads.address(&upload).await?;
+        let url = self.0.ports.uploads.address(&upload).await?;
         let (id, expires_at) = (upload.id, upload.expires_at);
-        let view = UploadView { id, url, method: "PUT".to_owned(), headers, expires_at };
+        let view = UploadView { id, url, method: "PUT".to_owned(), expires_at };
         let writes = vec![document::put_until(&upload, expires_at, Expect::Absent)];
         self.0.commit(caller, "upload.open", id, writes, &view).await?;
         Ok(view)

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use app::files::Incoming;
-use app::ports::{Address, UploadError, Uploads};
+use app::ports::{UploadError, Uploads};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -46,7 +46,7 @@ impl BucketUploads {
 
 #[async_trait::async_trait]
 impl Uploads for BucketUploads {
-    async fn address(&self, upload: &Upload) -> Result<Address, UploadError> {
+    async fn address(&self, upload: &Upload) -> Result<String, UploadError> {
         let put = self
             .client()
             .put_object()
@@ -56,10 +56,8 @@ impl Uploads for BucketUploads {
             .presigned(PresigningConfig::expires_in(LIFE).map_err(unavailable)?)
             .await
             .map_err(|error| unavailable(Fault::of("PutObject", &error)))?;
-        // Every client says the length of what it sends by itself.
-        let headers = put.headers().filter(|(name, _)| *name != "content-length");
-        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Address { url: put.uri().to_owned(), headers })
+        // Of what is signed, every client says host and length by itself.
+        Ok(put.uri().to_owned())
     }
 
     async fn content(&self, upload: &Upload) -> Result<Option<Incoming>, UploadError> {

@@ -6,7 +6,6 @@
 //! - What is put is written aside and renamed once it is whole: it is there whole or not at all.
 //! - All that nobody has touched for as long as an upload lives is removed by [`FileUploads::sweep`].
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use app::files::Incoming;
-use app::ports::{Address, Clock, UploadError, Uploads};
+use app::ports::{Clock, UploadError, Uploads};
 use bytes::Bytes;
 use domain::Timestamp;
 use domain::upload::{LIFE, Upload};
@@ -141,14 +140,14 @@ impl Drop for Aside {
 
 #[async_trait::async_trait]
 impl Uploads for FileUploads {
-    async fn address(&self, upload: &Upload) -> Result<Address, UploadError> {
+    async fn address(&self, upload: &Upload) -> Result<String, UploadError> {
         let mut chance = [0; CHANCE];
         getrandom::fill(&mut chance).map_err(unavailable)?;
         let ticket: String = chance.iter().map(|byte| format!("{byte:02x}")).collect();
         let text = serde_json::to_vec(upload).map_err(unavailable)?;
         let dir = &self.0.dir;
         durable::replace(dir, &dir.join(&ticket), &text).map_err(unavailable)?;
-        Ok(Address { url: format!("{}{ticket}", self.0.base), headers: BTreeMap::new() })
+        Ok(format!("{}{ticket}", self.0.base))
     }
 
     async fn content(&self, upload: &Upload) -> Result<Option<Incoming>, UploadError> {

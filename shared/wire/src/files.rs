@@ -1,7 +1,5 @@
 //! The files of an agent, and the history of its workspace.
 
-use std::collections::BTreeMap;
-
 use domain::workspace::{Cause, Changed, LeftOut, Snapshot, Status, WorkspacePath};
 use domain::{AgentId, RunId, SnapshotId, Timestamp, UploadId};
 use schemars::JsonSchema;
@@ -58,8 +56,6 @@ pub struct UploadView {
     pub url: String,
     /// The method with which they are put: `PUT`.
     pub method: String,
-    /// The headers that have to be sent with them, beside `Content-Length`.
-    pub headers: BTreeMap<String, String>,
     /// When they can neither be put nor taken any more.
     pub expires_at: Timestamp,
 }
