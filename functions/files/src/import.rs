@@ -1,7 +1,6 @@
 //! `POST /v1/agents/{agentId}/files/import`
 
 use api::{Failure, Found, Ids, Params, Upload, handler};
-use app::Grant;
 use axum::extract::State;
 use domain::workspace::MAX_TRANSFER;
 use domain::{AgentId, UploadId};
@@ -11,20 +10,14 @@ use serde::Deserialize;
 use wire::files::Imported;
 use wire::{ProblemKind, Scope};
 
+use crate::BRINGS;
+
 /// Import a tar archive.
 pub(crate) const ROUTE: Route =
     Route::post("files.import", "/v1/agents/{agentId}/files/import", handler!(import))
         .summary("Import an uncompressed tar archive into the workspace of an agent")
         .scope(Scope::AgentsWrite)
-        .grants(&[
-            Grant::TableRead,
-            Grant::TableWrite,
-            Grant::BlobRead,
-            Grant::BlobWrite,
-            Grant::WorkspaceRead,
-            Grant::WorkspaceWrite,
-            Grant::UploadTake,
-        ])
+        .grants(BRINGS)
         .problems(&[
             ProblemKind::AgentBusy,
             ProblemKind::AgentReclaimed,

@@ -15,7 +15,19 @@ mod show;
 mod snapshot;
 mod upload;
 
+use app::Grant;
 use gate::Route;
+
+/// What it takes to bring bytes into a workspace.
+const BRINGS: &[Grant] = &[
+    Grant::TableRead,
+    Grant::TableWrite,
+    Grant::BlobRead,
+    Grant::BlobWrite,
+    Grant::WorkspaceRead,
+    Grant::WorkspaceWrite,
+    Grant::UploadTake,
+];
 
 /// Every route of this area, by path and then by method.
 pub const ROUTES: &[Route] = &[

@@ -1,7 +1,6 @@
 //! `PUT /v1/agents/{agentId}/files/raw`
 
 use api::{Failure, Ids, NoContent, Params, Upload, handler};
-use app::Grant;
 use axum::extract::State;
 use domain::workspace::{MAX_FILE, WorkspacePath};
 use domain::{AgentId, UploadId};
@@ -10,20 +9,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use wire::{ProblemKind, Scope};
 
+use crate::BRINGS;
+
 /// Put a file.
 pub(crate) const ROUTE: Route =
     Route::put("files.put", "/v1/agents/{agentId}/files/raw", handler!(put))
         .summary("Put a file into the workspace of an agent")
         .scope(Scope::AgentsWrite)
-        .grants(&[
-            Grant::TableRead,
-            Grant::TableWrite,
-            Grant::BlobRead,
-            Grant::BlobWrite,
-            Grant::WorkspaceRead,
-            Grant::WorkspaceWrite,
-            Grant::UploadTake,
-        ])
+        .grants(BRINGS)
         .problems(&[
             ProblemKind::AgentBusy,
             ProblemKind::AgentReclaimed,

@@ -130,6 +130,8 @@ impl Door {
         let answered = async {
             let response = self.pass(request, &context).await;
             let whole = tokio::select! {
+                // What is ready is answered, also at the last moment.
+                biased;
                 whole = self.whole(response, part) => whole,
                 () = self.late(&context) => Err((ProblemKind::TransferTooLarge, TOO_LONG)),
             };

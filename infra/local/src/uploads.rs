@@ -26,17 +26,14 @@ async fn receive(
         Ok(()) => return StatusCode::OK.into_response(),
         Err(refused) => refused,
     };
-    let kind = match refused {
-        NotPut::Unknown => ProblemKind::NoSuchUpload,
-        NotPut::OtherSize(_) | NotPut::CutOff => ProblemKind::InvalidBody,
-        NotPut::NoPlace(ref error) => {
+    let (kind, detail) = match refused {
+        NotPut::Unknown => (ProblemKind::NoSuchUpload, refused.to_string()),
+        NotPut::OtherSize(_) | NotPut::CutOff => (ProblemKind::InvalidBody, refused.to_string()),
+        NotPut::NoPlace(error) => {
             tracing::error!(%error, "there is no place for an upload");
-            ProblemKind::Unavailable
+            let detail = "there is no place for the bytes; try again";
+            (ProblemKind::Unavailable, detail.to_owned())
         }
-    };
-    let detail = match kind {
-        ProblemKind::Unavailable => "there is no place for the bytes; try again".to_owned(),
-        _ => refused.to_string(),
     };
     api::problem_response(&Problem::new(kind, detail))
 }

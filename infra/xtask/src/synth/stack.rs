@@ -88,7 +88,7 @@ pub(crate) fn stacks() -> BTreeMap<&'static str, Value> {
             },
             // What the HTTP API waits for, less the way there and back.
             timeout: 29,
-            memory: if route.grants.iter().any(moves_much) { 1024 } else { 256 },
+            memory: if route.grants.iter().copied().any(moves_much) { 1024 } else { 256 },
             invoked: Invoked::Route {
                 method: route.verb.as_str().to_uppercase(),
                 path: route.path,
@@ -120,7 +120,7 @@ pub(crate) fn stacks() -> BTreeMap<&'static str, Value> {
 
 /// Whether it comes with more bytes than a request or an answer has: they are packed, hashed and
 /// encrypted, and a function has as much of a processor as of memory.
-const fn moves_much(grant: &Grant) -> bool {
+const fn moves_much(grant: Grant) -> bool {
     matches!(grant, Grant::Outgoing | Grant::UploadTake)
 }
 
