@@ -369,12 +369,13 @@ async fn tell(steps: Vec<Step>) {
             world.check(agent).await;
         }
     }
-    // Once it is quiet for long enough, there is what is needed and nothing else.
+    // Once it is quiet for long enough, there is what is needed and nothing else. Where nothing comes that
+    // has to go before, the next look is when the oldest of what is kept has grown too old.
     for agent in 0..2 {
         world.take(Step::Put { agent, file: 0, content: 0 }).await;
     }
-    for _ in 0..4 {
-        world.clock.advance(DAY);
+    for days in [1, 1, 1, 1, 30] {
+        world.clock.advance(DAY * days);
         world.drain().await;
     }
     for agent in world.agents {
@@ -391,6 +392,13 @@ async fn tell(steps: Vec<Step>) {
 #[test]
 fn whatever_happens_every_snapshot_that_is_listed_is_whole() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    // Somebody fails to say what it was for, and nothing else comes.
+    runtime.block_on(tell(vec![
+        Step::Put { agent: 1, file: 0, content: 0 },
+        Step::Put { agent: 1, file: 0, content: 0 },
+        Step::Hours(24),
+        Step::Orphan { agent: 1, content: 1 },
+    ]));
     let config = Config { cases: 32, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&steps(), |steps| {
