@@ -269,17 +269,16 @@ impl Containers<'_> {
             };
         }
         if let Some(profile) = &new.container_profile {
-            match self.load(caller.scope, place).await? {
-                Some(container) => is_like(&container.value, Some(profile))?,
+            if let Some(container) = self.load(caller.scope, place).await? {
+                is_like(&container.value, Some(profile))?;
+            } else {
                 // As the first prompt would make it.
-                None => {
-                    let (app, now) = (self.0, self.0.now());
-                    let seats = app.admission().seats(caller.scope, caller.realm.limits).await?;
-                    seats.one_more()?;
-                    let plain = Container::requested(place, caller.realm(), now);
-                    let own = Container { profile: profile.clone(), ..plain };
-                    writes.extend(store::container::write(None, &own, seats.bounds(), now));
-                }
+                let (app, now) = (self.0, self.0.now());
+                let seats = app.admission().seats(caller.scope, caller.realm.limits).await?;
+                seats.one_more()?;
+                let plain = Container::requested(place, caller.realm(), now);
+                let own = Container { profile: profile.clone(), ..plain };
+                writes.extend(store::container::write(None, &own, seats.bounds(), now));
             }
         }
         Ok((id, agent.value.container, writes))
