@@ -27,7 +27,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use wire::ProblemKind;
 
 use crate::http::{Door, problem};
@@ -69,11 +69,12 @@ pub(crate) async fn serve(process: Process, function: &'static Function) -> Resu
     lambda_http::runtime(service).run().await
 }
 
-/// What of the document is of use here: it is read at each start, and the rest is most of it.
+/// What of the document is of use here. It is read at each start, and the rest, which is most of it, is
+/// passed over.
 #[derive(Deserialize)]
 struct Known<'a> {
     #[serde(borrow)]
-    paths: BTreeMap<&'a str, BTreeMap<&'a str, IgnoredAny>>,
+    paths: BTreeMap<&'a str, BTreeMap<&'a str, &'a RawValue>>,
 }
 
 /// Takes every path and method that the document has.
