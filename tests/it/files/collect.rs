@@ -254,7 +254,8 @@ impl World {
     async fn start() -> Self {
         let clock = Arc::new(Hand::default());
         let reeve = InProcess::start_at(clock.clone()).await;
-        limit(&reeve, json!({ "maxSnapshots": 3 })).await;
+        // Agents whom nobody needs for long stay what they are.
+        limit(&reeve, json!({ "maxSnapshots": 3, "reclaimAfterDays": 0 })).await;
         let mut agents = Vec::new();
         for _ in 0..2 {
             let new = json!({ "name": "a", "driver": "acp" });
