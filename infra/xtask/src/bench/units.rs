@@ -33,3 +33,16 @@ pub(crate) fn measure() -> Result<Vec<Figure>> {
         format!("with its part of the realm's log{of}"),
     )])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_there_and_says_it() {
+        let (module, test) = TEST.split_once("::").unwrap();
+        let path = format!("{}/../../tests/it/{module}.rs", env!("CARGO_MANIFEST_DIR"));
+        let source = std::fs::read_to_string(path).unwrap();
+        assert!(source.contains(&format!("fn {test}(")) && source.contains(FIGURE));
+    }
+}
