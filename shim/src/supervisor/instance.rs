@@ -171,6 +171,11 @@ impl Instance {
         self.reason.borrow().is_none() && !*self.ended.borrow()
     }
 
+    /// Whether nothing of it is left.
+    pub(super) fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
     /// Whether it has gone by itself, and nothing was wrong.
     pub(super) fn left(&self) -> bool {
         self.left.get()

@@ -96,6 +96,8 @@ struct Shared {
     refused: Refused,
     runs: RefCell<Runs>,
     instances: RefCell<Vec<Rc<Instance>>>,
+    /// Those that take no more prompts, until nothing of them is left.
+    leaving: RefCell<Vec<Rc<Instance>>>,
     /// The plan of each agent's last prompt: an idle instance of another one is of no use any more.
     latest: RefCell<BTreeMap<AgentId, AgentPlan>>,
     /// The number of what was last wanted of each agent's process.
@@ -140,23 +142,25 @@ impl Shared {
         self.keeper.fetch(&self.boot, agent).await.map_err(unavailable)
     }
 
-    /// Ends every instance.
+    /// Ends every instance, and those that are about to end.
     async fn end(&self) {
-        let instances: Vec<_> = self.instances.borrow().clone();
+        let instances = [self.instances.borrow().clone(), self.leaving.borrow().clone()].concat();
         futures::future::join_all(instances.iter().map(|instance| instance.end())).await;
     }
 
     /// Ends the idle instances of plans that are no longer used, and forgets the ended ones.
     fn tidy(&self) {
-        let latest = self.latest.borrow();
-        self.instances.borrow_mut().retain(|instance| {
-            let stale = latest.get(&instance.agent) != Some(&instance.plan) && instance.idle();
-            if stale {
-                let instance = Rc::clone(instance);
+        let (latest, mut leaving) = (self.latest.borrow(), self.leaving.borrow_mut());
+        let stale = |one: &Instance| latest.get(&one.agent) != Some(&one.plan) && one.idle();
+        for instance in self.instances.borrow_mut().extract_if(.., |one| stale(one) || !one.lives())
+        {
+            if instance.lives() {
+                let instance = Rc::clone(&instance);
                 tokio::task::spawn_local(async move { instance.retire().await });
             }
-            !stale && instance.lives()
-        });
+            leaving.push(instance);
+        }
+        leaving.retain(|instance| !instance.has_ended());
     }
 }
 
@@ -180,6 +184,7 @@ pub(crate) async fn run(boot: Boot, timing: Timing) -> ExitCode {
         children,
         runs: RefCell::default(),
         instances: RefCell::default(),
+        leaving: RefCell::default(),
         latest: RefCell::default(),
         asked: RefCell::default(),
         forks: fork::Forks::default(),
