@@ -39,6 +39,10 @@ pub(crate) enum Socket {
 /// Frames that may wait for a shim before it counts as gone.
 const WAITING: usize = 256;
 
+/// Questions of a shim that are looked into at once: more than one asks. Whoever does is not heard until
+/// one is answered.
+const ASKED: usize = 16;
+
 #[derive(Clone)]
 struct Line {
     app: App,
@@ -134,7 +138,7 @@ async fn hold(line: Line, shim: ShimCaller, mut socket: WebSocket) {
                 continue;
             }
             Some(answer) = asked.next() => answer,
-            received = socket.recv() => {
+            received = socket.recv(), if asked.len() < ASKED => {
                 let Some(Ok(message)) = received else { break };
                 let text = match message {
                     Message::Text(text) => text,

@@ -143,13 +143,7 @@ impl Caller {
 
 /// SHA-256 of a key's secret, as it is kept.
 pub(crate) fn digest(secret: &str) -> String {
-    hexadecimal(&Sha256::digest(secret.as_bytes()))
-}
-
-/// Bytes, two digits each.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    hex::encode(Sha256::digest(secret.as_bytes()))
 }
 
 impl App {

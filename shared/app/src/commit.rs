@@ -47,7 +47,8 @@ impl App {
     }
 
     /// Commits what a caller's command decided: `writes`, the audit entry that says so, and the
-    /// answer, for when the same request comes again; takes the upload that the caller brings. `name` is the audit entry's action.
+    /// answer, for when the same request comes again; takes the upload that the caller brings. `name` is
+    /// the audit entry's action.
     pub(crate) async fn commit<T: Serialize>(
         &self,
         caller: &Caller,

@@ -13,7 +13,6 @@ use sha2::Sha256;
 use store::{document, idempotency, keys};
 use subtle::ConstantTimeEq;
 
-use crate::caller::hexadecimal;
 use crate::{App, Caller, Error};
 
 /// How long a ticket works.
@@ -71,5 +70,5 @@ fn sign(secret_sha256: &str, claim: &str) -> String {
         .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
     mac.update(b"reeve/events-ticket/1\0");
     mac.update(claim.as_bytes());
-    hexadecimal(&mac.finalize().into_bytes())
+    hex::encode(mac.finalize().into_bytes())
 }

@@ -79,7 +79,8 @@ pub enum Errand {
         /// The key.
         key: KeyId,
     },
-    /// See that the workspace of an agent has a snapshot of how a run left it.
+    /// See that the workspace of an agent has a snapshot of how a run left it whose shim has not told of
+    /// its end.
     Snapshot {
         /// The agent.
         agent: AgentId,

@@ -6,7 +6,7 @@
 //! - What is put is written aside and renamed once it is whole: it is there whole or not at all.
 //! - All that nobody has touched for as long as an upload lives is removed by [`FileUploads::sweep`].
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
@@ -143,11 +143,7 @@ impl Uploads for FileUploads {
     async fn address(&self, upload: &Upload) -> Result<String, UploadError> {
         let mut chance = [0; CHANCE];
         getrandom::fill(&mut chance).map_err(unavailable)?;
-        let ticket = chance.iter().fold(String::new(), |mut ticket, byte| {
-            // A string takes all that is written to it.
-            let _ = write!(ticket, "{byte:02x}");
-            ticket
-        });
+        let ticket = hex::encode(chance);
         let text = serde_json::to_vec(upload).map_err(unavailable)?;
         let dir = &self.0.dir;
         durable::replace(dir, &dir.join(&ticket), &text).map_err(unavailable)?;

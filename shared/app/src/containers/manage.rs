@@ -26,7 +26,6 @@ use wire::session::SessionView;
 
 use super::Containers;
 use crate::agents::{Paging, check_policy, page};
-use crate::caller::hexadecimal;
 use crate::commit::retry_conflict;
 use crate::{Caller, Error};
 
@@ -430,7 +429,7 @@ fn is_there(container: &Container) -> bool {
 /// What containers of the same profile have in common.
 pub(super) fn class(profile: &Profile) -> String {
     let text = serde_json::to_vec(profile).unwrap_or_default();
-    hexadecimal(&Sha256::digest(text)[..12])
+    hex::encode(&Sha256::digest(text)[..12])
 }
 
 /// How long a container of this realm may be idle.

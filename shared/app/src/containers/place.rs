@@ -30,7 +30,6 @@ use wire::session::{NewSession, SessionView};
 
 use super::Containers;
 use crate::agents::check_spec;
-use crate::caller::hexadecimal;
 use crate::commit::retry_conflict;
 use crate::registry::MAX_OWN;
 use crate::{App, Caller, Error};
@@ -425,7 +424,7 @@ fn described(
     }
     check_spec(caller, &spec)?;
     let env = serde_json::to_vec(env).map_err(|_| Error::Bug("an environment serialises"))?;
-    let made_of = hexadecimal(&Sha256::new().chain_update(said).chain_update(env).finalize());
+    let made_of = hex::encode(Sha256::new().chain_update(said).chain_update(env).finalize());
     Ok(Some(Described { name, spec, listing, made_of }))
 }
 

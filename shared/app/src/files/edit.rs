@@ -94,9 +94,9 @@ impl Files<'_> {
 
     /// Makes `edits`, in order of paths: in the directory, where it is here, and otherwise in a snapshot
     /// that is added, which is refused while a container may have the workspace. Refused, too, while the
-    /// workspace is being rolled back or imported into, and where it would be all that an agent may have on disk. Wakes a
-    /// paused or archived agent, and starts nothing. One read, one commit; another read and commit for
-    /// one that slept.
+    /// workspace is being rolled back or imported into, and where it would be all that an agent may have on
+    /// disk. Wakes a paused or archived agent, and starts nothing. One read, one commit; another read and
+    /// commit for one that slept.
     pub(super) async fn change<T: Serialize + Copy + Sync>(
         &self,
         caller: &Caller,

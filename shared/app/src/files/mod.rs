@@ -13,9 +13,10 @@
 //! - Old snapshots go, as the realm says, and with them what no other names (`collect`).
 //! - Blobs come first, rows last: killed at any line, a history is what it was, or has one snapshot
 //!   more.
-//! - On one machine a snapshot is made after each run, by an errand; for who asks; and before a
-//!   rollback. A rollback adds a snapshot to the history, it removes none; it is decided at once and
-//!   carried out, whatever is killed, before any prompt reaches the agent (`rollback`).
+//! - A snapshot is made of what a run has left before its end is told, as its shim asks for it
+//!   (`remote`), and by an errand where no shim lived to ask; for who asks; and before a rollback or an
+//!   import. Those add a snapshot to the history, too, and remove none; they are decided at once and
+//!   carried out, whatever is killed, before any prompt reaches the agent (`renew`).
 //! - Who changes a directory has its turn, one after the other.
 //! - Where an agent's directories lie in a container that keeps none, its shim sends what became of them
 //!   when a run ends and when it stops, and fetches it at the next start (`remote`).

@@ -30,7 +30,8 @@ impl Taken {
 
 impl Files<'_> {
     /// Makes a snapshot of the workspace as it is. Where nothing has changed since the latest, that one
-    /// is the answer. Refused while the workspace is being rolled back or imported into. One read, one commit.
+    /// is the answer. Refused while the workspace is being rolled back or imported into. One read, one
+    /// commit.
     pub async fn snapshot(&self, caller: &Caller, agent: AgentId) -> Result<SnapshotView, Error> {
         let _turn = self.0.ports.workspaces.turn(agent).await;
         retry_conflict(self.0, || async {

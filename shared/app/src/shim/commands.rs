@@ -54,8 +54,8 @@ impl App {
         let planned: Vec<_> = planned.into_iter().map(|hash| keys::plan(scope, hash)).collect();
         let planned = self.read_all::<Stored>(&planned).await?;
         let plans: BTreeMap<_, _> = planned.into_iter().map(|one| (one.hash, one.plan)).collect();
-        // A workspace that is being rolled back or imported into is nobody's to work in. Who prompted before it began
-        // would have kept it from beginning; who did later is seen with it.
+        // A workspace that is being rolled back or imported into is nobody's to work in. Who prompted
+        // before it began would have kept it from beginning; who did later is seen with it.
         let mut restoring = BTreeSet::new();
         if self.ports.workspaces.are_here() {
             let busy: BTreeSet<_> = container.busy.values().collect();
